@@ -1,0 +1,178 @@
+//! How the shim starts the processes of a sandbox and what they tell it.
+//!
+//! Each is `sandbox-vmm <kvm|qemu|io|fs>` with a cleared environment and file
+//! descriptor [`CONTROL_FD`] open: one end of a stream socketpair. The shim
+//! writes one JSON line, the [`Launch`] of that process, which names every
+//! other inherited descriptor by its number. The process answers with JSON
+//! lines, each a [`Report`], and ends when its end of the socket reads EOF:
+//! that is the shim going away.
+//!
+//! Each device is a vhost-user backend in `io` or `fs`. The shim makes a
+//! listening Unix socket for each, connects to it once, unlinks it, and passes
+//! the listener to the backend and the connection to the engine.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::VmSpec;
+
+/// The control socket in every process of `sandbox-vmm`.
+pub const CONTROL_FD: i32 = 3;
+
+/// Longest JSON line in either direction. A peer that sends more without a
+/// newline is broken.
+pub const MAX_LINE: usize = 64 * 1024;
+
+/// Number of an inherited file descriptor.
+pub type Fd = i32;
+
+/// What a process of `sandbox-vmm` is to do: the first line on its socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "process", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Launch {
+    /// Runs the virtual machine on `/dev/kvm`.
+    Kvm(KvmLaunch),
+    /// Becomes QEMU.
+    Qemu(QemuLaunch),
+    /// Serves rng and vsock.
+    Io(IoLaunch),
+    /// Serves the pod's share.
+    Fs(FsLaunch),
+}
+
+/// A virtio device type, with the device ids of virtio 1.2 section 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    /// Entropy source (4).
+    Rng,
+    /// Socket device (19).
+    Vsock,
+    /// File system (26).
+    Fs,
+}
+
+/// A device as the engine sees it: the connected vhost-user socket of its
+/// backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// Which device.
+    pub kind: DeviceKind,
+    /// Connected vhost-user socket.
+    pub socket: Fd,
+}
+
+/// See [`Launch::Kvm`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KvmLaunch {
+    /// The machine.
+    pub vm: VmSpec,
+    /// `/dev/kvm`, open for reading and writing.
+    pub kvm: Fd,
+    /// Uncompressed `vmlinux`, open for reading.
+    pub kernel: Fd,
+    /// initramfs, open for reading.
+    pub initramfs: Fd,
+    /// The console log, open for writing; the engine bounds it to `console_max` bytes.
+    pub console: Fd,
+    /// Most bytes in the console log: what a guest that prints forever may fill.
+    pub console_max: u64,
+    /// The guest's devices, in the order of their MMIO slots.
+    pub devices: Vec<Backend>,
+}
+
+/// See [`Launch::Qemu`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QemuLaunch {
+    /// The machine.
+    pub vm: VmSpec,
+    /// Absolute path of `qemu-system-x86_64`.
+    pub qemu: PathBuf,
+    /// `tcg`, or `kvm` in benchmarks that compare machines.
+    pub accel: String,
+    /// Uncompressed `vmlinux`, open for reading.
+    pub kernel: Fd,
+    /// initramfs, open for reading.
+    pub initramfs: Fd,
+    /// The console log, open for writing; bounded to `console_max` bytes.
+    pub console: Fd,
+    /// Most bytes in the console log.
+    pub console_max: u64,
+    /// The guest's devices.
+    pub devices: Vec<Backend>,
+}
+
+/// See [`Launch::Io`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IoLaunch {
+    /// Listener of the rng device's vhost-user socket.
+    pub rng: Fd,
+    /// Listener of the vsock device's vhost-user socket.
+    pub vsock: Fd,
+    /// Context id of the guest.
+    pub cid: u32,
+    /// Folder that holds the pod's vsock sockets and nothing else; it becomes
+    /// the root of the process.
+    pub sockets: PathBuf,
+    /// Listening Unix socket for host-initiated connections (`CONNECT port\n`),
+    /// bound by the shim at `<sockets>/vsock.sock`.
+    pub listener: Fd,
+    /// Host ports that the guest may connect to; port P is the Unix socket
+    /// `vsock.sock_P` in `sockets`. Others are reset.
+    pub guest_ports: Vec<u32>,
+}
+
+/// See [`Launch::Fs`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FsLaunch {
+    /// Listener of the fs device's vhost-user socket.
+    pub listener: Fd,
+    /// Tag by which the guest mounts the share.
+    pub tag: String,
+    /// The pod's share, a mount point with shared propagation; it becomes the
+    /// root of the process, so that later mounts below it appear.
+    pub share: PathBuf,
+}
+
+/// A line from a process to the shim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "report", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Report {
+    /// `io`, `fs`: jailed and about to serve. `kvm`: vCPUs are about to run.
+    Ready,
+    /// `kvm`: a step of the boot was reached, `micros` after the process began.
+    Stage {
+        /// Name of the step.
+        name: String,
+        /// Microseconds since the process began.
+        micros: u64,
+    },
+    /// `kvm`: the machine has ended by itself.
+    Ended {
+        /// Why.
+        end: VmEnd,
+    },
+    /// The process cannot go on and exits with a status other than 0.
+    Failed {
+        /// What happened, to what, and what to do.
+        error: String,
+    },
+}
+
+/// How a machine ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VmEnd {
+    /// The guest asked for a reset or a power-off (keyboard controller port 0x64).
+    Reset,
+    /// The guest's CPU shut down by a triple fault.
+    TripleFault,
+    /// KVM could not go on; its exit reason in words.
+    Error(String),
+}

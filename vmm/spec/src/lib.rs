@@ -1,0 +1,9 @@
+//! What a virtual machine is, and how its processes are told.
+//!
+//! [`VmSpec`] says what the guest gets; [`launch`] holds the messages that the
+//! shim and the processes of `sandbox-vmm` exchange.
+
+pub mod launch;
+mod spec;
+
+pub use spec::{MAX_MEMORY_MIB, MAX_VCPUS, MIN_MEMORY_MIB, SpecError, VmSpec};
