@@ -1,3 +1,107 @@
-//! To be written.
+//! `sandbox-vmm`: the processes of a sandbox.
+//!
+//! `kvm` and `qemu` run the machine, `io` and `fs` serve its devices over
+//! vhost-user, `probe` tells whether `/dev/kvm` can run a guest. All but
+//! `probe` are started by the shim and talk to it over [`control`].
 
-fn main() {}
+mod control;
+mod kvm;
+mod logger;
+mod probe;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use control::{Control, ControlError};
+use sandbox_vm_spec::launch::{Launch, Report};
+
+/// The processes of a sandbox. Started by the shim, not by hand.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    process: Process,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Process {
+    /// Run the virtual machine on /dev/kvm
+    Kvm,
+    /// Run the virtual machine in QEMU
+    Qemu,
+    /// Serve the rng and vsock devices
+    Io,
+    /// Serve the pod's share
+    Fs,
+    /// Tell whether /dev/kvm can run a guest, as one line of JSON
+    Probe,
+}
+
+/// Why a process ended; printed once and sent to the shim.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("the shim started `sandbox-vmm {0:?}` with the launch message of another process")]
+    WrongLaunch(Process),
+    #[error(transparent)]
+    Kvm(#[from] kvm::Error),
+    #[error(transparent)]
+    Probe(#[from] probe::Error),
+}
+
+fn main() -> ExitCode {
+    let process = Arguments::parse().process;
+    logger::install(process.name());
+    let result = match process {
+        Process::Probe => probe::run().map_err(Error::from),
+        process => serve(process),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{}", describe(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(process: Process) -> Result<(), Error> {
+    let control = Control::take()?;
+    launch(process, &control).inspect_err(|error| {
+        // The shim learns of a failure by the exit status too: a report that
+        // cannot be sent is no second failure.
+        let _ = control.report(&Report::Failed { error: describe(error) });
+    })
+}
+
+fn launch(process: Process, control: &Control) -> Result<(), Error> {
+    match (process, control.launch()?) {
+        (Process::Kvm, Launch::Kvm(launch)) => Ok(kvm::run(launch, control)?),
+        (process, _) => Err(Error::WrongLaunch(process)),
+    }
+}
+
+/// The error and everything that led to it, in one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+impl Process {
+    fn name(self) -> &'static str {
+        match self {
+            Process::Kvm => "kvm",
+            Process::Qemu => "qemu",
+            Process::Io => "io",
+            Process::Fs => "fs",
+            Process::Probe => "probe",
+        }
+    }
+}
