@@ -207,11 +207,7 @@ fn options_in(params: &BootstrapParams) -> Result<Options, OptionsError> {
 fn from_flags(flags: &Flags, env: &Environment, stdin: &[u8]) -> Result<Request, BootstrapError> {
     let any = Any::parse_from_bytes(stdin).map_err(BootstrapError::Undecodable)?;
     Ok(Request {
-        asked: if env.has_max_version {
-            Asked::ByVersion
-        } else {
-            Asked::Certain(Dialect::Bare)
-        },
+        asked: if env.has_max_version { Asked::ByVersion } else { Asked::Certain(Dialect::Bare) },
         namespace: flags.namespace.clone(),
         id: flags.id.clone(),
         grpc_address: first(&[&flags.address, &env.grpc_address]),
@@ -273,12 +269,10 @@ const PROTOCOL: &str = "ttrpc";
 pub fn answer(dialect: Dialect, address: &str) -> Result<Vec<u8>, BootstrapError> {
     match dialect {
         Dialect::Bare => Ok(address.as_bytes().to_vec()),
-        Dialect::Json => serde_json::to_vec(&JsonAnswer {
-            version: TASK_VERSION,
-            address,
-            protocol: PROTOCOL,
-        })
-        .map_err(|error| BootstrapError::Encode(error.to_string())),
+        Dialect::Json => {
+            serde_json::to_vec(&JsonAnswer { version: TASK_VERSION, address, protocol: PROTOCOL })
+                .map_err(|error| BootstrapError::Encode(error.to_string()))
+        }
         Dialect::Message => BootstrapResult {
             version: TASK_VERSION,
             address: address.to_owned(),

@@ -23,10 +23,8 @@ const MAX_SMALL: u64 = 8 << 10;
 
 /// Annotations that name the group, that is the pod, of a container; the first
 /// that is there counts, as in containerd's own shim.
-const GROUP_ANNOTATIONS: [&str; 2] = [
-    "io.containerd.runc.v2.group",
-    "io.kubernetes.cri.sandbox-id",
-];
+const GROUP_ANNOTATIONS: [&str; 2] =
+    ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
 const ADDRESS: &str = "address";
 const CONFIG: &str = "sandbox-config";
@@ -93,9 +91,7 @@ impl Bundle {
         let spec: Annotated =
             serde_json::from_str(&text).map_err(|source| BundleError::Spec { path, source })?;
         let annotations = spec.annotations.unwrap_or_default();
-        let group = GROUP_ANNOTATIONS
-            .iter()
-            .find_map(|name| annotations.get(*name));
+        let group = GROUP_ANNOTATIONS.iter().find_map(|name| annotations.get(*name));
         Ok(group.map_or(id, String::as_str).to_owned())
     }
 
@@ -161,9 +157,6 @@ fn read(path: &Path, max: u64) -> Result<String, BundleError> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(max).read_to_string(&mut text))
-        .map_err(|source| BundleError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        .map_err(|source| BundleError::Read { path: path.to_owned(), source })?;
     Ok(text)
 }

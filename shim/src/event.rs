@@ -47,11 +47,7 @@ impl Event {
 
     /// A container's first process runs.
     pub fn started(container: &str, pid: u32) -> Self {
-        let event = TaskStart {
-            container_id: container.to_owned(),
-            pid,
-            ..Default::default()
-        };
+        let event = TaskStart { container_id: container.to_owned(), pid, ..Default::default() };
         Self::new(topics::TASK_START_EVENT_TOPIC, SystemTime::now(), &event)
     }
 
@@ -71,10 +67,7 @@ impl Event {
 
     /// The guest's kernel ended a process of the container for its memory limit.
     pub fn oom(container: &str) -> Self {
-        let event = TaskOOM {
-            container_id: container.to_owned(),
-            ..Default::default()
-        };
+        let event = TaskOOM { container_id: container.to_owned(), ..Default::default() };
         Self::new(topics::TASK_OOM_EVENT_TOPIC, SystemTime::now(), &event)
     }
 
@@ -88,6 +81,12 @@ impl Event {
             ..Default::default()
         };
         Self::new(topics::TASK_DELETE_EVENT_TOPIC, SystemTime::now(), &event)
+    }
+
+    /// The same event at another time.
+    #[cfg(test)]
+    pub fn happened_at(self, at: SystemTime) -> Self {
+        Self { at, ..self }
     }
 
     /// Where it is published.

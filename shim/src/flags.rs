@@ -151,9 +151,6 @@ fn boolean(name: &str, value: Option<String>) -> Result<bool, FlagError> {
     match value.as_str() {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(FlagError::NotBoolean {
-            flag: name.to_owned(),
-            value,
-        }),
+        _ => Err(FlagError::NotBoolean { flag: name.to_owned(), value }),
     }
 }

@@ -59,10 +59,7 @@ pub fn read(any: Option<&Any>) -> Result<Options, OptionsError> {
 }
 
 fn malformed(type_name: &str, reason: &containerd_shim_protos::protobuf::Error) -> OptionsError {
-    OptionsError::Malformed {
-        type_name: type_name.to_owned(),
-        reason: reason.to_string(),
-    }
+    OptionsError::Malformed { type_name: type_name.to_owned(), reason: reason.to_string() }
 }
 
 type Decoded = Result<Options, containerd_shim_protos::protobuf::Error>;
@@ -85,10 +82,7 @@ fn runtime_options(bytes: &[u8]) -> Decoded {
 
 fn runc_options(bytes: &[u8]) -> Decoded {
     let runc = oci::Options::parse_from_bytes(bytes)?;
-    Ok(Options {
-        shim_cgroup: given(runc.shim_cgroup),
-        ..Options::default()
-    })
+    Ok(Options { shim_cgroup: given(runc.shim_cgroup), ..Options::default() })
 }
 
 fn given(text: String) -> Option<String> {

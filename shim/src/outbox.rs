@@ -58,10 +58,10 @@ impl Outbox {
     /// lost: the newest tell where the containers are now.
     pub fn push(&self, event: Event) {
         let mut queue = self.queue();
-        if queue.len() >= CAPACITY {
-            if let Some(lost) = queue.pop_front() {
-                error!(topic = lost.topic(), "event lost: {CAPACITY} wait for containerd");
-            }
+        if queue.len() >= CAPACITY
+            && let Some(lost) = queue.pop_front()
+        {
+            error!(topic = lost.topic(), "event lost: {CAPACITY} wait for containerd");
         }
         queue.push_back(event);
         drop(queue);

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::shim::events::ForwardRequest;
 use containerd_shim_protos::shim_async::EventsClient;
-use containerd_shim_protos::protobuf::MessageField;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use ttrpc::asynchronous::Client;
@@ -28,11 +28,7 @@ pub struct Containerd {
 impl Containerd {
     /// Events of one namespace to the containerd at `socket`.
     pub fn new(socket: PathBuf, namespace: String) -> Self {
-        Self {
-            socket,
-            namespace,
-            client: None,
-        }
+        Self { socket, namespace, client: None }
     }
 
     async fn client(&mut self) -> Result<EventsClient, SinkError> {

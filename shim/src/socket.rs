@@ -58,9 +58,7 @@ impl ShimSocket {
         let key = clean(&format!("{grpc_address}/{namespace}/{pod}"));
         let digest = Sha256::digest(key);
         let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self {
-            path: dir.join(name),
-        }
+        Self { path: dir.join(name) }
     }
 
     /// The socket at an address as [`ShimSocket::address`] gives it.
@@ -135,33 +133,20 @@ impl ShimSocket {
     /// lock, so that no file stays behind.
     fn lock(&self) -> Result<Flock<File>, SocketError> {
         let dir = self.path.parent().unwrap_or(Path::new("/"));
-        let failed = |source| SocketError::Folder {
-            path: dir.to_owned(),
-            source,
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(failed)?;
+        let failed = |source| SocketError::Folder { path: dir.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         let file = File::open(dir).map_err(failed)?;
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
     }
 
     fn cannot_listen(&self, source: io::Error) -> SocketError {
-        SocketError::Listen {
-            path: self.path.clone(),
-            source,
-        }
+        SocketError::Listen { path: self.path.clone(), source }
     }
 }
 
 /// Go's `filepath.Join`: no empty and no `.` parts. Ids hold no `..`.
 fn clean(path: &str) -> String {
     let absolute = if path.starts_with('/') { "/" } else { "" };
-    let parts: Vec<_> = path
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .collect();
+    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     format!("{absolute}{}", parts.join("/"))
 }

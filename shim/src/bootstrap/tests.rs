@@ -40,11 +40,7 @@ fn params() -> BootstrapParams {
 fn options_any(config_path: &str) -> Any {
     let mut value = vec![0x12, config_path.len() as u8];
     value.extend_from_slice(config_path.as_bytes());
-    Any {
-        type_url: "runtimeoptions.v1.Options".into(),
-        value,
-        ..Default::default()
-    }
+    Any { type_url: "runtimeoptions.v1.Options".into(), value, ..Default::default() }
 }
 
 fn bytes(message: &impl Message) -> Vec<u8> {
@@ -71,10 +67,7 @@ fn a_message_brings_level_options_and_socket_folder() {
         Any { type_url: "some.other.Config".into(), ..Default::default() },
         options_any("/etc/mine.toml"),
     ] {
-        params.extensions.push(Extension {
-            value: Some(any).into(),
-            ..Default::default()
-        });
+        params.extensions.push(Extension { value: Some(any).into(), ..Default::default() });
     }
     let request = read(&flags(), &env(), &bytes(&params)).unwrap();
     assert!(request.debug);
@@ -125,10 +118,7 @@ fn what_is_missing_or_malformed_is_refused() {
     assert!(matches!(read(&no_id, &env(), b""), Err(BootstrapError::Missing("id"))));
     let no_ns = Flags { namespace: String::new(), ..flags() };
     assert!(matches!(read(&no_ns, &env(), b""), Err(BootstrapError::Missing("namespace"))));
-    assert!(matches!(
-        read(&flags(), &env(), b"\xff\xff\xff"),
-        Err(BootstrapError::Undecodable(_))
-    ));
+    assert!(matches!(read(&flags(), &env(), b"\xff\xff\xff"), Err(BootstrapError::Undecodable(_))));
     let unknown = Any { type_url: "x.Options".into(), ..Default::default() };
     assert!(matches!(
         read(&flags(), &env(), &bytes(&unknown)),
@@ -160,7 +150,10 @@ fn the_version_decides_between_json_and_bare() {
     let table = [
         ("containerd github.com/containerd/containerd/v2 v2.1.4 abc", Dialect::Json),
         ("containerd github.com/containerd/containerd/v2 2.0.0-rc.1 ", Dialect::Json),
-        ("containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u3", Dialect::Bare),
+        (
+            "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u3",
+            Dialect::Bare,
+        ),
         ("containerd containerd.io 1.7.27 05044ec0a9a75232cad458027ca83437aae3f4da", Dialect::Bare),
         ("k3s version v1.30.1+k3s1 (abc)", Dialect::Bare),
         ("", Dialect::Bare),

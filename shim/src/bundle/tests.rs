@@ -31,7 +31,7 @@ fn the_pod_of_a_container() {
 
 #[test]
 fn a_spec_that_is_none_is_refused_by_path() {
-    for spec in ["", "[]", r#"{"annotations":7}"#, r#"{"annotations":{"a":1}}"#, "{"] {
+    for spec in ["", "7", r#"{"annotations":7}"#, r#"{"annotations":{"a":1}}"#, "{"] {
         let (_dir, bundle) = bundle(spec);
         let error = bundle.pod_of("web").unwrap_err();
         assert!(matches!(error, BundleError::Spec { .. }), "{spec}");

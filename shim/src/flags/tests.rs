@@ -74,10 +74,7 @@ fn refusals_name_the_flag() {
     assert_eq!(words("run"), Err(FlagError::Action("run".into())));
     assert_eq!(
         words("-debug=maybe"),
-        Err(FlagError::NotBoolean {
-            flag: "debug".into(),
-            value: "maybe".into()
-        })
+        Err(FlagError::NotBoolean { flag: "debug".into(), value: "maybe".into() })
     );
     let raw = std::os::unix::ffi::OsStringExt::from_vec(vec![b'-', 0xff]);
     assert!(matches!(parse([raw]), Err(FlagError::NotUtf8(_))));

@@ -3,11 +3,7 @@
 use super::*;
 
 fn any(type_url: &str, value: &[u8]) -> Any {
-    Any {
-        type_url: type_url.to_owned(),
-        value: value.to_vec(),
-        ..Default::default()
-    }
+    Any { type_url: type_url.to_owned(), value: value.to_vec(), ..Default::default() }
 }
 
 /// type_url = "sandbox", config_path = "/c", config_body = "x", and a number
@@ -23,14 +19,8 @@ fn every_known_kind_is_accepted() {
         ..Default::default()
     };
     let runc = runc.write_to_bytes().unwrap();
-    let path = |path: &str| Options {
-        config_path: Some(path.into()),
-        ..Options::default()
-    };
-    let cgroup = Options {
-        shim_cgroup: Some("/shims".into()),
-        ..Options::default()
-    };
+    let path = |path: &str| Options { config_path: Some(path.into()), ..Options::default() };
+    let cgroup = Options { shim_cgroup: Some("/shims".into()), ..Options::default() };
     let table: [(Option<Any>, Options); 9] = [
         (None, Options::default()),
         (Some(any("", b"")), Options::default()),

@@ -29,11 +29,7 @@ fn delivering(
     failures: impl IntoIterator<Item = SinkError>,
 ) -> UnboundedReceiver<(Event, Duration)> {
     let (taken, receiver) = unbounded_channel();
-    let sink = Scripted {
-        failures: failures.into_iter().collect(),
-        taken,
-        born: Instant::now(),
-    };
+    let sink = Scripted { failures: failures.into_iter().collect(), taken, born: Instant::now() };
     tokio::spawn(outbox.clone().deliver(sink));
     receiver
 }
@@ -43,7 +39,7 @@ fn away() -> SinkError {
 }
 
 fn numbered(number: u32) -> Event {
-    Event::started(&format!("c{number}"), number)
+    Event::started(&format!("c{number}"), number).happened_at(std::time::UNIX_EPOCH)
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,9 +30,7 @@ fn the_name_is_the_one_of_containerd() {
 fn it_is_private_and_claimed_once() {
     let dir = tempfile::tempdir().unwrap();
     let socket = socket(&dir);
-    let Claim::Ours(_listener) = socket.claim().unwrap() else {
-        panic!("nobody has it")
-    };
+    let Claim::Ours(_listener) = socket.claim().unwrap() else { panic!("nobody has it") };
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&socket.path), 0o600);
     assert_eq!(mode(&dir.path().join("s")), 0o700);
