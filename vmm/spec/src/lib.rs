@@ -3,6 +3,7 @@
 //! [`VmSpec`] says what the guest gets; [`launch`] holds the messages that the
 //! shim and the processes of `sandbox-vmm` exchange.
 
+pub mod cmdline;
 pub mod launch;
 mod spec;
 
