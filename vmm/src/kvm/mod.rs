@@ -30,8 +30,9 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use kvm_ioctls::Kvm;
+use sandbox_vm_spec::cmdline::{self, cmdline};
 use sandbox_vm_spec::launch::{KvmLaunch, Report};
-use sandbox_vm_spec::{SpecError, VmSpec, cmdline};
+use sandbox_vm_spec::{SpecError, VmSpec};
 
 use backends::{Clock, Worker};
 use console::Console;
@@ -152,15 +153,15 @@ fn backends(devices: Sockets) -> Result<(Vec<Backend>, Sockets), Error> {
     Ok((backends, sockets))
 }
 
-/// The kernel's command line: what every guest gets, the devices, and what
-/// the spec adds.
+/// The kernel's command line: what every guest gets, the words of the spec,
+/// and the devices at their places.
 fn command_line(vm: &VmSpec, devices: usize) -> String {
-    let mut words = vec![cmdline::BASE.to_string(), cmdline::KVM.to_string()];
-    words.extend(
-        (0..devices).map(|i| cmdline::virtio_mmio(layout::slot_address(i), layout::slot_irq(i))),
-    );
-    words.push(vm.cmdline.clone());
-    words.join(" ").trim_end().to_string()
+    let device = |slot| {
+        let (address, irq) = (layout::slot_address(slot), layout::slot_irq(slot));
+        format!("virtio_mmio.device=4K@{address:#x}:{irq}")
+    };
+    let words = [cmdline(cmdline::Machine::Kvm, vm)].into_iter().chain((0..devices).map(device));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Waits until all backends have told what their devices are; `None` when the
