@@ -1,0 +1,106 @@
+# Everything that one can run, by name. `make` alone prints the list.
+#
+# NAME=value on the command line narrows a run:
+#   make demo ARGS='ls -l /'          another command in the container
+#   make test-vm TESTS=stdio          only tests whose name contains "stdio"
+#   make fuzz FUZZ_SECONDS=600        longer, or FUZZ_TARGETS="vsock" fewer
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# Where things are built.
+BIN := target/release
+GUEST := build/guest
+STATIC := target/x86_64-unknown-linux-gnu/release
+# Tools that cargo does not bring; may be shared by several trees.
+SANDBOX_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/sandbox
+export SANDBOX_CACHE
+
+# What a run may be narrowed with.
+ARGS ?=
+TESTS ?=
+TEST_THREADS ?= 4
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
+DESTDIR ?=
+PREFIX ?= /usr
+
+export ARGS FUZZ_SECONDS FUZZ_TARGETS
+
+##@ Look
+.PHONY: help demo doctor
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+
+demo: ## one container in its own microVM, from nothing, on Debian 12 or 13 (root)
+	@deploy/demo/run
+
+doctor: build ## what this machine has, and what it lacks
+	@$(BIN)/sandboxctl doctor
+
+##@ Build
+.PHONY: deps build guest toolbox install clean
+deps: ## install what the build and the tests need from Debian (root)
+	@deploy/install-deps.sh
+
+build: ## the shim, the VMM and sandboxctl, in target/release
+	cargo build --release --locked -p sandbox-shim -p sandbox-runtime -p sandbox-vmm
+
+guest: ## the guest's kernel and initramfs, in build/guest
+	@deploy/guest/build.sh
+
+toolbox: ## the static program that the tests run inside containers
+	RUSTFLAGS="-C target-feature=+crt-static" \
+	  cargo build --release --locked --target x86_64-unknown-linux-gnu -p sandbox-toolbox
+
+install: build guest ## into $(DESTDIR)$(PREFIX), as a package would
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/sandbox
+	install -m 755 $(BIN)/containerd-shim-sandbox-v1 $(BIN)/sandboxctl $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(BIN)/sandbox-vmm $(DESTDIR)$(PREFIX)/lib/sandbox/
+	install -m 644 $(GUEST)/vmlinux $(GUEST)/initramfs.cpio $(GUEST)/manifest.json $(DESTDIR)$(PREFIX)/lib/sandbox/
+
+clean: ## what was built in this tree; caches outside it stay
+	cargo clean
+	rm -rf build
+
+##@ Check
+.PHONY: check fmt clippy walls deny test-unit test-vm test-kvm fuzz test
+check: fmt clippy walls deny ## format, lints, the walls of the design, licences and bans
+
+fmt:
+	cargo fmt --all --check
+
+clippy:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+walls:
+	cargo test --locked -q -p sandbox-tests --test walls
+
+deny:
+	@tests/walls/deny
+
+test-unit: ## the crates' own tests, no root and no VM needed
+	cargo test --workspace --exclude sandbox-tests --locked
+	cargo test --locked -p sandbox-tests --lib
+
+test-vm: build guest toolbox ## real containerd, real microVMs, the engine that "auto" picks (root)
+	cargo test --locked -p sandbox-tests --test vm -- --test-threads $(TEST_THREADS) $(TESTS)
+
+test-kvm: build guest toolbox ## the same tests on the kvm engine; without real KVM, in the lab (root)
+	cargo test --locked -p sandbox-tests --test vm --no-run
+	@tests/kvm/run $(TESTS)
+
+fuzz: ## every fuzz target for FUZZ_SECONDS each
+	@tests/fuzz/run
+
+test: check test-unit test-vm test-kvm fuzz ## all of the above
+
+##@ Measure
+.PHONY: bench-boot
+bench-boot: build guest ## exec of the VM's first process to agent ready, counted, beside its peers
+	@tests/bench/boot

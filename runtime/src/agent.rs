@@ -1,0 +1,260 @@
+//! Calls to the agent in the guest.
+
+use std::time::{Duration, SystemTime};
+
+use sandbox_agent_protocol::agent::{
+    ContainerRequest, CreateContainerRequest, Empty, HandshakeRequest, HandshakeResponse,
+    KillRequest, ProcessRequest, ResizePtyRequest, Stdio,
+};
+use sandbox_agent_protocol::agent_ttrpc::AgentClient;
+use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_TAG};
+use tokio::io::{AsyncRead, AsyncWrite};
+use ttrpc::asynchronous::Client;
+use ttrpc::asynchronous::transport::Socket;
+use ttrpc::context::{Context, with_duration};
+use ttrpc::proto::Code;
+
+use crate::error::ErrorKind;
+use crate::event::Exit;
+
+/// Longest time for a call that the agent answers at once: a guest that hangs
+/// must not hang containerd.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest time for making a container: a large image on a busy host without
+/// KVM takes a while.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the guest gets to sync and power off.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Most text of an error that is taken over from the guest.
+const MAX_MESSAGE: usize = 4096;
+/// Most pids that are taken over from the guest.
+const MAX_PIDS: usize = 32768;
+
+/// A call to the agent that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The agent's own words.
+    #[error("{message}")]
+    Refused {
+        /// What kind of failure.
+        kind: ErrorKind,
+        /// As the agent wrote it, shortened.
+        message: String,
+    },
+    /// No answer in time.
+    #[error("the agent did not answer {call} within {} s", limit.as_secs())]
+    Timeout {
+        /// Which call.
+        call: &'static str,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The connection is gone.
+    #[error("the connection to the agent broke during {call}: {reason}")]
+    Lost {
+        /// Which call.
+        call: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The guest image is of another build.
+    #[error(
+        "the agent in the guest speaks protocol version {theirs}, this shim speaks \
+         {PROTOCOL_VERSION}: rebuild the guest image from the same release as the shim"
+    )]
+    Version {
+        /// The agent's version.
+        theirs: u32,
+    },
+}
+
+impl AgentError {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused { kind, .. } => *kind,
+            Self::Timeout { .. } => ErrorKind::DeadlineExceeded,
+            Self::Lost { .. } => ErrorKind::Unavailable,
+            Self::Version { .. } => ErrorKind::FailedPrecondition,
+        }
+    }
+}
+
+/// How a process in the guest ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GuestExit {
+    pub exit: Exit,
+    pub oom_killed: bool,
+}
+
+/// The connection to one agent.
+#[derive(Clone)]
+pub(crate) struct Agent {
+    client: AgentClient,
+}
+
+impl Agent {
+    /// Speaks ttrpc on a connection that the agent made.
+    pub fn new(stream: impl AsyncRead + AsyncWrite + Send + Sync + 'static) -> Self {
+        Self { client: AgentClient::new(Client::new(Socket::new(stream))) }
+    }
+
+    /// The first call: versions, clock, hostname, share.
+    pub async fn handshake(
+        &self,
+        hostname: &str,
+        limit: Duration,
+    ) -> Result<HandshakeResponse, AgentError> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let request = HandshakeRequest {
+            version: PROTOCOL_VERSION,
+            time_seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+            time_nanos: i32::try_from(now.subsec_nanos()).unwrap_or(0),
+            hostname: hostname.to_owned(),
+            share_tag: SHARE_TAG.to_owned(),
+            ..Default::default()
+        };
+        let answer = self.client.handshake(within(limit), &request).await;
+        let answer = answer.map_err(|e| failed("Handshake", limit, e))?;
+        if answer.version != PROTOCOL_VERSION {
+            return Err(AgentError::Version { theirs: answer.version });
+        }
+        Ok(answer)
+    }
+
+    pub async fn create(
+        &self,
+        container: &str,
+        spec: Vec<u8>,
+        stdio: Stdio,
+    ) -> Result<(), AgentError> {
+        let request = CreateContainerRequest {
+            container_id: container.to_owned(),
+            spec,
+            stdio: Some(stdio).into(),
+            ..Default::default()
+        };
+        let answer = self.client.create_container(within(CREATE_TIMEOUT), &request).await;
+        answer.map(drop).map_err(|e| failed("CreateContainer", CREATE_TIMEOUT, e))
+    }
+
+    pub async fn start(&self, container: &str) -> Result<(), AgentError> {
+        let answer =
+            self.client.start_container(within(CALL_TIMEOUT), &of_container(container)).await;
+        answer.map(drop).map_err(|e| failed("StartContainer", CALL_TIMEOUT, e))
+    }
+
+    pub async fn kill(
+        &self,
+        container: &str,
+        exec: &str,
+        signal: u32,
+        all: bool,
+    ) -> Result<(), AgentError> {
+        let request = KillRequest {
+            container_id: container.to_owned(),
+            exec_id: exec.to_owned(),
+            signal,
+            all,
+            ..Default::default()
+        };
+        let answer = self.client.kill(within(CALL_TIMEOUT), &request).await;
+        answer.map(drop).map_err(|e| failed("Kill", CALL_TIMEOUT, e))
+    }
+
+    /// Answers when the process has ended, however long that takes.
+    pub async fn wait(&self, container: &str, exec: &str) -> Result<GuestExit, AgentError> {
+        let request = ProcessRequest {
+            container_id: container.to_owned(),
+            exec_id: exec.to_owned(),
+            ..Default::default()
+        };
+        let answer = self.client.wait(Context::default(), &request).await;
+        let answer = answer.map_err(|e| failed("Wait", Duration::MAX, e))?;
+        let at = time(answer.exited_seconds, answer.exited_nanos);
+        let exit = Exit { status: answer.exit_status & 0xff, at };
+        Ok(GuestExit { exit, oom_killed: answer.oom_killed })
+    }
+
+    pub async fn pids(&self, container: &str) -> Result<Vec<u32>, AgentError> {
+        let answer = self.client.pids(within(CALL_TIMEOUT), &of_container(container)).await;
+        let mut pids = answer.map_err(|e| failed("Pids", CALL_TIMEOUT, e))?.pids;
+        pids.truncate(MAX_PIDS);
+        Ok(pids)
+    }
+
+    pub async fn resize(
+        &self,
+        container: &str,
+        exec: &str,
+        width: u32,
+        height: u32,
+    ) -> Result<(), AgentError> {
+        let request = ResizePtyRequest {
+            container_id: container.to_owned(),
+            exec_id: exec.to_owned(),
+            width,
+            height,
+            ..Default::default()
+        };
+        let answer = self.client.resize_pty(within(CALL_TIMEOUT), &request).await;
+        answer.map(drop).map_err(|e| failed("ResizePty", CALL_TIMEOUT, e))
+    }
+
+    pub async fn delete(&self, container: &str) -> Result<(), AgentError> {
+        let answer =
+            self.client.delete_container(within(CALL_TIMEOUT), &of_container(container)).await;
+        answer.map(drop).map_err(|e| failed("DeleteContainer", CALL_TIMEOUT, e))
+    }
+
+    pub async fn shutdown(&self) -> Result<(), AgentError> {
+        let answer = self.client.shutdown(within(SHUTDOWN_TIMEOUT), &Empty::default()).await;
+        answer.map(drop).map_err(|e| failed("Shutdown", SHUTDOWN_TIMEOUT, e))
+    }
+}
+
+fn of_container(id: &str) -> ContainerRequest {
+    ContainerRequest { container_id: id.to_owned(), ..Default::default() }
+}
+
+fn within(limit: Duration) -> Context {
+    with_duration(limit)
+}
+
+/// The guest's time of an exit; one that cannot be is now.
+fn time(seconds: i64, nanos: i32) -> SystemTime {
+    let since = u64::try_from(seconds).ok().zip(u32::try_from(nanos).ok());
+    since
+        .filter(|(_, nanos)| *nanos < 1_000_000_000)
+        .and_then(|(s, n)| SystemTime::UNIX_EPOCH.checked_add(Duration::new(s, n)))
+        .unwrap_or_else(SystemTime::now)
+}
+
+fn failed(call: &'static str, limit: Duration, error: ttrpc::Error) -> AgentError {
+    match error {
+        ttrpc::Error::RpcStatus(status) => match status.code() {
+            Code::DEADLINE_EXCEEDED => AgentError::Timeout { call, limit },
+            code => {
+                AgentError::Refused { kind: kind_of(code), message: shortened(&status.message) }
+            }
+        },
+        other => AgentError::Lost { call, reason: other.to_string() },
+    }
+}
+
+fn kind_of(code: Code) -> ErrorKind {
+    match code {
+        Code::INVALID_ARGUMENT => ErrorKind::InvalidArgument,
+        Code::NOT_FOUND => ErrorKind::NotFound,
+        Code::ALREADY_EXISTS => ErrorKind::AlreadyExists,
+        Code::FAILED_PRECONDITION => ErrorKind::FailedPrecondition,
+        Code::RESOURCE_EXHAUSTED => ErrorKind::ResourceExhausted,
+        Code::UNIMPLEMENTED => ErrorKind::Unimplemented,
+        Code::UNAVAILABLE => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || *c == '\n').take(MAX_MESSAGE).collect()
+}

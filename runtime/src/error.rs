@@ -1,0 +1,101 @@
+use std::error::Error as _;
+
+use crate::agent::AgentError;
+use crate::config::ConfigError;
+use crate::id::IdError;
+
+/// What kind of failure an error is, in the terms of gRPC's status codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The caller asked for something that can never be right.
+    InvalidArgument,
+    /// There is no such container, process or file.
+    NotFound,
+    /// The id is taken.
+    AlreadyExists,
+    /// The thing exists and is not in a state in which this can be done.
+    FailedPrecondition,
+    /// Memory, disk or another bounded thing has run out.
+    ResourceExhausted,
+    /// It took too long.
+    DeadlineExceeded,
+    /// The sandbox has ended.
+    Unavailable,
+    /// Not built.
+    Unimplemented,
+    /// Everything else.
+    Internal,
+}
+
+/// A failure of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An id cannot be used.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// The agent refused or failed.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// There is no such container.
+    #[error("container {0:?}: not found")]
+    NoContainer(String),
+    /// There is no such process.
+    #[error("process {exec:?} of container {container:?}: not found")]
+    NoProcess {
+        /// The container.
+        container: String,
+        /// The process asked for.
+        exec: String,
+    },
+    /// The container exists.
+    #[error("container {0:?} already exists")]
+    ContainerExists(String),
+    /// The container is in another state.
+    #[error("container {container:?} is {is}, it must be {must}")]
+    WrongState {
+        /// The container.
+        container: String,
+        /// Its state.
+        is: &'static str,
+        /// The state that the call needs.
+        must: &'static str,
+    },
+    /// The pod has ended.
+    #[error("sandbox {pod} has ended: {reason}")]
+    Ended {
+        /// The pod.
+        pod: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Config(e) => e.kind(),
+            Self::Id(_) => ErrorKind::InvalidArgument,
+            Self::Agent(e) => e.kind(),
+            Self::NoContainer(_) | Self::NoProcess { .. } => ErrorKind::NotFound,
+            Self::ContainerExists(_) => ErrorKind::AlreadyExists,
+            Self::WrongState { .. } => ErrorKind::FailedPrecondition,
+            Self::Ended { .. } => ErrorKind::Unavailable,
+        }
+    }
+
+    /// The message with those of all its causes, as a user is to read it.
+    pub fn report(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}

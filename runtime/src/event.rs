@@ -1,0 +1,39 @@
+use std::time::SystemTime;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// 0 to 255, or 128 + signal; 137 when the sandbox ended under it.
+    pub status: u32,
+    /// When.
+    pub at: SystemTime,
+}
+
+/// Something that happened in a pod by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodEvent {
+    /// The first process of a container has ended and its output is written.
+    /// Comes once for each created container.
+    Exit {
+        /// Id of the container.
+        container: String,
+        /// Id of the exec, empty for the container's first process.
+        exec: String,
+        /// The pid that create answered with.
+        pid: u32,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// The guest's kernel killed a process of the container for its memory
+    /// limit. Comes before the exit.
+    Oom {
+        /// Id of the container.
+        container: String,
+    },
+}
+
+/// Receives the events of one pod, in order. At most two come for each
+/// container, so the queue cannot grow past what containerd itself created.
+pub type Events = UnboundedReceiver<PodEvent>;

@@ -1,0 +1,105 @@
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// Longest id of a container, pod or namespace: containerd's own limit. Longer
+/// ones would not fit into the names that are made of them.
+const MAX_LEN: usize = 76;
+
+/// An id that is not taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Nothing there.
+    #[error("{what} id is empty")]
+    Empty {
+        /// Container, pod or namespace.
+        what: &'static str,
+    },
+    /// Too long.
+    #[error("{what} id {id:?}... has {len} bytes, at most {MAX_LEN} are taken")]
+    TooLong {
+        /// Container, pod or namespace.
+        what: &'static str,
+        /// How it begins.
+        id: String,
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// Not an identifier.
+    #[error(
+        "{what} id {id:?} is refused: it may hold ASCII letters, digits, '_', '-' and '.', \
+         and begins and ends with a letter or digit"
+    )]
+    Malformed {
+        /// Container, pod or namespace.
+        what: &'static str,
+        /// The id.
+        id: String,
+    },
+}
+
+/// Names a pod on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PodId {
+    namespace: String,
+    id: String,
+}
+
+impl PodId {
+    /// Checks both names.
+    pub fn new(namespace: &str, id: &str) -> Result<Self, IdError> {
+        check("namespace", namespace)?;
+        check("pod", id)?;
+        Ok(Self { namespace: namespace.to_owned(), id: id.to_owned() })
+    }
+
+    /// containerd's namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Id of the pod: of its first container.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Name of the pod's folder: 16 hex digits, so that socket paths stay
+    /// short and no id becomes a path.
+    pub fn folder(&self) -> String {
+        let digest = Sha256::digest(format!("{}/{}", self.namespace, self.id));
+        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Display for PodId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.id)
+    }
+}
+
+/// Checks the id of a container.
+pub(crate) fn check_container(id: &str) -> Result<(), IdError> {
+    check("container", id)
+}
+
+/// containerd's own rule for identifiers: `[A-Za-z0-9]+([-._][A-Za-z0-9]+)*`,
+/// except that separators may follow each other.
+fn check(what: &'static str, id: &str) -> Result<(), IdError> {
+    if id.is_empty() {
+        return Err(IdError::Empty { what });
+    }
+    if id.len() > MAX_LEN {
+        let head = id.chars().take(40).collect();
+        return Err(IdError::TooLong { what, id: head, len: id.len() });
+    }
+    let outer = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    let bytes = id.as_bytes();
+    if !outer(bytes.first()) || !outer(bytes.last()) || !bytes.iter().copied().all(inner) {
+        return Err(IdError::Malformed { what, id: id.to_owned() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Walls inside the source: what a file may hold.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{none, tree};
+
+/// A file past this is two files.
+const MAX_LINES: usize = 600;
+
+/// Where `unsafe` may stand: around ioctls, guest memory, and what runs
+/// between fork and exec.
+const UNSAFE_BELOW: &[&str] = &["vmm/src", "vmm/devices/src/chain.rs", "agent/src"];
+
+/// Names that say nothing of what a file holds.
+const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc", "manager"];
+
+/// Files of the tree, of whatever git would keep, whose name ends so.
+pub fn files(ending: &str) -> Vec<PathBuf> {
+    fn walk(dir: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            let name = entry.file_name().into_string().unwrap();
+            let ours = !name.starts_with('.') && name != "target" && !path.ends_with("build");
+            if entry.file_type().unwrap().is_dir() {
+                if ours {
+                    walk(&path, ending, found);
+                }
+            } else if name.ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = vec![];
+    walk(&tree(), ending, &mut found);
+    found.sort();
+    found
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(tree()).unwrap().display().to_string()
+}
+
+fn is_test(path: &Path) -> bool {
+    let path = relative(path);
+    path.starts_with("tests/") || path.ends_with("/tests.rs") || path.contains("/tests/")
+}
+
+/// The line without its string literals and what follows `//`: enough for
+/// looking for a keyword in formatted source.
+fn code(line: &str) -> String {
+    let mut kept = String::new();
+    let mut in_string = false;
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' if in_string => {
+                chars.next();
+            }
+            '"' => in_string = !in_string,
+            '/' if !in_string && chars.peek() == Some(&'/') => break,
+            _ if in_string => {}
+            _ => kept.push(c),
+        }
+    }
+    kept
+}
+
+fn has_word(code: &str, word: &str) -> bool {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == word)
+}
+
+/// Every line of Rust in the tree with its place.
+fn lines() -> Vec<(PathBuf, usize, String)> {
+    let mut all = vec![];
+    for path in files(".rs") {
+        for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            all.push((path.clone(), number + 1, line.to_owned()));
+        }
+    }
+    all
+}
+
+fn offending(is_offence: impl Fn(&Path, &str) -> bool) -> Vec<String> {
+    lines()
+        .into_iter()
+        .filter(|(path, _, line)| is_offence(path, line))
+        .map(|(path, number, line)| format!("{}:{number}: {}", relative(&path), line.trim()))
+        .collect()
+}
+
+#[test]
+fn unsafe_only_where_it_is_allowed() {
+    let found = offending(|path, line| {
+        let at = relative(path);
+        !UNSAFE_BELOW.iter().any(|allowed| at.starts_with(allowed))
+            && has_word(&code(line), "unsafe")
+    });
+    none(found, "`unsafe` outside of vmm/src, devices' chain.rs and agent/src");
+}
+
+#[test]
+fn netstack_forbids_unsafe_code() {
+    let lib = fs::read_to_string(tree().join("netstack/src/lib.rs")).unwrap();
+    assert!(lib.contains("#![forbid(unsafe_code)]"), "netstack/src/lib.rs must forbid unsafe code");
+}
+
+/// R54: nothing that a guest or client says ends a host process: the lints
+/// refuse `unwrap`, `expect` and `panic!`, this test refuses switching them
+/// off outside of tests, and `process::exit` outside of `main.rs` and the
+/// programs in `bin/`.
+#[test]
+fn no_panic_and_no_exit_outside_of_tests_and_mains() {
+    let found = offending(|path, line| {
+        if is_test(path) || relative(path) == "agent/protocol/src/lib.rs" {
+            return false;
+        }
+        let code = code(line);
+        let main = path.ends_with("main.rs") || relative(path).contains("/bin/");
+        let allows = code.contains("allow(")
+            && ["unwrap_used", "expect_used", "clippy::panic"]
+                .iter()
+                .any(|lint| code.contains(lint));
+        let exits = code.contains("process::exit(") && !main;
+        let dies = ["todo!", "unimplemented!", "unreachable!"].iter().any(|m| code.contains(m));
+        allows || exits || dies
+    });
+    none(found, "reachable from outside");
+}
+
+#[test]
+fn nothing_is_left_for_later_in_comments() {
+    let marks = ["TODO", "FIXME", "XXX", "HACK"];
+    let found = offending(|path, line| {
+        !relative(path).starts_with("tests/walls/") && marks.iter().any(|mark| has_word(line, mark))
+    });
+    none(found, "open an issue instead");
+}
+
+#[test]
+fn a_file_is_one_noun_of_at_most_600_lines() {
+    let mut found = vec![];
+    for path in files(".rs") {
+        let lines = fs::read_to_string(&path).unwrap().lines().count();
+        if lines > MAX_LINES {
+            found.push(format!("{}: {lines} lines", relative(&path)));
+        }
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        if EMPTY_NAMES.contains(&stem) || stem.ends_with("_manager") {
+            found.push(format!("{}: the name says nothing", relative(&path)));
+        }
+    }
+    none(found, "split or rename");
+}
