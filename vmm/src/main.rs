@@ -4,7 +4,10 @@
 //! vhost-user, `probe` tells whether `/dev/kvm` can run a guest. All but
 //! `probe` are started by the shim and talk to it over [`control`].
 
+mod backend;
 mod control;
+mod io;
+mod jail;
 mod kvm;
 mod logger;
 mod probe;
@@ -46,6 +49,8 @@ enum Error {
     #[error("the shim started `sandbox-vmm {0:?}` with the launch message of another process")]
     WrongLaunch(Process),
     #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
     Kvm(#[from] kvm::Error),
     #[error(transparent)]
     Probe(#[from] probe::Error),
@@ -80,6 +85,7 @@ fn serve(process: Process, began: Instant) -> Result<(), Error> {
 fn launch(process: Process, control: &Control, began: Instant) -> Result<(), Error> {
     match (process, control.launch()?) {
         (Process::Kvm, Launch::Kvm(launch)) => Ok(kvm::run(launch, control, began)?),
+        (Process::Io, Launch::Io(launch)) => Ok(io::run(launch, control)?),
         (process, _) => Err(Error::WrongLaunch(process)),
     }
 }
