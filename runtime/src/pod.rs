@@ -46,11 +46,7 @@ struct Inner {
 impl Pod {
     /// Starts the processes of a sandbox and answers while the guest boots.
     /// A failure leaves nothing behind. Must be called within tokio.
-    pub async fn create(
-        config: Config,
-        id: PodId,
-        spec: PodSpec,
-    ) -> Result<(Self, Events), Error> {
+    pub async fn create(config: Config, id: PodId, spec: PodSpec) -> Result<(Self, Events), Error> {
         let _ = (config, spec);
         Err(Error::Ended { pod: id.to_string(), reason: "no engine".to_owned() })
     }
