@@ -151,10 +151,7 @@ impl Cgroup {
     }
 
     /// Calls `f` on every cgroup of the tree, children before their parent.
-    fn walk(
-        &self,
-        f: &mut dyn FnMut(&Path) -> Result<(), CgroupError>,
-    ) -> Result<(), CgroupError> {
+    fn walk(&self, f: &mut dyn FnMut(&Path) -> Result<(), CgroupError>) -> Result<(), CgroupError> {
         walk(&self.path, MAX_DEPTH, f)
     }
 }
@@ -182,7 +179,7 @@ fn walk(
 }
 
 fn parse_pid(line: &str) -> Option<Pid> {
-    line.parse().ok().and_then(Pid::from_raw)
+    line.parse().ok().filter(|number| *number > 0).and_then(Pid::from_raw)
 }
 
 /// The `oom_kill` count of a `memory.events`.

@@ -31,7 +31,7 @@ use crate::reaper::{Reaper, exit_of};
 use crate::spec::{self, Prepared};
 use crate::stdio::{Stdio, Terminal, Wanted};
 
-use report::{Report, Outcome};
+use report::{Outcome, Report};
 
 /// First argument of the creating child.
 pub const COMMAND: &str = "create";

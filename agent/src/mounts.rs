@@ -104,8 +104,11 @@ fn try_apply(entry: &Entry) -> io::Result<()> {
 /// pivot_root(2) refuses to leave the kernel's own rootfs, and containers
 /// pivot; so the same files are mounted over it and become the root.
 fn leave_rootfs() -> Result<(), MountError> {
-    let failed =
-        |errno: nix::errno::Errno| MountError { what: "root", target: "/".into(), source: errno.into() };
+    let failed = |errno: nix::errno::Errno| MountError {
+        what: "root",
+        target: "/".into(),
+        source: errno.into(),
+    };
     for dir in ["/root", "/proc", "/sys", "/dev", "/run", "/tmp"] {
         fs::create_dir_all(dir).map_err(|source| MountError {
             what: "root",
@@ -123,6 +126,9 @@ fn leave_rootfs() -> Result<(), MountError> {
 
 fn remount_root_read_only() -> Result<(), MountError> {
     let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
-        .map_err(|errno| MountError { what: "root", target: "/".into(), source: errno.into() })
+    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(|errno| MountError {
+        what: "root",
+        target: "/".into(),
+        source: errno.into(),
+    })
 }

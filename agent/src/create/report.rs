@@ -120,7 +120,7 @@ impl Outcome {
         if let Some(failed) = self.failed {
             return Err(CreateError::Failed(explain(&failed, &self.log)));
         }
-        if let Some(pid) = self.created.and_then(Pid::from_raw) {
+        if let Some(pid) = self.created.filter(|number| *number > 0).and_then(Pid::from_raw) {
             return Ok(pid);
         }
         let hint = if status == 137 { " (killed: the guest is out of memory?)" } else { "" };

@@ -12,7 +12,20 @@ fn containerds_ids_are_taken() {
 fn ids_that_climb_or_confuse_are_refused() {
     let long = "a".repeat(MAX_ID + 1);
     for id in [
-        "", ".", "..", "../x", "a/b", "a\0b", "-a", "a-", ".a", "a..b", "a--b", "a b", "ä", "a\n",
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "a\0b",
+        "-a",
+        "a-",
+        ".a",
+        "a..b",
+        "a--b",
+        "a b",
+        "ä",
+        "a\n",
         long.as_str(),
     ] {
         assert!(check(id).is_err(), "{id:?} was taken");

@@ -6,18 +6,32 @@ fn exit(status: u32) -> Exit {
     Exit { status, at: SystemTime::UNIX_EPOCH }
 }
 
+/// The status of a shell that runs `script`, as wait(2) gives it.
+fn waited(script: &str) -> WaitStatus {
+    let child = std::process::Command::new("sh").arg("-c").arg(script).spawn().unwrap();
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed());
+    rustix::process::waitpid(pid, WaitOptions::UNTRACED).unwrap().unwrap().1
+}
+
 #[test]
 fn statuses_are_counted_as_shells_do() {
-    // Encoded as wait(2) does: the code in bits 8-15, or the signal in 0-6.
     for code in [0, 1, 7, 126, 127, 255] {
-        assert_eq!(exit_status(WaitStatus::new(code << 8)), Some(code as u32));
+        assert_eq!(exit_status(waited(&format!("exit {code}"))), Some(code));
     }
     for signal in [1, 2, 9, 15, 34, 64] {
-        assert_eq!(exit_status(WaitStatus::new(signal)), Some(128 + signal as u32));
+        assert_eq!(exit_status(waited(&format!("kill -{signal} $$"))), Some(128 + signal));
     }
-    // With a core dump, and stopped.
-    assert_eq!(exit_status(WaitStatus::new(11 | 0x80)), Some(139));
-    assert_eq!(exit_status(WaitStatus::new((19 << 8) | 0x7f)), None);
+}
+
+#[test]
+fn a_stopped_process_has_not_ended() {
+    let child = std::process::Command::new("sh").arg("-c").arg("kill -STOP $$").spawn();
+    let mut child = child.unwrap();
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed());
+    let (_, status) = rustix::process::waitpid(pid, WaitOptions::UNTRACED).unwrap().unwrap();
+    assert_eq!(exit_status(status), None);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 use std::path::{Component, Path};
 
-use oci_spec::runtime::{Hook, Linux, LinuxNamespaceType, LinuxSeccompAction, Mount, Process, Spec};
+use oci_spec::runtime::{
+    Hook, Linux, LinuxNamespaceType, LinuxSeccompAction, Mount, Process, Spec,
+};
 use sandbox_agent_protocol::SHARE_DIR;
 
 use super::SpecError;

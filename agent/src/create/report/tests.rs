@@ -50,6 +50,8 @@ fn a_failure_is_explained_by_the_log_without_repetition() {
 fn a_child_that_dies_silently_is_an_error() {
     let error = Outcome::default().finish(137).unwrap_err();
     assert!(error.to_string().contains("137"), "{error}");
-    assert!(outcome(&[Report::Created(0)]).finish(0).is_err());
+    for number in [0, -1, i32::MIN] {
+        assert!(outcome(&[Report::Created(number)]).finish(0).is_err());
+    }
     assert_eq!(outcome(&[Report::Created(5)]).finish(0).unwrap(), Pid::from_raw(5).unwrap());
 }
