@@ -20,6 +20,9 @@ use nix::unistd::{chdir, pivot_root};
 /// Where the root of [`Root::Files`] is put together: a folder that every
 /// host has and that nothing is bound from.
 const STAGE: &str = "/proc";
+const OWN_FDS: &str = "/proc/self/fd";
+/// The most that any process of the host may raise its limit of files to.
+const HOST_MAX_FILES: &str = "/proc/sys/fs/nr_open";
 
 /// A step of the jail failed.
 #[derive(Debug, thiserror::Error)]
@@ -129,8 +132,7 @@ impl Root {
                 pivot(path)
             }
             Root::Files(entries) => {
-                let fds = at("open the folder of own descriptors", "/proc/self/fd", own_fds())?;
-                stage(entries, fds)?;
+                stage(entries, own_fds()?)?;
                 pivot(Path::new(STAGE))?;
                 let read_only = MsFlags::MS_REMOUNT
                     | MsFlags::MS_RDONLY
@@ -218,10 +220,14 @@ fn mount_flags<P: AsRef<Path> + ?Sized>(path: &P, flags: MsFlags) -> nix::Result
 
 /// A mount, of its own and nowhere yet, of the folder of this process's
 /// descriptors: nothing above it in `/proc` can be reached from it.
-pub fn own_fds() -> io::Result<OwnedFd> {
+pub fn own_fds() -> Result<OwnedFd, JailError> {
+    at("open the folder of own descriptors", OWN_FDS, clone_own_fds())
+}
+
+fn clone_own_fds() -> io::Result<OwnedFd> {
     use std::os::fd::FromRawFd;
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
-    let path = c"/proc/self/fd";
+    let path = std::ffi::CString::new(OWN_FDS)?;
     // SAFETY: the path is a string that lives through the call.
     let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
     if fd < 0 {
@@ -229,6 +235,12 @@ pub fn own_fds() -> io::Result<OwnedFd> {
     }
     // SAFETY: a new descriptor that nobody else has.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// `wanted` open files, or as many as the host allows.
+pub fn most_files(wanted: u64) -> u64 {
+    let allowed = fs::read_to_string(HOST_MAX_FILES).ok();
+    allowed.and_then(|text| text.trim().parse().ok()).map_or(wanted, |most: u64| most.min(wanted))
 }
 
 fn place(tree: &OwnedFd, target: &Path) -> io::Result<()> {

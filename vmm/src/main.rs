@@ -6,6 +6,7 @@
 
 mod backend;
 mod control;
+mod fs;
 mod io;
 mod jail;
 mod kvm;
@@ -48,6 +49,8 @@ enum Error {
     #[error("the shim started `sandbox-vmm {0:?}` with the launch message of another process")]
     WrongLaunch(Process),
     #[error(transparent)]
+    Fs(#[from] fs::Error),
+    #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
     Kvm(#[from] kvm::Error),
@@ -83,6 +86,7 @@ fn serve(process: Process) -> Result<(), Error> {
 fn launch(process: Process, control: &Control) -> Result<(), Error> {
     match (process, control.launch()?) {
         (Process::Kvm, Launch::Kvm(launch)) => Ok(kvm::run(launch, control)?),
+        (Process::Fs, Launch::Fs(launch)) => Ok(fs::run(launch, control)?),
         (Process::Io, Launch::Io(launch)) => Ok(io::run(launch, control)?),
         (process, _) => Err(Error::WrongLaunch(process)),
     }
