@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{chdir, pivot_root};
 
@@ -21,8 +21,6 @@ use nix::unistd::{chdir, pivot_root};
 /// host has and that nothing is bound from.
 const STAGE: &str = "/proc";
 const OWN_FDS: &str = "/proc/self/fd";
-/// The most that any process of the host may raise its limit of files to.
-const HOST_MAX_FILES: &str = "/proc/sys/fs/nr_open";
 
 /// A step of the jail failed.
 #[derive(Debug, thiserror::Error)]
@@ -49,10 +47,10 @@ pub enum Root {
 pub enum Entry {
     /// A file, device or folder of the host at the same path, not writable
     /// unless it is a device. Left out where the host has none.
-    Host(&'static str),
+    Host(PathBuf),
     /// A symbolic link of the host at the same path, or the folder if it is one.
     /// Left out where the host has none.
-    LinkOrFolder(&'static str),
+    LinkOrFolder(PathBuf),
     /// The process's own descriptors by their numbers, at this path.
     OwnFds(&'static str),
 }
@@ -161,8 +159,8 @@ fn stage(entries: &[Entry], fds: OwnedFd) -> Result<(), JailError> {
     let mut fds = Some(fds);
     for entry in entries {
         match entry {
-            Entry::Host(path) => add_host(stage, Path::new(path))?,
-            Entry::LinkOrFolder(path) => add_link(stage, Path::new(path))?,
+            Entry::Host(path) => add_host(stage, path)?,
+            Entry::LinkOrFolder(path) => add_link(stage, path)?,
             Entry::OwnFds(path) => {
                 let target = beneath(stage, Path::new(path));
                 at("make", &target, fs::create_dir_all(&target))?;
@@ -239,8 +237,9 @@ fn clone_own_fds() -> io::Result<OwnedFd> {
 
 /// `wanted` open files, or as many as the host allows.
 pub fn most_files(wanted: u64) -> u64 {
-    let allowed = fs::read_to_string(HOST_MAX_FILES).ok();
-    allowed.and_then(|text| text.trim().parse().ok()).map_or(wanted, |most: u64| most.min(wanted))
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((wanted, wanted));
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted);
+    if raised.is_ok() { wanted } else { hard.min(wanted) }
 }
 
 fn place(tree: &OwnedFd, target: &Path) -> io::Result<()> {
