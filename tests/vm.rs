@@ -10,9 +10,19 @@
 )]
 
 mod container;
+mod crash;
+mod lifecycle;
+mod limits;
 mod process;
 mod stdio;
 
 fn main() -> std::process::ExitCode {
-    sandbox_tests::main(&[stdio::TESTS, process::TESTS, container::TESTS])
+    sandbox_tests::main(&[
+        stdio::TESTS,
+        process::TESTS,
+        container::TESTS,
+        limits::TESTS,
+        lifecycle::TESTS,
+        crash::TESTS,
+    ])
 }
