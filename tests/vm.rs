@@ -9,8 +9,9 @@
     clippy::print_stdout
 )]
 
+mod bootstrap;
 mod stdio;
 
 fn main() -> std::process::ExitCode {
-    sandbox_tests::main(&[stdio::TESTS])
+    sandbox_tests::main(&[bootstrap::TESTS, stdio::TESTS])
 }
