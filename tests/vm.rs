@@ -10,8 +10,10 @@
 )]
 
 mod bootstrap;
+mod container;
+mod process;
 mod stdio;
 
 fn main() -> std::process::ExitCode {
-    sandbox_tests::main(&[bootstrap::TESTS, stdio::TESTS])
+    sandbox_tests::main(&[bootstrap::TESTS, stdio::TESTS, process::TESTS, container::TESTS])
 }

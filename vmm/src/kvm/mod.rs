@@ -9,7 +9,6 @@
 mod backends;
 mod boot;
 mod bus;
-mod console;
 mod cpuid;
 mod events;
 mod layout;
@@ -34,8 +33,8 @@ use sandbox_vm_spec::cmdline::{self, cmdline};
 use sandbox_vm_spec::launch::{KvmLaunch, Report};
 use sandbox_vm_spec::{SpecError, VmSpec};
 
+use crate::console::Console;
 use backends::{Clock, Worker};
-use console::Console;
 use events::Event;
 use machine::Machine;
 use stages::Stages;
