@@ -9,8 +9,10 @@
     clippy::print_stdout
 )]
 
+mod container;
+mod process;
 mod stdio;
 
 fn main() -> std::process::ExitCode {
-    sandbox_tests::main(&[stdio::TESTS])
+    sandbox_tests::main(&[stdio::TESTS, process::TESTS, container::TESTS])
 }
