@@ -9,7 +9,7 @@ use containerd_shim_protos::events::task::TaskCreate;
 use containerd_shim_protos::protobuf::{EnumOrUnknown, MessageField};
 use containerd_shim_protos::shim_async::Task;
 use containerd_shim_protos::types::task::{ProcessInfo, Status as TaskStatus};
-use sandbox_runtime::{CreateContainer, Exit, Pod, RootfsMount, Status};
+use sandbox_runtime::{CreateContainer, ErrorKind, Exit, Pod, RootfsMount, Status};
 use tracing::info;
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
@@ -48,9 +48,6 @@ impl TaskService {
         let pod = self.service.boot().await.map_err(|error| of_runtime("Create", &id, &error))?;
         let event = create_event(&request, pod.pid());
         let ledger = self.service.ledger();
-        if pod.containers().contains(&id) {
-            return Err(status(Code::ALREADY_EXISTS, format!("container {id:?} already exists")));
-        }
         ledger.hold(&id);
         match pod.create_container(create_container(request)).await {
             Ok(pid) => {
@@ -58,7 +55,11 @@ impl TaskService {
                 Ok(pid)
             }
             Err(error) => {
-                ledger.forget(&id);
+                match error.kind() {
+                    // The container of that id goes on.
+                    ErrorKind::AlreadyExists => ledger.release(&id, None),
+                    _ => ledger.forget(&id),
+                }
                 Err(of_runtime("Create", &id, &error))
             }
         }
