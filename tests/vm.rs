@@ -9,6 +9,7 @@
     clippy::print_stdout
 )]
 
+mod bootstrap;
 mod container;
 mod crash;
 mod lifecycle;
@@ -24,5 +25,6 @@ fn main() -> std::process::ExitCode {
         limits::TESTS,
         lifecycle::TESTS,
         crash::TESTS,
+        bootstrap::TESTS,
     ])
 }

@@ -55,3 +55,8 @@ pub fn has_kvm() -> bool {
     let out = Command::new(binaries().join("sandbox-vmm")).arg("probe").output();
     out.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains("\"usable\":true"))
 }
+
+/// The shim of this tree.
+pub fn shim_binary() -> PathBuf {
+    binaries().join("containerd-shim-sandbox-v1")
+}
