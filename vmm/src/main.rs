@@ -5,12 +5,15 @@
 //! `probe` are started by the shim and talk to it over [`control`].
 
 mod backend;
+mod console;
 mod control;
+mod fs;
 mod io;
 mod jail;
 mod kvm;
 mod logger;
 mod probe;
+mod qemu;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -49,9 +52,13 @@ enum Error {
     #[error("the shim started `sandbox-vmm {0:?}` with the launch message of another process")]
     WrongLaunch(Process),
     #[error(transparent)]
+    Fs(#[from] fs::Error),
+    #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
     Kvm(#[from] kvm::Error),
+    #[error(transparent)]
+    Qemu(#[from] qemu::Error),
     #[error(transparent)]
     Probe(#[from] probe::Error),
 }
@@ -85,7 +92,9 @@ fn serve(process: Process, began: Instant) -> Result<(), Error> {
 fn launch(process: Process, control: &Control, began: Instant) -> Result<(), Error> {
     match (process, control.launch()?) {
         (Process::Kvm, Launch::Kvm(launch)) => Ok(kvm::run(launch, control, began)?),
+        (Process::Fs, Launch::Fs(launch)) => Ok(fs::run(launch, control)?),
         (Process::Io, Launch::Io(launch)) => Ok(io::run(launch, control)?),
+        (Process::Qemu, Launch::Qemu(launch)) => Ok(qemu::run(launch, control)?),
         (process, _) => Err(Error::WrongLaunch(process)),
     }
 }

@@ -9,12 +9,12 @@ use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
 
 use super::bus::Bus;
-use super::console::Console;
 use super::events::Sink;
 use super::ports::{Interrupt, Ports, SERIAL_IRQ};
 use super::vcpu::{self, Running, Vcpu};
 use super::virtio::Slots;
 use super::{cpuid, layout, memory, registers};
+use crate::console::Console;
 
 /// The machine cannot be made.
 #[derive(Debug, thiserror::Error)]

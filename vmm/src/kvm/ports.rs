@@ -8,8 +8,8 @@ use vm_superio::Trigger;
 use vm_superio::serial::{NoEvents, Serial};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::console::Console;
 use super::events::{Event, Sink};
+use crate::console::Console;
 
 /// First port of the serial console, an 8250 (COM1).
 const SERIAL: u16 = 0x3f8;
