@@ -183,7 +183,14 @@ async fn run_child(
             received = Report::receive(report) => {
                 outcome.add(received.map_err(CreateError::io("hearing of the creation"))?);
             }
-            exit = &mut ended => return outcome.finish(exit.status),
+            exit = &mut ended => {
+                // All was sent before the end, but the runtime may tell the
+                // two in any order.
+                while let Some(report) = Report::arrived(report) {
+                    outcome.add(report);
+                }
+                return outcome.finish(exit.status);
+            }
         }
     }
 }

@@ -1,11 +1,11 @@
 //! What the creating child and the first process tell the agent: datagrams of
-//! a kind byte and text. The agent has read them all when the child has ended,
-//! because each was sent before that.
+//! a kind byte and text. All are there when the child has ended.
 
 use std::io;
 use std::os::unix::net;
 use std::path::Path;
 
+use rustix::net::{RecvFlags, recv};
 use rustix::process::Pid;
 use tokio::net::UnixDatagram;
 
@@ -56,6 +56,13 @@ impl Report {
             b'C' => text.parse().ok().map(Self::Created),
             _ => None,
         }
+    }
+
+    /// A message that has arrived, whether the runtime has heard of it or not.
+    pub fn arrived(socket: &UnixDatagram) -> Option<Option<Self>> {
+        let mut message = [0; MAX_MESSAGE];
+        let (length, _) = recv(socket, &mut message, RecvFlags::DONTWAIT).ok()?;
+        Some(Self::decode(&message[..length]))
     }
 
     /// The next message.

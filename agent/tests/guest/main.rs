@@ -60,8 +60,10 @@ async fn main() -> ExitCode {
         }
     }
     println!("console:\n{}", vm.console());
-    let vm = Arc::into_inner(vm).unwrap();
-    protocol::ends(vm).await;
+    // A case that hangs keeps its handle, and has failed already.
+    if let Some(vm) = Arc::into_inner(vm) {
+        protocol::ends(vm).await;
+    }
     println!("{passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
