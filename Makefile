@@ -15,8 +15,8 @@ BIN := target/release
 GUEST := build/guest
 STATIC := target/x86_64-unknown-linux-gnu/release
 # Tools that cargo does not bring; may be shared by several trees.
-CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/sandbox
-export CACHE
+SANDBOX_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/sandbox
+export SANDBOX_CACHE
 
 # What a run may be narrowed with.
 ARGS ?=

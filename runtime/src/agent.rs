@@ -234,10 +234,9 @@ fn failed(call: &'static str, limit: Duration, error: ttrpc::Error) -> AgentErro
     match error {
         ttrpc::Error::RpcStatus(status) => match status.code() {
             Code::DEADLINE_EXCEEDED => AgentError::Timeout { call, limit },
-            code => AgentError::Refused {
-                kind: kind_of(code),
-                message: shortened(&status.message),
-            },
+            code => {
+                AgentError::Refused { kind: kind_of(code), message: shortened(&status.message) }
+            }
         },
         other => AgentError::Lost { call, reason: other.to_string() },
     }

@@ -67,8 +67,9 @@ pub(crate) fn read(bundle: &Path) -> Result<Spec, BundleError> {
     match { read }() {
         Err(source) => Err(BundleError::Read { path, source }),
         Ok(len) if len > MAX_LEN => Err(BundleError::TooLarge { path, len }),
-        Ok(_) => serde_json::from_slice(&text)
-            .map_err(|source| BundleError::Parse { path, source }),
+        Ok(_) => {
+            serde_json::from_slice(&text).map_err(|source| BundleError::Parse { path, source })
+        }
     }
 }
 

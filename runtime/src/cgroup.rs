@@ -61,9 +61,7 @@ fn on<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, Cg
 pub(crate) fn relative_path(spec: &str) -> Result<PathBuf, CgroupError> {
     let refused = || CgroupError::Path(spec.chars().take(200).collect());
     let path = match spec.split(':').collect::<Vec<_>>()[..] {
-        [slice, prefix, name] => {
-            systemd_path(slice, prefix, name).ok_or_else(refused)?
-        }
+        [slice, prefix, name] => systemd_path(slice, prefix, name).ok_or_else(refused)?,
         _ => PathBuf::from(spec),
     };
     let mut relative = PathBuf::new();
@@ -134,8 +132,8 @@ impl Cgroup {
     fn make(&mut self, root: &Path, path: &Path) -> Result<(), CgroupError> {
         for _ in 0..MAX_TRIES {
             match self.make_once(root, path) {
-                Err(CgroupError::Io { source, .. })
-                    if source.kind() == io::ErrorKind::NotFound => {}
+                Err(CgroupError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                }
                 other => return other,
             }
         }

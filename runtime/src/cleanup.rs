@@ -9,6 +9,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::cgroup;
 use crate::config::Config;
+use crate::error::Error;
 use crate::folder::{Folder, FolderError};
 use crate::id::PodId;
 use crate::process::ProcessId;
@@ -22,20 +23,26 @@ const ENDING: Duration = Duration::from_secs(2);
 /// folder. Nothing left is no error. A shim that lives is killed first, if
 /// the pod was started for `bundle`; a pod of another bundle is left alone,
 /// being another containerd's.
-pub fn cleanup(config: &Config, id: &PodId, bundle: &Path) -> Result<(), FolderError> {
+pub fn cleanup(config: &Config, id: &PodId, bundle: &Path) -> Result<(), Error> {
     let path = config.state_dir.join(id.folder());
     let state = State::read(&path.join("state.json")).ok().filter(|state| is_of(state, id));
     if let Some(state) = &state {
-        if state.is_running() && state.bundle != bundle {
+        if state.is_running() && !is_same(&state.bundle, bundle) {
             tracing::info!("sandbox {id} runs for {}: left alone", state.bundle.display());
             return Ok(());
         }
         kill_shim(state);
     }
     match Folder::open(path)? {
-        Some(folder) => remove_locked(folder, id),
+        Some(folder) => Ok(remove_locked(folder, id)?),
         None => Ok(()),
     }
+}
+
+/// Either may be relative, or gone by now.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    whole(a) == whole(b)
 }
 
 /// Removes all of a pod whose folder nobody else holds.

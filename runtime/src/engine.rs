@@ -9,9 +9,12 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use sandbox_agent_protocol::SHARE_TAG;
 use sandbox_vm_spec::VmSpec;
 use sandbox_vm_spec::launch::{Backend, DeviceKind, Fd, KvmLaunch, Launch, QemuLaunch};
+use tokio::task::spawn_blocking;
 
+use crate::cgroup::Cgroup;
 use crate::control::Control;
 use crate::process::{HostProcess, Launcher};
 
@@ -34,6 +37,8 @@ pub(crate) struct Parts {
     pub console: File,
     /// Devices with the connected vhost-user sockets of their backends.
     pub devices: Vec<(DeviceKind, OwnedFd)>,
+    /// Where its processes are accounted.
+    pub cgroup: Cgroup,
 }
 
 /// A machine that is being run.
@@ -86,7 +91,7 @@ impl Engine for Kvm {
             console_max: CONSOLE_MAX,
             devices: fds.backends(parts.devices),
         });
-        let (process, control) = fds.launch(&self.vmm, self.name(), &launch).await?;
+        let (process, control) = fds.launch(&self.vmm, self.name(), &launch, &parts.cgroup).await?;
         Ok(Vm { process, control })
     }
 }
@@ -108,9 +113,18 @@ impl Engine for Qemu {
             console: fds.add(parts.console.into()),
             console_max: CONSOLE_MAX,
             devices: fds.backends(parts.devices),
+            tag: SHARE_TAG.to_owned(),
         });
-        let (process, control) = fds.launch(&self.vmm, self.name(), &launch).await?;
+        let (process, control) = fds.launch(&self.vmm, self.name(), &launch, &parts.cgroup).await?;
         Ok(Vm { process, control })
+    }
+}
+
+/// A sandbox runs without a cgroup, too: a user may have none to give.
+async fn join(cgroup: Cgroup, pid: u32) {
+    let joined = spawn_blocking(move || cgroup.join(pid)).await;
+    if let Ok(Err(error)) = joined {
+        tracing::warn!("a process runs outside of its sandbox's cgroup: {error}");
     }
 }
 
@@ -135,17 +149,20 @@ impl Inherited {
             .collect()
     }
 
-    /// Starts `sandbox-vmm <command>` and tells it what to do.
+    /// Starts `sandbox-vmm <command>` and, once it is in its cgroup, tells it
+    /// what to do: what it starts itself is in there, too.
     pub async fn launch(
         self,
         vmm: &Path,
         command: &str,
         launch: &Launch,
+        cgroup: &Cgroup,
     ) -> io::Result<(HostProcess, Control)> {
         let (mut control, theirs) = Control::pair()?;
         let mut fds = self.fds;
         fds.push((theirs, sandbox_vm_spec::launch::CONTROL_FD));
         let process = HostProcess::spawn(Launcher { program: vmm, args: &[command], fds }).await?;
+        join(cgroup.clone(), process.id().pid).await;
         control.launch(launch).await?;
         Ok((process, control))
     }

@@ -1,9 +1,9 @@
-use std::error::Error as _;
 use std::sync::Arc;
 
 use crate::agent::AgentError;
 use crate::bundle::BundleError;
 use crate::config::ConfigError;
+use crate::folder::FolderError;
 use crate::guest_spec::SpecError;
 use crate::id::IdError;
 use crate::machine::{BootError, LaunchError};
@@ -48,6 +48,9 @@ pub enum Error {
     /// The guest did not boot.
     #[error(transparent)]
     Boot(Arc<BootError>),
+    /// The pod's folder cannot be made or removed.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The bundle cannot be used.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -108,12 +111,15 @@ impl Error {
             Self::Id(_) => ErrorKind::InvalidArgument,
             Self::Launch(e) => e.kind(),
             Self::Boot(e) => e.kind(),
+            Self::Folder(e) => e.kind(),
             Self::Bundle(e) => e.kind(),
             Self::Spec(e) => e.kind(),
             Self::Mount(e) => e.kind(),
             Self::Stdio(e) => e.kind(),
             Self::Agent(e) => e.kind(),
-            Self::NoContainer(_) | Self::NoProcess { .. } | Self::Finished(_) => ErrorKind::NotFound,
+            Self::NoContainer(_) | Self::NoProcess { .. } | Self::Finished(_) => {
+                ErrorKind::NotFound
+            }
             Self::ContainerExists(_) => ErrorKind::AlreadyExists,
             Self::WrongState { .. } => ErrorKind::FailedPrecondition,
             Self::Ended { .. } => ErrorKind::Unavailable,
@@ -122,13 +128,18 @@ impl Error {
 
     /// The message with those of all its causes, as a user is to read it.
     pub fn report(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        chain(self)
     }
+}
+
+/// The message of any error with those of all its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

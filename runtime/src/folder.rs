@@ -23,9 +23,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount,
-};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount};
 use sandbox_agent_protocol::AGENT_PORT;
 
 use crate::error::ErrorKind;

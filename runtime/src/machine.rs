@@ -8,8 +8,8 @@ mod verdict;
 mod watched;
 
 pub use boot::BootError;
-pub use launch::LaunchError;
 pub(crate) use boot::{Boot, boot};
 pub(crate) use holdings::Holdings;
+pub use launch::LaunchError;
 pub(crate) use launch::{Launched, launch};
 pub(crate) use verdict::{Ended, Notes, Rank};

@@ -1,14 +1,14 @@
 //! Mounts on the host.
 
-mod table;
-mod rootfs;
 mod bind;
 mod options;
+mod rootfs;
+mod table;
 
 pub(crate) use bind::{Bind, bind, make_point};
 pub(crate) use options::Options;
 pub(crate) use rootfs::mount_rootfs;
-pub(crate) use table::{unmount_below, MountTable};
+pub(crate) use table::{MountTable, unmount_below};
 
 use std::io;
 use std::path::PathBuf;

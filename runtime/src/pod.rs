@@ -55,11 +55,7 @@ enum Slot {
 impl Pod {
     /// Starts the processes of a sandbox and answers while the guest boots.
     /// A failure leaves nothing behind. Must be called within tokio.
-    pub async fn create(
-        config: Config,
-        id: PodId,
-        spec: PodSpec,
-    ) -> Result<(Self, Events), Error> {
+    pub async fn create(config: Config, id: PodId, spec: PodSpec) -> Result<(Self, Events), Error> {
         let config = Arc::new(config);
         let launched = launch(&config, &id, &spec).await?;
         let (events, receiver) = mpsc::unbounded_channel();

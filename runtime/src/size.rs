@@ -101,9 +101,7 @@ fn annotation<T: FromStr>(
     let Some(value) = annotations.get(name) else { return Ok(None) };
     match value.parse() {
         Ok(number) => Ok(Some(number)),
-        Err(_) => {
-            Err(SizeError::Annotation { name, value: value.chars().take(40).collect() })
-        }
+        Err(_) => Err(SizeError::Annotation { name, value: value.chars().take(40).collect() }),
     }
 }
 

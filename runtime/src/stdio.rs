@@ -8,11 +8,11 @@ mod dial;
 mod logger;
 mod sink;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::io;
 
 use sandbox_agent_protocol::agent;
 use sandbox_agent_protocol::stream::{StreamHeader, StreamName};

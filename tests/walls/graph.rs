@@ -98,7 +98,7 @@ impl Graph {
     }
 }
 
-fn matching<'a>(names: &BTreeSet<&'a str>, prefixes: &[&str]) -> Vec<String> {
+fn matching(names: &BTreeSet<&str>, prefixes: &[&str]) -> Vec<String> {
     names
         .iter()
         .filter(|n| prefixes.iter().any(|p| n.starts_with(p)))

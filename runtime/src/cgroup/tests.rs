@@ -23,9 +23,17 @@ fn plain_and_systemd_paths() {
 
 #[test]
 fn paths_that_climb_are_refused_by_name() {
-    for spec in
-        ["", "/", "../x", "/a/../../b", "a\0b", "a.slice:p:../x", "a/b.slice:p:n", "no:p:n", "a.slice:p:"]
-    {
+    for spec in [
+        "",
+        "/",
+        "../x",
+        "/a/../../b",
+        "a\0b",
+        "a.slice:p:../x",
+        "a/b.slice:p:n",
+        "no:p:n",
+        "a.slice:p:",
+    ] {
         let error = relative_path(spec).unwrap_err();
         assert!(matches!(error, CgroupError::Path(ref named) if named == spec), "{spec:?}");
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);

@@ -13,8 +13,7 @@ fn connected() -> (Control, StdStream) {
 async fn reports_come_one_by_one_and_end() {
     let (mut control, mut theirs) = connected();
     let failed = Report::Failed { error: "no".into() };
-    let lines =
-        format!("{{\"report\":\"ready\"}}\n{}\n", serde_json::to_string(&failed).unwrap());
+    let lines = format!("{{\"report\":\"ready\"}}\n{}\n", serde_json::to_string(&failed).unwrap());
     theirs.write_all(lines.as_bytes()).unwrap();
     drop(theirs);
     assert_eq!(control.report().await.unwrap(), Some(Report::Ready));

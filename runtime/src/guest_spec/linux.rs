@@ -18,8 +18,7 @@ pub(super) fn cgroup(spec: &mut Spec, context: &mut Context) -> Result<(), SpecE
 /// The network is the guest's. A namespace with a path is one of the host's
 /// that the pod's containers share: they share the guest's instead.
 pub(super) fn namespaces(spec: &mut Spec, _: &mut Context) -> Result<(), SpecError> {
-    if let Some(namespaces) = spec.linux_mut().as_mut().and_then(|l| l.namespaces_mut().as_mut())
-    {
+    if let Some(namespaces) = spec.linux_mut().as_mut().and_then(|l| l.namespaces_mut().as_mut()) {
         namespaces.retain(|namespace| {
             namespace.typ() != LinuxNamespaceType::Network && namespace.path().is_none()
         });

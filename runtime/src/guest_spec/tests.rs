@@ -40,35 +40,60 @@ fn refused(over: Value) -> String {
 #[test]
 fn each_part_comes_out_as_the_guest_needs_it() {
     let table = [
-        ("/root/path", json!({"root": {"path": "/host/x", "readonly": true}}),
-            json!("/run/sandbox/share/c1/rootfs")),
+        (
+            "/root/path",
+            json!({"root": {"path": "/host/x", "readonly": true}}),
+            json!("/run/sandbox/share/c1/rootfs"),
+        ),
         ("/root/readonly", json!({"root": {"readonly": true}}), json!(true)),
         ("/hooks", json!({"hooks": {"prestart": [{"path": "/bin/x"}]}}), Value::Null),
         ("/annotations", json!({"annotations": {"a": "b"}}), Value::Null),
         ("/process/apparmorProfile", json!({"process": {"apparmorProfile": "p"}}), Value::Null),
         ("/process/selinuxLabel", json!({"process": {"selinuxLabel": "l"}}), Value::Null),
-        ("/process/args", json!({"process": {"args": ["a b", "", "\n"]}}), json!(["a b", "", "\n"])),
+        (
+            "/process/args",
+            json!({"process": {"args": ["a b", "", "\n"]}}),
+            json!(["a b", "", "\n"]),
+        ),
         ("/linux/mountLabel", json!({"linux": {"mountLabel": "l"}}), Value::Null),
-        ("/linux/cgroupsPath", json!({"linux": {"cgroupsPath": "/default/x"}}), json!("/sandbox/c1")),
-        ("/linux/seccomp/defaultAction",
+        (
+            "/linux/cgroupsPath",
+            json!({"linux": {"cgroupsPath": "/default/x"}}),
+            json!("/sandbox/c1"),
+        ),
+        (
+            "/linux/seccomp/defaultAction",
             json!({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}),
-            json!("SCMP_ACT_ALLOW")),
-        ("/linux/namespaces",
+            json!("SCMP_ACT_ALLOW"),
+        ),
+        (
+            "/linux/namespaces",
             json!({"linux": {"namespaces": [
                 {"type": "pid"}, {"type": "network"}, {"type": "network", "path": "/n"},
                 {"type": "ipc", "path": "/proc/1/ns/ipc"}, {"type": "mount"}]}}),
-            json!([{"type": "pid"}, {"type": "mount"}])),
-        ("/linux/resources/memory/limit",
-            json!({"linux": {"resources": {"memory": {"limit": 1000}}}}), json!(1000)),
-        ("/linux/resources/cpu",
+            json!([{"type": "pid"}, {"type": "mount"}]),
+        ),
+        (
+            "/linux/resources/memory/limit",
+            json!({"linux": {"resources": {"memory": {"limit": 1000}}}}),
+            json!(1000),
+        ),
+        (
+            "/linux/resources/cpu",
             json!({"linux": {"resources": {"cpu": {"quota": 5, "cpus": "3", "mems": "1"}}}}),
-            json!({"quota": 5})),
-        ("/linux/resources/blockIO",
-            json!({"linux": {"resources": {"blockIO": {"weight": 10}}}}), Value::Null),
-        ("/linux/devices",
+            json!({"quota": 5}),
+        ),
+        (
+            "/linux/resources/blockIO",
+            json!({"linux": {"resources": {"blockIO": {"weight": 10}}}}),
+            Value::Null,
+        ),
+        (
+            "/linux/devices",
             json!({"linux": {"devices": [
                 {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]}}),
-            json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}])),
+            json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]),
+        ),
     ];
     for (pointer, over, expected) in table {
         let (guest, _) = translated(over.clone());

@@ -14,8 +14,24 @@ fn ordinary_ids_are_taken() {
 #[test]
 fn ids_that_climb_or_confuse_are_refused_by_name() {
     let bad = [
-        "..", "../x", "a/../b", "/etc", "a/b", ".", ".a", "a.", "-a", "a-", "_a", "a b", "a\0b",
-        "a\nb", "é", "a\u{202e}b", "名", "a*",
+        "..",
+        "../x",
+        "a/../b",
+        "/etc",
+        "a/b",
+        ".",
+        ".a",
+        "a.",
+        "-a",
+        "a-",
+        "_a",
+        "a b",
+        "a\0b",
+        "a\nb",
+        "é",
+        "a\u{202e}b",
+        "名",
+        "a*",
     ];
     for id in bad {
         let error = check_container(id).unwrap_err();

@@ -13,9 +13,9 @@ use sandbox_vm_spec::launch::{DeviceKind, FsLaunch, IoLaunch, Launch, Report, Vm
 use tokio::net::UnixListener;
 use tokio::task::spawn_blocking;
 
+use super::Holdings;
 use super::progress::{Progress, Stage};
 use super::verdict::{Ended, Notes, Rank, judge};
-use super::Holdings;
 use crate::cgroup::{self, Cgroup, CgroupError};
 use crate::config::Config;
 use crate::control::Control;
@@ -117,8 +117,7 @@ struct Prepared {
     kernel: File,
     initramfs: File,
     console: File,
-    folder: Folder,
-    cgroup: PathBuf,
+    holdings: Holdings,
 }
 
 /// Starts all processes at once: each waits for the others by itself.
@@ -132,8 +131,9 @@ pub(crate) async fn launch(
         let (config, id, spec) = (Arc::clone(config), id.clone(), spec.clone());
         blocking(move || prepare(&config, &id, &spec)).await?
     };
-    let mut holdings = Holdings::default();
-    let folder = &*holdings.folder.insert(prepared.folder);
+    let mut holdings = prepared.holdings;
+    let (folder, cgroup) = (&holdings.folder, holdings.cgroup.clone().unwrap_or_default());
+    let folder = folder.as_ref().ok_or_else(|| LaunchError::Cut(io::ErrorKind::NotFound.into()))?;
 
     let agent = folder.listen(&folder.agent_socket())?;
     let agent = listener(agent).map_err(LaunchError::Cut)?;
@@ -149,6 +149,7 @@ pub(crate) async fn launch(
             (DeviceKind::Vsock, vsock_engine.into()),
             (DeviceKind::Fs, fs_engine.into()),
         ],
+        cgroup: cgroup.clone(),
     };
 
     let engine = prepared.chosen.engine.as_ref();
@@ -158,8 +159,8 @@ pub(crate) async fn launch(
         move |source| LaunchError::Process { program, process, source }
     };
     let (io, fs, vm) = tokio::join!(
-        start_io(&config.vmm, folder, rng, vsock),
-        start_fs(&config.vmm, folder, fs),
+        start_io(&config.vmm, folder, &cgroup, rng, vsock),
+        start_fs(&config.vmm, folder, &cgroup, fs, name == "kvm"),
         engine.boot(&prepared.vm, parts),
     );
     let io = io.map_err(failed("io"));
@@ -184,7 +185,7 @@ pub(crate) async fn launch(
         started: seconds_now(),
     });
     let pids: Vec<_> = members.iter().map(|(role, p, _)| (*role, p.id())).collect();
-    let mut holdings = blocking(move || settle(holdings, state, &pids, &prepared.cgroup)).await?;
+    let mut holdings = blocking(move || settle(holdings, state, &pids)).await?;
 
     let (notes, ended) = judge(holdings.processes.clone());
     let pid = members.first().map_or(0, |(_, process, _)| process.id().pid);
@@ -216,13 +217,20 @@ fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<Prepared, Laun
     let initramfs = image("initramfs", &config.initramfs)?;
     let chosen = engine::choose(config)?;
     tracing::info!("sandbox {id} runs on {}: {}", chosen.name(), chosen.reason);
-    let folder = Folder::create(&config.state_dir, id)?;
-    match folder.furnish() {
-        Ok(console) => Ok(Prepared { vm, chosen, kernel, initramfs, console, folder, cgroup }),
+    let mut holdings = Holdings::default();
+    let folder = holdings.folder.insert(Folder::create(&config.state_dir, id)?);
+    let console = folder.furnish()?;
+    holdings.cgroup = make_cgroup(&cgroup);
+    Ok(Prepared { vm, chosen, kernel, initramfs, console, holdings })
+}
+
+/// Without a cgroup a sandbox still runs: a user may have none to give.
+fn make_cgroup(path: &Path) -> Option<Cgroup> {
+    match Cgroup::create(path) {
+        Ok(cgroup) => Some(cgroup),
         Err(error) => {
-            let mut holdings = Holdings::default();
-            holdings.folder = Some(folder);
-            Err(error.into())
+            tracing::warn!("the sandbox runs without a cgroup: {error}");
+            None
         }
     }
 }
@@ -243,6 +251,7 @@ fn seconds_now() -> u64 {
 async fn start_io(
     vmm: &Path,
     folder: &Folder,
+    cgroup: &Cgroup,
     rng: StdListener,
     vsock: StdListener,
 ) -> io::Result<(HostProcess, Control)> {
@@ -256,61 +265,45 @@ async fn start_io(
         listener: fds.add(listener.into()),
         guest_ports: vec![AGENT_PORT],
     });
-    fds.launch(vmm, "io", &launch).await
+    fds.launch(vmm, "io", &launch, cgroup).await
 }
 
 async fn start_fs(
     vmm: &Path,
     folder: &Folder,
+    cgroup: &Cgroup,
     listener: StdListener,
+    config: bool,
 ) -> io::Result<(HostProcess, Control)> {
     let mut fds = Inherited::default();
     let launch = Launch::Fs(FsLaunch {
         listener: fds.add(listener.into()),
         tag: SHARE_TAG.to_owned(),
+        config,
         share: folder.share(),
     });
-    fds.launch(vmm, "fs", &launch).await
+    fds.launch(vmm, "fs", &launch, cgroup).await
 }
 
-/// Puts the processes into their cgroup and all that is known on disk.
+/// Writes down what the shim's end would leave.
 fn settle(
-    mut holdings: Holdings,
+    holdings: Holdings,
     mut state: State,
     members: &[(&'static str, ProcessId)],
-    cgroup: &Path,
 ) -> Result<Holdings, LaunchError> {
     let shim = ProcessId::of(std::process::id()).map_err(LaunchError::Cut)?;
     state.processes.push(Member { role: "shim".to_owned(), process: shim });
     for (role, process) in members {
         state.processes.push(Member { role: (*role).to_owned(), process: *process });
     }
-    if let Some(cgroup) = join_cgroup(cgroup, members) {
+    if let Some(cgroup) = &holdings.cgroup {
         state.cgroups = cgroup.created().to_vec();
-        holdings.cgroup = Some(cgroup);
     }
     if let Some(folder) = &holdings.folder {
         let path = folder.state();
         state.write(&path).map_err(|source| LaunchError::State { path, source })?;
     }
     Ok(holdings)
-}
-
-/// Without a cgroup a sandbox still runs: a user may have none to give.
-fn join_cgroup(path: &Path, members: &[(&'static str, ProcessId)]) -> Option<Cgroup> {
-    let cgroup = match Cgroup::create(path) {
-        Ok(cgroup) => cgroup,
-        Err(error) => {
-            tracing::warn!("the sandbox runs without a cgroup: {error}");
-            return None;
-        }
-    };
-    for (role, process) in members {
-        if let Err(error) = cgroup.join(process.pid) {
-            tracing::warn!("{role} runs outside of the sandbox's cgroup: {error}");
-        }
-    }
-    Some(cgroup)
 }
 
 /// Listens to a process until it has ended.

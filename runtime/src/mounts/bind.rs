@@ -57,11 +57,8 @@ fn settle(stage: &Path, options: &Options) -> io::Result<()> {
     let follows = options.propagation.is_some_and(|asked| {
         asked.intersects(MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::SHARED)
     });
-    let kind = if follows {
-        MountPropagationFlags::DOWNSTREAM
-    } else {
-        MountPropagationFlags::PRIVATE
-    };
+    let kind =
+        if follows { MountPropagationFlags::DOWNSTREAM } else { MountPropagationFlags::PRIVATE };
     mount_change(stage, kind | MountPropagationFlags::REC)?;
     if options.flags.contains(MountFlags::RDONLY) {
         let kept = kept_flags(stage)?;
@@ -88,11 +85,7 @@ fn kept_flags(mount: &Path) -> io::Result<MountFlags> {
 /// Makes a folder or an empty file, whatever can carry `source`.
 pub(crate) fn make_point(source: &Path, point: &Path) -> Result<(), MountError> {
     let made = fs::metadata(source).and_then(|meta| {
-        if meta.is_dir() {
-            fs::create_dir(point)
-        } else {
-            File::create_new(point).map(drop)
-        }
+        if meta.is_dir() { fs::create_dir(point) } else { File::create_new(point).map(drop) }
     });
     made.map_err(|source| MountError::Point { path: point.to_owned(), source })
 }

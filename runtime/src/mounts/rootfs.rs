@@ -12,9 +12,9 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::mount::{mount, mount_change};
 
+use super::MountError;
 use super::bind::{Bind, bind};
 use super::options::Options;
-use super::MountError;
 use crate::container::RootfsMount;
 
 /// mount(2) reads at most a page of data, with a NUL at its end.

@@ -45,8 +45,11 @@ impl HostSide {
         let Some(folder) = folder(locked) else { return Ok(None) };
         let spec = translate(bundle::read(&create.bundle)?, &create.id)?;
         let stage = folder.stage(&create.id);
-        let side =
-            Self { held, share: folder.share().join(&create.id), tree: folder.tree().join(&create.id) };
+        let side = Self {
+            held,
+            share: folder.share().join(&create.id),
+            tree: folder.tree().join(&create.id),
+        };
         side.make_dirs()?;
         side.mount_root(create, &stage)?;
         side.mount_binds(&spec.binds, &stage)?;

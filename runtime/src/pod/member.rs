@@ -124,12 +124,7 @@ pub(super) async fn watch_exit(
     }
 }
 
-async fn told(
-    member: &Member,
-    exit: Exit,
-    oom: bool,
-    events: &mpsc::UnboundedSender<PodEvent>,
-) {
+async fn told(member: &Member, exit: Exit, oom: bool, events: &mpsc::UnboundedSender<PodEvent>) {
     if !member.finish(exit) {
         return;
     }

@@ -3,8 +3,7 @@
 use super::*;
 
 fn pod(annotations: &[(&str, &str)], cpus: Option<f64>, memory_mib: Option<u64>) -> PodSpec {
-    let annotations =
-        annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let annotations = annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     PodSpec { annotations, cpus, memory: memory_mib.map(|mib| mib * MIB), ..PodSpec::default() }
 }
 

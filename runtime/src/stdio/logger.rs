@@ -30,9 +30,11 @@ pub(super) async fn start(
     let uri = create.stdout.strip_prefix("binary://").unwrap_or_default();
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let path = PathBuf::from(decode(path));
-    run(&path, query, &create.id, namespace)
-        .await
-        .map_err(|source| StdioError::Open { stream: "stdout", path, source })
+    run(&path, query, &create.id, namespace).await.map_err(|source| StdioError::Open {
+        stream: "stdout",
+        path,
+        source,
+    })
 }
 
 async fn run(path: &Path, query: &str, id: &str, namespace: &str) -> io::Result<(Sink, Sink)> {

@@ -2,39 +2,62 @@
 
 use std::os::fd::RawFd;
 
-use virtio_queue::Queue;
-use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::epoll::EventSet;
+
+use crate::queue::{QueueIo, RingError};
 
 /// Names an fd that a device wants watched, in its own numbering.
 pub type Token = u16;
 
-/// One queue of a device, for the length of one call.
-pub struct QueueIo<'a> {
-    /// The queue's state.
-    pub queue: &'a mut Queue,
-    /// The guest's memory as it is now.
-    pub memory: &'a GuestMemoryMmap,
-}
-
 /// Which queues the guest is to be interrupted for: bit n is queue n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signals(pub u64);
+
+impl Signals {
+    /// Asks for an interrupt of `queue`.
+    pub fn add(&mut self, queue: usize) {
+        self.0 |= 1 << queue;
+    }
+
+    /// Whether an interrupt of `queue` is asked for.
+    pub fn has(self, queue: usize) -> bool {
+        self.0 & (1 << queue) != 0
+    }
+
+    /// Asks every queue of `io` whether its driver is to be interrupted.
+    pub fn collect(io: &mut [QueueIo]) -> Result<Signals, DeviceError> {
+        let mut signals = Signals::default();
+        for (index, queue) in io.iter_mut().enumerate() {
+            if queue.wants_signal()? {
+                signals.add(index);
+            }
+        }
+        Ok(signals)
+    }
+}
 
 /// The device cannot go on: the driver sees DEVICE_NEEDS_RESET (virtio 1.2
 /// section 2.1.1) or a queue that stays silent, until it resets the device.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The ring or a descriptor chain breaks the rules.
-    #[error("queue {queue}: {reason}")]
+    #[error("queue {queue}")]
     Ring {
         /// Index of the queue.
         queue: usize,
         /// Which rule.
-        reason: String,
+        source: RingError,
+    },
+    /// A request that the device cannot answer, even with an error.
+    #[error("queue {queue}: {reason}")]
+    Request {
+        /// Index of the queue.
+        queue: usize,
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// The host's side of the device failed.
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     Host {
         /// What was being done.
         what: &'static str,
@@ -44,6 +67,9 @@ pub enum DeviceError {
 }
 
 /// Device logic: rings and guest memory only.
+///
+/// Calls come from one thread at a time. After an error the device gets no
+/// call but [`Device::reset`].
 pub trait Device: Send {
     /// Device type (virtio 1.2 section 5).
     fn kind(&self) -> u32;
@@ -53,7 +79,9 @@ pub trait Device: Send {
     fn queue_sizes(&self) -> &[u16];
     /// Config space (virtio 1.2, the device's section "Device configuration layout").
     fn config(&self) -> &[u8];
-    /// Takes the acked features; returns the fds that [`Device::ready`] is called for.
+    /// The driver is there, with `acked` features, and has set up its queues.
+    /// Returns the fds that [`Device::ready`] is called for; they stay open
+    /// until after the next [`Device::reset`].
     fn start(&mut self, acked: u64) -> Result<Vec<(RawFd, EventSet, Token)>, DeviceError>;
     /// The guest has kicked `queue`.
     fn kicked(&mut self, queue: usize, io: &mut [QueueIo]) -> Result<Signals, DeviceError>;

@@ -2,6 +2,18 @@
 //! MMIO, vhost-user or async runtimes. The vhost-user adapter drives it in
 //! production, unit tests and fuzz targets drive it directly.
 
+pub mod chain;
 mod device;
+mod fs;
+mod memory;
+#[cfg(any(test, feature = "mock"))]
+pub mod mock;
+mod queue;
+mod rng;
 
-pub use device::{Device, DeviceError, QueueIo, Signals, Token};
+pub use chain::{Chain, ChainError};
+pub use device::{Device, DeviceError, Signals, Token};
+pub use fs::{Fs, FsError};
+pub use memory::Memory;
+pub use queue::{QueueIo, RingError};
+pub use rng::Rng;

@@ -33,7 +33,7 @@ pub type Fd = i32;
 pub enum Launch {
     /// Runs the virtual machine on `/dev/kvm`.
     Kvm(KvmLaunch),
-    /// Becomes QEMU.
+    /// Runs the virtual machine in QEMU.
     Qemu(QemuLaunch),
     /// Serves rng and vsock.
     Io(IoLaunch),
@@ -104,6 +104,8 @@ pub struct QemuLaunch {
     pub console_max: u64,
     /// The guest's devices.
     pub devices: Vec<Backend>,
+    /// Tag by which the guest mounts the share: QEMU does not ask the backend.
+    pub tag: String,
 }
 
 /// See [`Launch::Io`].
@@ -135,6 +137,9 @@ pub struct FsLaunch {
     pub listener: Fd,
     /// Tag by which the guest mounts the share.
     pub tag: String,
+    /// Whether the backend offers its config space, and with it the tag, to
+    /// the engine: for `kvm`. QEMU 7.1 to 8.0 crashes on a backend that does.
+    pub config: bool,
     /// The pod's share, a mount point with shared propagation; it becomes the
     /// root of the process, so that later mounts below it appear.
     pub share: PathBuf,
@@ -144,7 +149,8 @@ pub struct FsLaunch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "report", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Report {
-    /// `io`, `fs`: jailed and about to serve. `kvm`: vCPUs are about to run.
+    /// `io`, `fs`: jailed and serving. `kvm`: vCPUs are about to run. `qemu`:
+    /// QEMU is about to be executed.
     Ready,
     /// `kvm`: a step of the boot was reached, `micros` after the process began.
     Stage {
@@ -153,7 +159,8 @@ pub enum Report {
         /// Microseconds since the process began.
         micros: u64,
     },
-    /// `kvm`: the machine has ended by itself.
+    /// `kvm`, `qemu`: the machine has ended by itself. The process exits with
+    /// status 0.
     Ended {
         /// Why.
         end: VmEnd,
@@ -169,10 +176,11 @@ pub enum Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VmEnd {
-    /// The guest asked for a reset or a power-off (keyboard controller port 0x64).
+    /// The guest asked for a reset or a power-off (keyboard controller port
+    /// 0x64). QEMU does not tell a triple fault from it.
     Reset,
     /// The guest's CPU shut down by a triple fault.
     TripleFault,
-    /// KVM could not go on; its exit reason in words.
+    /// KVM or QEMU could not go on; why, in words.
     Error(String),
 }

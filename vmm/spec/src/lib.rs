@@ -1,8 +1,10 @@
 //! What a virtual machine is, and how its processes are told.
 //!
-//! [`VmSpec`] says what the guest gets; [`launch`] holds the messages that the
-//! shim and the processes of `sandbox-vmm` exchange.
+//! [`VmSpec`] says what the guest gets, [`cmdline`] what its kernel is told;
+//! [`launch`] holds the messages that the shim and the processes of
+//! `sandbox-vmm` exchange.
 
+pub mod cmdline;
 pub mod launch;
 mod spec;
 

@@ -8,7 +8,7 @@ pub const MIN_MEMORY_MIB: u32 = 64;
 pub const MAX_MEMORY_MIB: u32 = 1024 * 1024;
 /// Longest addition to the kernel's command line; the whole must stay below
 /// the 2048 bytes that x86 Linux reads.
-const MAX_CMDLINE: usize = 1024;
+pub(crate) const MAX_CMDLINE: usize = 1024;
 
 /// What a virtual machine is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

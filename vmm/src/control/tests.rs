@@ -9,7 +9,8 @@ fn pair() -> (Control, UnixStream) {
     (Control::new(ours).unwrap(), shim)
 }
 
-const FS: &str = r#"{"process":"fs","listener":5,"tag":"share","share":"/pod/share"}"#;
+const FS: &str =
+    r#"{"process":"fs","listener":5,"tag":"share","config":true,"share":"/pod/share"}"#;
 
 #[test]
 fn the_launch_message_may_come_in_pieces() {
@@ -28,7 +29,8 @@ fn the_launch_message_may_come_in_pieces() {
 
 #[test]
 fn a_broken_launch_message_is_refused() {
-    let cases: [(&[u8], fn(&ControlError) -> bool); 5] = [
+    type Case = (&'static [u8], fn(&ControlError) -> bool);
+    let cases: [Case; 5] = [
         (b"", |e| matches!(e, ControlError::Eof)),
         (b"{\"process\":\"fs\"", |e| matches!(e, ControlError::Eof)),
         (b"{\"process\":\"fs\"}\n", |e| matches!(e, ControlError::Parse(_))),
@@ -67,11 +69,13 @@ fn reports_are_lines() {
 
 #[test]
 fn a_descriptor_is_taken_once_and_only_if_it_was_passed() {
-    let fd = std::fs::File::open("/dev/null").unwrap().into_raw_fd();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let fd = fcntl(&null, FcntlArg::F_DUPFD_CLOEXEC(10)).unwrap();
     assert!(inherited(fd, "test").is_err(), "our own, closed on exec");
-    // SAFETY: the number was given up by into_raw_fd above.
-    let file = unsafe { BorrowedFd::borrow_raw(fd) };
-    fcntl(file, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+    // SAFETY: the number is nobody's yet.
+    let ours = unsafe { OwnedFd::from_raw_fd(fd) };
+    fcntl(&ours, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+    let fd = ours.into_raw_fd();
     let taken = inherited(fd, "test").unwrap();
     assert_eq!(taken.as_raw_fd(), fd);
     assert!(inherited(fd, "test").is_err(), "taken twice");

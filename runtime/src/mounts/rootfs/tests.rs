@@ -60,6 +60,7 @@ fn a_failure_names_type_and_source() {
         target: String::new(),
         options: Vec::new(),
     };
-    let text = mount_rootfs(&[spec], &dir.path().join("stage"), dir.path()).unwrap_err().to_string();
+    let text =
+        mount_rootfs(&[spec], &dir.path().join("stage"), dir.path()).unwrap_err().to_string();
     assert!(text.contains("nosuchfs") && text.contains("/some/source"), "{text}");
 }

@@ -21,14 +21,17 @@ fn what_a_bundle_says_of_its_pod() {
             "resources": {"cpu": {"quota": 150000, "period": 100000}, "memory": {"limit": 1000}},
         },
     }));
-    assert_eq!(spec, PodSpec {
-        bundle: PathBuf::new(),
-        hostname: "h".into(),
-        annotations: [("io.sandbox.vcpus".to_owned(), "2".to_owned())].into(),
-        cpus: Some(1.5),
-        memory: Some(1000),
-        cgroups_path: Some("/default/x".into()),
-    });
+    assert_eq!(
+        spec,
+        PodSpec {
+            bundle: PathBuf::new(),
+            hostname: "h".into(),
+            annotations: [("io.sandbox.vcpus".to_owned(), "2".to_owned())].into(),
+            cpus: Some(1.5),
+            memory: Some(1000),
+            cgroups_path: Some("/default/x".into()),
+        }
+    );
 }
 
 #[test]

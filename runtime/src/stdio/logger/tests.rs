@@ -4,11 +4,10 @@ use super::*;
 
 #[test]
 fn arguments_are_keys_and_values_in_order() {
-    assert_eq!(arguments("_NERDCTL_INTERNAL_LOGGING=%2Fvar%2Flib%2Fn&b"), [
-        "_NERDCTL_INTERNAL_LOGGING",
-        "/var/lib/n",
-        "b"
-    ]);
+    assert_eq!(
+        arguments("_NERDCTL_INTERNAL_LOGGING=%2Fvar%2Flib%2Fn&b"),
+        ["_NERDCTL_INTERNAL_LOGGING", "/var/lib/n", "b"]
+    );
     assert!(arguments("").is_empty());
     assert_eq!(decode("a%zz+%41%"), "a%zz A%");
 }

@@ -1,0 +1,69 @@
+#!/bin/bash
+# Installs what building and running Sandbox needs on Debian 12 or 13, from the
+# distribution alone. Quick, and needs no root, when everything is there.
+# With --lab also what tests/lab needs on a machine without usable KVM.
+set -euo pipefail
+
+# Checks: a program by its name, a file by its path. What counts is that it is
+# there, not which package brought it: a containerd from elsewhere is kept.
+readonly -a BUILD=(
+	make:make gcc:gcc ld:binutils flex:flex bison:bison bc:bc xz:xz-utils pkg-config:pkg-config
+	/usr/src/linux-source-6.12.tar.xz:linux-source-6.12
+	/usr/include/libelf.h:libelf-dev
+	/usr/lib/x86_64-linux-gnu/libseccomp.a:libseccomp-dev
+	/usr/lib/x86_64-linux-gnu/libcap-ng.so:libcap-ng-dev
+)
+readonly -a RUN=(
+	containerd:containerd ctr:containerd qemu-system-x86_64:qemu-system-x86
+	busybox:busybox-static ip:iproute2
+)
+readonly -a LAB=(
+	'/boot/vmlinuz-*-cloud-amd64:linux-image-cloud-amd64'
+	python3:python3
+	'/usr/lib/python3*/ensurepip/__main__.py:python3-venv'
+	modprobe:kmod
+)
+
+say() { echo "install-deps: $*"; }
+
+# Debian's /sbin is not in everyone's PATH, and programs of ours live there too.
+there() {
+	case $1 in
+	/*) compgen -G "$1" >/dev/null ;;
+	*) PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin command -v "$1" >/dev/null ;;
+	esac
+}
+
+missing_packages() {
+	local entry
+	for entry in "$@"; do
+		there "${entry%:*}" || echo "${entry##*:}"
+	done | sort -u
+}
+
+wanted=("${BUILD[@]}" "${RUN[@]}")
+case ${1:-} in
+'') ;;
+--lab)
+	wanted+=("${LAB[@]}")
+	# Debian 12 has none: tests/lab/run builds it there.
+	[ -z "$(apt-cache search --names-only '^virtiofsd$')" ] || wanted+=(/usr/libexec/virtiofsd:virtiofsd)
+	;;
+*)
+	echo "usage: deploy/install-deps.sh [--lab]" >&2
+	exit 2
+	;;
+esac
+
+mapfile -t missing < <(missing_packages "${wanted[@]}")
+if [ ${#missing[@]} -eq 0 ]; then
+	say "everything is installed"
+	exit 0
+fi
+say "installing from the distribution: ${missing[*]}"
+command -v apt-get >/dev/null || { say "this is not Debian: install the like of these packages by hand" >&2; exit 1; }
+as_root=()
+[ "$(id -u)" = 0 ] || as_root=(sudo)
+"${as_root[@]}" apt-get -qq update
+DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get -qq install --no-install-recommends "${missing[@]}"
+say "done"

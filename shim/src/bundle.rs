@@ -1,0 +1,175 @@
+//! The folder that containerd makes for a container, as far as the shim itself
+//! reads and writes in it.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+#[cfg(test)]
+mod tests;
+
+/// Most bytes of a `config.json` that is read: it stops a file that is no spec
+/// from filling memory. Specs of containerd are below 100 KiB; 128 KiB of
+/// arguments and a thousand variables still fit.
+const MAX_SPEC: u64 = 16 << 20;
+
+/// Most bytes of the small files: a path or an address each.
+const MAX_SMALL: u64 = 8 << 10;
+
+/// Annotations that name the group, that is the pod, of a container; the first
+/// that is there counts, as in containerd's own shim.
+const GROUP_ANNOTATIONS: [&str; 2] =
+    ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+
+const ADDRESS: &str = "address";
+const BOOTSTRAP: &str = "bootstrap.json";
+const CONFIG: &str = "sandbox-config";
+const PID: &str = "shim.pid";
+
+/// A bundle that cannot be used.
+#[derive(Debug, Error)]
+pub enum BundleError {
+    /// A file of the bundle cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of the bundle cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The spec is not one.
+    #[error("{path} is not an OCI runtime spec")]
+    Spec {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+/// The part of the spec that is read here.
+#[derive(Deserialize)]
+struct Annotated {
+    #[serde(default)]
+    annotations: Option<HashMap<String, String>>,
+}
+
+/// The part of containerd's `bootstrap.json` that is read here.
+#[derive(Deserialize)]
+struct Bootstrap {
+    address: String,
+}
+
+/// A bundle.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    dir: PathBuf,
+}
+
+impl Bundle {
+    /// The bundle in a folder.
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Id of the pod that the container `id` with this bundle belongs to: its
+    /// own unless an annotation says another.
+    pub fn pod_of(&self, id: &str) -> Result<String, BundleError> {
+        let path = self.dir.join("config.json");
+        let text = read(&path, MAX_SPEC)?;
+        let spec: Annotated =
+            serde_json::from_str(&text).map_err(|source| BundleError::Spec { path, source })?;
+        let annotations = spec.annotations.unwrap_or_default();
+        let group = GROUP_ANNOTATIONS.iter().find_map(|name| annotations.get(*name));
+        Ok(group.map_or(id, String::as_str).to_owned())
+    }
+
+    /// Address of the container's shim, as `start` kept it, or containerd 2
+    /// for a container that joined a pod without `start`.
+    pub fn address(&self) -> Option<String> {
+        let kept = read(&self.dir.join(ADDRESS), MAX_SMALL).ok();
+        kept.or_else(|| {
+            let text = read(&self.dir.join(BOOTSTRAP), MAX_SMALL).ok()?;
+            serde_json::from_str::<Bootstrap>(&text).ok().map(|bootstrap| bootstrap.address)
+        })
+    }
+
+    /// Keeps the address of the shim: containerd 1.6 and 1.7 read it when they
+    /// start anew.
+    pub fn set_address(&self, address: &str) -> Result<(), BundleError> {
+        self.write(ADDRESS, address)
+    }
+
+    /// The configuration file that the container's options name.
+    pub fn config_path(&self) -> Option<PathBuf> {
+        let path = read(&self.dir.join(CONFIG), MAX_SMALL).ok()?;
+        Some(path.into())
+    }
+
+    /// Keeps the name of the configuration file for `delete`, which is not
+    /// given the options.
+    pub fn set_config_path(&self, path: &str) -> Result<(), BundleError> {
+        self.write(CONFIG, path)
+    }
+
+    /// Keeps the shim's pid, for people and tools.
+    pub fn set_pid(&self, pid: u32) -> Result<(), BundleError> {
+        self.write(PID, &pid.to_string())
+    }
+
+    /// The FIFO from which containerd takes the shim's log, open so that
+    /// neither a missing nor a slow reader stops the shim: it is open for
+    /// reading too, so that writes fail with EAGAIN at worst, and lines wait in
+    /// it while containerd restarts.
+    pub fn log(&self) -> Result<File, BundleError> {
+        let path = self.dir.join("log");
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
+            .open(&path)
+            .map_err(|source| BundleError::Read { path, source })
+    }
+
+    /// Replaces a file in one step, so that a reader sees all or nothing, and
+    /// writers at the same time do not disturb each other.
+    fn write(&self, name: &str, text: &str) -> Result<(), BundleError> {
+        let path = self.dir.join(name);
+        let draft = self.dir.join(format!(".{name}.{}", std::process::id()));
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .and_then(|()| fs::rename(&draft, &path));
+        written.map_err(|source| BundleError::Write { path, source })
+    }
+}
+
+fn read(path: &Path, max: u64) -> Result<String, BundleError> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(max).read_to_string(&mut text))
+        .map_err(|source| BundleError::Read { path: path.to_owned(), source })?;
+    Ok(text)
+}

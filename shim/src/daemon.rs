@@ -1,0 +1,267 @@
+//! The shim itself, in the background: serves containerd until its pod ends.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use containerd_shim_protos::shim_async::create_task;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use sandbox_runtime::{IdError, PodId, chain};
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+use tracing::{info, warn};
+use tracing_subscriber::filter::LevelFilter;
+use ttrpc::asynchronous::Server;
+use ttrpc::asynchronous::transport::Listener;
+
+use crate::bundle::Bundle;
+use crate::flags::Flags;
+use crate::outbox::Outbox;
+use crate::service::Service;
+use crate::sink::Containerd;
+use crate::socket::ShimSocket;
+use crate::task::TaskService;
+
+/// What the shim says when it serves.
+pub const READY: &str = "ready";
+
+/// Names a configuration file; the runtime reads it.
+pub const CONFIG_VARIABLE: &str = "SANDBOX_CONFIG";
+
+/// Names the cgroup for the shim.
+pub const CGROUP_VARIABLE: &str = "SANDBOX_SHIM_CGROUP";
+
+const TASK_V2: &str = "containerd.task.v2.Task";
+const TASK_V3: &str = "containerd.task.v3.Task";
+
+/// Threads of the service. One moves the containers' streams while another
+/// answers containerd; more would only cost memory.
+const WORKERS: usize = 2;
+
+/// Threads for calls that block: mounts and removal of folders.
+const BLOCKING_THREADS: usize = 8;
+
+/// How long the last replies may take to reach containerd.
+const REPLY_LIMIT: Duration = Duration::from_secs(2);
+
+/// A shim that cannot serve.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// It was not run by `start`.
+    #[error(
+        "no socket to serve: this is a shim, which containerd runs; \
+         to run a container, use ctr run --runtime io.sandbox.v1"
+    )]
+    NoSocket,
+    /// An id cannot be used.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// A step failed.
+    #[error("the shim cannot {step}")]
+    Step {
+        /// What it was to do.
+        step: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The cgroup of the options cannot be joined.
+    #[error("the shim cannot join cgroup {path}, which the runtime options name")]
+    Cgroup {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server cannot be started.
+    #[error("the shim cannot serve")]
+    Serve(#[from] ttrpc::Error),
+}
+
+/// Names a step in its error.
+fn step<T, E: Into<io::Error>>(step: &'static str, result: Result<T, E>) -> Result<T, DaemonError> {
+    result.map_err(|source| DaemonError::Step { step, source: source.into() })
+}
+
+/// Serves on the socket that is this process's stdin.
+pub fn run(flags: &Flags) -> Result<(), DaemonError> {
+    let stdout = io::stdout().as_fd().try_clone_to_owned();
+    let mut ready = Some(File::from(step("keep its stdout", stdout)?));
+    let served = prepare(flags).and_then(|listener| {
+        let runtime = step(
+            "start its threads",
+            tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(WORKERS)
+                .max_blocking_threads(BLOCKING_THREADS)
+                .enable_all()
+                .build(),
+        )?;
+        let served = runtime.block_on(serve(flags, listener, &mut ready));
+        // What still blocks must not hold up the end.
+        runtime.shutdown_background();
+        served
+    });
+    if let (Err(error), Some(mut ready)) = (&served, ready) {
+        let _ = write!(ready, "{}", chain(error));
+    }
+    served
+}
+
+/// Makes the process a background one. There are no threads yet.
+fn prepare(flags: &Flags) -> Result<UnixListener, DaemonError> {
+    let listener = take_socket()?;
+    let null = step("open /dev/null", OpenOptions::new().read(true).write(true).open("/dev/null"))?;
+    step("replace its stdin", dup2_stdin(&null))?;
+    step("replace its stdout", dup2_stdout(&null))?;
+    // Fails only for the leader of a group, which has what this is for.
+    let _ = setsid();
+    private_mounts()?;
+    join_cgroup()?;
+    let bundle = Bundle::at(".");
+    let log = bundle.log();
+    if let Ok(log) = &log {
+        step("use the log FIFO", dup2_stderr(log))?;
+    }
+    start_log(flags.debug);
+    if let Err(error) = log {
+        warn!(error = chain(&error), "no log FIFO");
+    }
+    if let Err(error) = raise_oom_score() {
+        warn!(%error, "cannot make the shim a likelier victim than containerd");
+    }
+    if let Err(error) = bundle.set_pid(std::process::id()) {
+        warn!(error = chain(&error), "no pid file");
+    }
+    Ok(listener)
+}
+
+fn take_socket() -> Result<UnixListener, DaemonError> {
+    let fd = io::stdin().as_fd().try_clone_to_owned();
+    let listener = UnixListener::from(step("keep its stdin", fd)?);
+    match listener.local_addr() {
+        Ok(address) if address.as_pathname().is_some() => Ok(listener),
+        _ => Err(DaemonError::NoSocket),
+    }
+}
+
+/// Mounts of the pod are the shim's own, so that they end with it; what is
+/// mounted on the host later still appears.
+fn private_mounts() -> Result<(), DaemonError> {
+    step("have mounts of its own (it must run as root)", unshare(CloneFlags::CLONE_NEWNS))?;
+    let none = None::<&str>;
+    let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    step("separate its mounts", mount(none, "/", none, flags, none))
+}
+
+/// Joins the cgroup that the options name: below the root of each hierarchy on
+/// cgroup v1, of the only one on v2.
+fn join_cgroup() -> Result<(), DaemonError> {
+    let Ok(cgroup) = std::env::var(CGROUP_VARIABLE) else {
+        return Ok(());
+    };
+    let root = Path::new("/sys/fs/cgroup");
+    let roots = if root.join("cgroup.controllers").exists() {
+        vec![root.to_owned()]
+    } else {
+        let entries = step("read /sys/fs/cgroup", fs::read_dir(root))?;
+        entries.flatten().map(|entry| entry.path()).collect()
+    };
+    for root in roots {
+        let procs = root.join(cgroup.trim_start_matches('/')).join("cgroup.procs");
+        fs::write(&procs, std::process::id().to_string())
+            .map_err(|source| DaemonError::Cgroup { path: procs.display().to_string(), source })?;
+    }
+    Ok(())
+}
+
+/// containerd's score was inherited; the shim's is one higher.
+fn raise_oom_score() -> io::Result<()> {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let score: i32 = fs::read_to_string(FILE)?.trim().parse().map_err(io::Error::other)?;
+    fs::write(FILE, (score + 1).min(1000).to_string())
+}
+
+fn start_log(debug: bool) {
+    let level = if debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
+    tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(io::stderr).init();
+}
+
+async fn serve(
+    flags: &Flags,
+    listener: UnixListener,
+    ready: &mut Option<File>,
+) -> Result<(), DaemonError> {
+    let pod_id = PodId::new(&flags.namespace, &flags.id)?;
+    let outbox = Outbox::default();
+    let service = Arc::new(Service::new(
+        pod_id,
+        Bundle::at("."),
+        ShimSocket::at(&flags.socket),
+        outbox.clone(),
+    ));
+    let mut server = start_server(listener, service.clone()).await?;
+    let events = std::env::var_os("TTRPC_ADDRESS").unwrap_or_default();
+    let sink = Containerd::new(events.into(), flags.namespace.clone());
+    tokio::spawn(outbox.deliver(sink));
+    // The guest boots while containerd prepares its Create, which tells what
+    // goes wrong.
+    tokio::spawn({
+        let service = service.clone();
+        async move { service.boot().await.map(drop) }
+    });
+    let signals = signals()?;
+    say_ready(ready)?;
+    info!(namespace = flags.namespace, pod = flags.id, "serving");
+    tokio::select! {
+        () = service.ended() => {}
+        () = service.end_when_forgotten() => {}
+        name = signals => {
+            info!(signal = name, "ending");
+            service.end().await;
+        }
+    }
+    let _ = timeout(REPLY_LIMIT, server.shutdown()).await;
+    Ok(())
+}
+
+async fn start_server(
+    listener: UnixListener,
+    service: Arc<Service>,
+) -> Result<Server, DaemonError> {
+    let task = Arc::new(TaskService::new(service));
+    let mut v2 = create_task(task.clone());
+    let methods = v2.remove(TASK_V3).map(|methods| (TASK_V2.to_owned(), methods));
+    let listener = step("use its socket", Listener::try_from(listener))?;
+    let mut server = Server::new()
+        .add_listener(listener)
+        .register_service(create_task(task))
+        .register_service(methods.into_iter().collect());
+    server.start().await?;
+    Ok(server)
+}
+
+/// Answers with the name of the first signal that asks the shim to end.
+fn signals() -> Result<impl Future<Output = &'static str>, DaemonError> {
+    let mut term = step("handle signals", signal(SignalKind::terminate()))?;
+    let mut interrupt = step("handle signals", signal(SignalKind::interrupt()))?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
+}
+
+/// Tells `start`, which waits for the end of this pipe.
+fn say_ready(ready: &mut Option<File>) -> Result<(), DaemonError> {
+    match ready.take() {
+        Some(mut ready) => step("answer start", ready.write_all(READY.as_bytes())),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,170 @@
+//! The shim of one pod: what its calls share, and how it ends.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sandbox_runtime::{Config, Error, Events, Pod, PodId, PodSpec};
+use tokio::sync::{Notify, OnceCell};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, info, warn};
+
+use crate::bundle::Bundle;
+use crate::ledger::Ledger;
+use crate::outbox::Outbox;
+use crate::socket::ShimSocket;
+
+/// How long the end of the shim waits for containerd to take the last events.
+/// containerd gives a Shutdown three seconds in all.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+/// How often the shim looks whether containerd has forgotten it.
+const FORGOTTEN_CHECK: Duration = Duration::from_secs(3);
+
+/// A shim.
+pub struct Service {
+    pod_id: PodId,
+    /// Bundle of the container for which the shim was started.
+    bundle: Bundle,
+    socket: ShimSocket,
+    socket_identity: Option<(u64, u64)>,
+    pod: OnceCell<Pod>,
+    ledger: Arc<Ledger>,
+    outbox: Outbox,
+    life: Mutex<Life>,
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct Life {
+    /// Creates under way.
+    creating: usize,
+    /// No container is made any more.
+    closing: bool,
+}
+
+/// A Create under way: the shim does not end under it.
+pub struct Creating<'a>(&'a Service);
+
+impl Drop for Creating<'_> {
+    fn drop(&mut self) {
+        self.0.life().creating -= 1;
+    }
+}
+
+impl Service {
+    /// The shim of a pod that is served on `socket`.
+    pub fn new(pod_id: PodId, bundle: Bundle, socket: ShimSocket, outbox: Outbox) -> Self {
+        Self {
+            pod_id,
+            bundle,
+            socket_identity: socket.identity(),
+            socket,
+            pod: OnceCell::new(),
+            ledger: Arc::new(Ledger::new(outbox.clone())),
+            outbox,
+            life: Mutex::default(),
+            ended: Notify::new(),
+        }
+    }
+
+    /// The pod's virtual machine, started on the first call; a failed start is
+    /// tried again on the next.
+    pub async fn boot(&self) -> Result<&Pod, Error> {
+        self.pod
+            .get_or_try_init(|| async {
+                let config = Config::load()?;
+                let spec = PodSpec::from_bundle(self.bundle.dir())?;
+                let (pod, events) = Pod::create(config, self.pod_id.clone(), spec).await?;
+                tokio::spawn(follow(events, self.ledger.clone()));
+                Ok(pod)
+            })
+            .await
+    }
+
+    /// The pod, if there is one.
+    pub fn pod(&self) -> Option<&Pod> {
+        self.pod.get()
+    }
+
+    /// Order of the containers' events.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Announces a Create; none when the shim is ending.
+    pub fn begin_create(&self) -> Option<Creating<'_>> {
+        let mut life = self.life();
+        if life.closing {
+            return None;
+        }
+        life.creating += 1;
+        Some(Creating(self))
+    }
+
+    /// Ends the shim if it has no containers. When this returns, the socket is
+    /// free for another shim and nothing of the pod is left.
+    pub async fn end_if_empty(&self) -> bool {
+        {
+            let mut life = self.life();
+            if life.creating > 0 || self.containers() > 0 {
+                return false;
+            }
+            life.closing = true;
+        }
+        self.end().await;
+        true
+    }
+
+    /// Ends the shim, and with it all containers.
+    pub async fn end(&self) {
+        self.life().closing = true;
+        if let Some(identity) = self.socket_identity {
+            self.socket.remove(identity);
+        }
+        if let Some(pod) = self.pod() {
+            pod.shutdown().await;
+        }
+        if !self.outbox.flush(FLUSH_LIMIT).await {
+            warn!("containerd did not take the last events");
+        }
+        self.ended.notify_one();
+    }
+
+    /// Answers when the shim has ended.
+    pub async fn ended(&self) {
+        self.ended.notified().await;
+    }
+
+    /// Ends a shim that containerd has forgotten: it has no containers, and
+    /// its bundle is gone. containerd 1.6 leaves such shims behind when it
+    /// stops between `start` and Create, or between Delete and Shutdown.
+    pub async fn end_when_forgotten(&self) {
+        let mut tick = interval(FORGOTTEN_CHECK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            // The bundle is the working folder: its path may be gone while it
+            // is not, so its content counts.
+            if !self.bundle.dir().join("config.json").exists() && self.end_if_empty().await {
+                info!("no containers and no bundle: ended");
+                return;
+            }
+        }
+    }
+
+    fn containers(&self) -> usize {
+        self.pod().map_or(0, |pod| pod.containers().len())
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        // Counters and flags are whole even if a holder panicked.
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn follow(mut events: Events, ledger: Arc<Ledger>) {
+    while let Some(event) = events.recv().await {
+        debug!(?event, "pod");
+        ledger.happened(event);
+    }
+}

@@ -1,0 +1,152 @@
+//! The socket on which a shim serves containerd.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+#[cfg(test)]
+mod tests;
+
+const SCHEME: &str = "unix://";
+
+/// A socket that cannot be had.
+#[derive(Debug, Error)]
+pub enum SocketError {
+    /// The folder of sockets cannot be made or locked.
+    #[error("cannot use the socket folder {path}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The socket cannot be made.
+    #[error("cannot listen on {path}")]
+    Listen {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What asking for a socket gives.
+#[derive(Debug)]
+pub enum Claim {
+    /// The socket is ours to serve.
+    Ours(UnixListener),
+    /// A living shim serves it.
+    Served,
+}
+
+/// Where a shim listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShimSocket {
+    path: PathBuf,
+}
+
+impl ShimSocket {
+    /// The socket of a pod, named as containerd's own shims name theirs, so
+    /// that containerd instances and namespaces do not collide.
+    pub fn of_pod(dir: &Path, grpc_address: &str, namespace: &str, pod: &str) -> Self {
+        let key = clean(&format!("{grpc_address}/{namespace}/{pod}"));
+        let digest = Sha256::digest(key);
+        let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { path: dir.join(name) }
+    }
+
+    /// The socket at an address as [`ShimSocket::address`] gives it.
+    pub fn at(address: &str) -> Self {
+        let path = address.strip_prefix(SCHEME).unwrap_or(address);
+        Self { path: path.into() }
+    }
+
+    /// Its address, for containerd.
+    pub fn address(&self) -> String {
+        format!("{SCHEME}{}", self.path.display())
+    }
+
+    /// Listens, or finds the shim that does. A socket without a shim is stale
+    /// and replaced. Callers at the same time get one [`Claim::Ours`].
+    pub fn claim(&self) -> Result<Claim, SocketError> {
+        let _lock = self.lock()?;
+        match UnixListener::bind(&self.path) {
+            Ok(listener) => self.private(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => self.claim_taken(),
+            Err(source) => Err(self.cannot_listen(source)),
+        }
+    }
+
+    fn claim_taken(&self) -> Result<Claim, SocketError> {
+        if self.is_served() {
+            return Ok(Claim::Served);
+        }
+        fs::remove_file(&self.path)
+            .and_then(|()| UnixListener::bind(&self.path))
+            .map_err(|source| self.cannot_listen(source))
+            .and_then(|listener| self.private(listener))
+    }
+
+    fn private(&self, listener: UnixListener) -> Result<Claim, SocketError> {
+        fs::set_permissions(&self.path, Permissions::from_mode(0o600))
+            .map_err(|source| self.cannot_listen(source))?;
+        Ok(Claim::Ours(listener))
+    }
+
+    /// Whether a shim listens.
+    pub fn is_served(&self) -> bool {
+        UnixStream::connect(&self.path).is_ok()
+    }
+
+    /// Identity of the file, to tell it from another shim's of the same name.
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        let meta = fs::symlink_metadata(&self.path).ok()?;
+        Some((meta.dev(), meta.ino()))
+    }
+
+    /// Removes the file if it is still the one with this identity.
+    pub fn remove(&self, identity: (u64, u64)) {
+        let Ok(_lock) = self.lock() else { return };
+        if self.identity() == Some(identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
+    /// Removes the file if nobody listens on it.
+    pub fn remove_stale(&self) {
+        if self.identity().is_none() {
+            return;
+        }
+        let Ok(_lock) = self.lock() else { return };
+        if self.identity().is_some() && !self.is_served() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
+    /// Serializes those who make and remove sockets: the folder itself is the
+    /// lock, so that no file stays behind.
+    fn lock(&self) -> Result<Flock<File>, SocketError> {
+        let dir = self.path.parent().unwrap_or(Path::new("/"));
+        let failed = |source| SocketError::Folder { path: dir.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+        let file = File::open(dir).map_err(failed)?;
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
+    }
+
+    fn cannot_listen(&self, source: io::Error) -> SocketError {
+        SocketError::Listen { path: self.path.clone(), source }
+    }
+}
+
+/// Go's `filepath.Join`: no empty and no `.` parts. Ids hold no `..`.
+fn clean(path: &str) -> String {
+    let absolute = if path.starts_with('/') { "/" } else { "" };
+    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    format!("{absolute}{}", parts.join("/"))
+}

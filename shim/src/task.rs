@@ -1,0 +1,354 @@
+//! The Task service: parse, call the pod, tell the event, reply.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use containerd_shim_protos::api;
+use containerd_shim_protos::events::task::TaskCreate;
+use containerd_shim_protos::protobuf::{EnumOrUnknown, MessageField};
+use containerd_shim_protos::shim_async::Task;
+use containerd_shim_protos::types::task::{ProcessInfo, Status as TaskStatus};
+use sandbox_runtime::{CreateContainer, ErrorKind, Exit, Pod, RootfsMount, Status};
+use tracing::info;
+use ttrpc::Code;
+use ttrpc::r#async::TtrpcContext;
+
+use crate::error::{of_options, of_runtime, status, unimplemented};
+use crate::event::{self, Event, timestamp};
+use crate::options;
+use crate::service::Service;
+
+/// How long a Delete waits for the exit event of its container, which comes
+/// before its own.
+const EXIT_EVENT_LIMIT: Duration = Duration::from_secs(2);
+
+/// The calls of containerd, both as Task v2 and as v3: their messages are the
+/// same on the wire.
+#[derive(Clone)]
+pub struct TaskService {
+    service: Arc<Service>,
+}
+
+impl TaskService {
+    /// Calls on this shim.
+    pub fn new(service: Arc<Service>) -> Self {
+        Self { service }
+    }
+
+    fn pod(&self, container: &str) -> ttrpc::Result<&Pod> {
+        self.service.pod().ok_or_else(|| not_found(container, ""))
+    }
+
+    async fn create_container(self, request: api::CreateTaskRequest) -> ttrpc::Result<u32> {
+        let Some(_creating) = self.service.begin_create() else {
+            return Err(status(Code::UNAVAILABLE, "the shim is ending"));
+        };
+        let id = request.id.clone();
+        let pod = self.service.boot().await.map_err(|error| of_runtime("Create", &id, &error))?;
+        let event = create_event(&request, pod.pid());
+        let ledger = self.service.ledger();
+        ledger.hold(&id);
+        match pod.create_container(create_container(request)).await {
+            Ok(pid) => {
+                ledger.release(&id, Some(Event::created(&event)));
+                Ok(pid)
+            }
+            Err(error) => {
+                match error.kind() {
+                    // The container of that id goes on.
+                    ErrorKind::AlreadyExists => ledger.release(&id, None),
+                    _ => ledger.forget(&id),
+                }
+                Err(of_runtime("Create", &id, &error))
+            }
+        }
+    }
+
+    async fn start_container(self, id: String) -> ttrpc::Result<u32> {
+        let pod = self.pod(&id)?;
+        let ledger = self.service.ledger();
+        ledger.hold(&id);
+        let started = pod.start(&id).await;
+        let event = started.as_ref().ok().map(|pid| Event::started(&id, *pid));
+        ledger.release(&id, event);
+        started.map_err(|error| of_runtime("Start", &id, &error))
+    }
+
+    async fn delete_container(self, id: String) -> ttrpc::Result<(u32, Exit)> {
+        let pod = self.pod(&id)?;
+        let pid = pod.pid();
+        let exit = pod.delete(&id).await.map_err(|error| of_runtime("Delete", &id, &error))?;
+        let event = Event::deleted(&id, pid, exit);
+        self.service.ledger().deleted(&id, event, EXIT_EVENT_LIMIT).await;
+        Ok((pid, exit))
+    }
+}
+
+/// Runs a call to its end even if its client goes away: containerd may stop at
+/// any time, and the next one must find a container made or not made, and the
+/// events of what happened.
+async fn to_its_end<T: Send + 'static>(
+    call: impl Future<Output = ttrpc::Result<T>> + Send + 'static,
+) -> ttrpc::Result<T> {
+    let done = tokio::spawn(call).await;
+    done.map_err(|error| status(Code::INTERNAL, error.to_string()))?
+}
+
+fn create_event(request: &api::CreateTaskRequest, pid: u32) -> TaskCreate {
+    let io = event::io(&request.stdin, &request.stdout, &request.stderr, request.terminal);
+    TaskCreate {
+        container_id: request.id.clone(),
+        bundle: request.bundle.clone(),
+        rootfs: request.rootfs.clone(),
+        io: MessageField::some(io),
+        checkpoint: request.checkpoint.clone(),
+        pid,
+        ..Default::default()
+    }
+}
+
+fn create_container(request: api::CreateTaskRequest) -> CreateContainer {
+    let rootfs = request.rootfs.into_iter().map(|mount| RootfsMount {
+        kind: mount.type_,
+        source: mount.source,
+        target: mount.target,
+        options: mount.options,
+    });
+    CreateContainer {
+        id: request.id,
+        bundle: request.bundle.into(),
+        rootfs: rootfs.collect(),
+        stdin: request.stdin,
+        stdout: request.stdout,
+        stderr: request.stderr,
+        terminal: request.terminal,
+    }
+}
+
+fn not_found(container: &str, exec: &str) -> ttrpc::Error {
+    let what = if exec.is_empty() {
+        format!("container {container:?}: not found")
+    } else {
+        format!("process {exec:?} of container {container:?}: not found")
+    };
+    status(Code::NOT_FOUND, what)
+}
+
+/// Execs are not built, so there is none of any name.
+fn only_first_process(container: &str, exec: &str) -> ttrpc::Result<()> {
+    if exec.is_empty() { Ok(()) } else { Err(not_found(container, exec)) }
+}
+
+fn task_status(status: Status) -> TaskStatus {
+    match status {
+        Status::Created => TaskStatus::CREATED,
+        Status::Running => TaskStatus::RUNNING,
+        Status::Stopped => TaskStatus::STOPPED,
+    }
+}
+
+#[async_trait]
+impl Task for TaskService {
+    async fn create(
+        &self,
+        _: &TtrpcContext,
+        request: api::CreateTaskRequest,
+    ) -> ttrpc::Result<api::CreateTaskResponse> {
+        info!(container = request.id, "create");
+        options::read(request.options.as_ref()).map_err(|error| of_options(&error))?;
+        if !request.checkpoint.is_empty() {
+            return Err(status(
+                Code::INVALID_ARGUMENT,
+                "io.sandbox.v1 does not restore containers from checkpoints",
+            ));
+        }
+        let pid = to_its_end(self.clone().create_container(request)).await?;
+        Ok(api::CreateTaskResponse { pid, ..Default::default() })
+    }
+
+    async fn start(
+        &self,
+        _: &TtrpcContext,
+        request: api::StartRequest,
+    ) -> ttrpc::Result<api::StartResponse> {
+        let id = request.id;
+        info!(container = id, "start");
+        only_first_process(&id, &request.exec_id)?;
+        let pid = to_its_end(self.clone().start_container(id)).await?;
+        Ok(api::StartResponse { pid, ..Default::default() })
+    }
+
+    async fn state(
+        &self,
+        _: &TtrpcContext,
+        request: api::StateRequest,
+    ) -> ttrpc::Result<api::StateResponse> {
+        let id = request.id;
+        only_first_process(&id, &request.exec_id)?;
+        let state = self.pod(&id)?.state(&id).await;
+        let state = state.map_err(|error| of_runtime("State", &id, &error))?;
+        Ok(api::StateResponse {
+            id,
+            bundle: state.created.bundle.to_string_lossy().into_owned(),
+            pid: state.pid,
+            status: EnumOrUnknown::new(task_status(state.status)),
+            stdin: state.created.stdin,
+            stdout: state.created.stdout,
+            stderr: state.created.stderr,
+            terminal: state.created.terminal,
+            exit_status: state.exit.map_or(0, |exit| exit.status),
+            exited_at: state.exit.map(|exit| timestamp(exit.at)).into(),
+            ..Default::default()
+        })
+    }
+
+    async fn wait(
+        &self,
+        _: &TtrpcContext,
+        request: api::WaitRequest,
+    ) -> ttrpc::Result<api::WaitResponse> {
+        let id = request.id;
+        let exit = self.pod(&id)?.wait(&id, &request.exec_id).await;
+        let exit = exit.map_err(|error| of_runtime("Wait", &id, &error))?;
+        Ok(api::WaitResponse {
+            exit_status: exit.status,
+            exited_at: MessageField::some(timestamp(exit.at)),
+            ..Default::default()
+        })
+    }
+
+    async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> ttrpc::Result<api::Empty> {
+        let id = request.id;
+        info!(container = id, signal = request.signal, all = request.all, "kill");
+        let pod = self.pod(&id)?;
+        pod.kill(&id, &request.exec_id, request.signal, request.all)
+            .await
+            .map_err(|error| of_runtime("Kill", &id, &error))?;
+        Ok(api::Empty::default())
+    }
+
+    async fn delete(
+        &self,
+        _: &TtrpcContext,
+        request: api::DeleteRequest,
+    ) -> ttrpc::Result<api::DeleteResponse> {
+        let id = request.id;
+        info!(container = id, "delete");
+        only_first_process(&id, &request.exec_id)?;
+        let (pid, exit) = to_its_end(self.clone().delete_container(id)).await?;
+        Ok(api::DeleteResponse {
+            pid,
+            exit_status: exit.status,
+            exited_at: MessageField::some(timestamp(exit.at)),
+            ..Default::default()
+        })
+    }
+
+    async fn pids(
+        &self,
+        _: &TtrpcContext,
+        request: api::PidsRequest,
+    ) -> ttrpc::Result<api::PidsResponse> {
+        let id = request.id;
+        let pids = self.pod(&id)?.pids(&id).await;
+        let pids = pids.map_err(|error| of_runtime("Pids", &id, &error))?;
+        let processes = pids.into_iter().map(|pid| ProcessInfo { pid, ..Default::default() });
+        Ok(api::PidsResponse { processes: processes.collect(), ..Default::default() })
+    }
+
+    async fn close_io(
+        &self,
+        _: &TtrpcContext,
+        request: api::CloseIORequest,
+    ) -> ttrpc::Result<api::Empty> {
+        let id = request.id;
+        let pod = self.pod(&id)?;
+        if request.stdin {
+            pod.close_stdin(&id, &request.exec_id)
+                .await
+                .map_err(|error| of_runtime("CloseIO", &id, &error))?;
+        }
+        Ok(api::Empty::default())
+    }
+
+    async fn resize_pty(
+        &self,
+        _: &TtrpcContext,
+        request: api::ResizePtyRequest,
+    ) -> ttrpc::Result<api::Empty> {
+        let id = request.id;
+        let pod = self.pod(&id)?;
+        pod.resize(&id, &request.exec_id, request.width, request.height)
+            .await
+            .map_err(|error| of_runtime("ResizePty", &id, &error))?;
+        Ok(api::Empty::default())
+    }
+
+    async fn connect(
+        &self,
+        _: &TtrpcContext,
+        request: api::ConnectRequest,
+    ) -> ttrpc::Result<api::ConnectResponse> {
+        let id = request.id;
+        let state = self.pod(&id)?.state(&id).await;
+        let state = state.map_err(|error| of_runtime("Connect", &id, &error))?;
+        Ok(api::ConnectResponse {
+            shim_pid: std::process::id(),
+            task_pid: state.pid,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Default::default()
+        })
+    }
+
+    async fn shutdown(
+        &self,
+        _: &TtrpcContext,
+        request: api::ShutdownRequest,
+    ) -> ttrpc::Result<api::Empty> {
+        info!(container = request.id, "shutdown");
+        // containerd asks after each container; the shim ends with its last.
+        self.service.end_if_empty().await;
+        Ok(api::Empty::default())
+    }
+
+    async fn exec(
+        &self,
+        _: &TtrpcContext,
+        _: api::ExecProcessRequest,
+    ) -> ttrpc::Result<api::Empty> {
+        Err(unimplemented("Exec"))
+    }
+
+    async fn pause(&self, _: &TtrpcContext, _: api::PauseRequest) -> ttrpc::Result<api::Empty> {
+        Err(unimplemented("Pause"))
+    }
+
+    async fn resume(&self, _: &TtrpcContext, _: api::ResumeRequest) -> ttrpc::Result<api::Empty> {
+        Err(unimplemented("Resume"))
+    }
+
+    async fn checkpoint(
+        &self,
+        _: &TtrpcContext,
+        _: api::CheckpointTaskRequest,
+    ) -> ttrpc::Result<api::Empty> {
+        Err(unimplemented("Checkpoint"))
+    }
+
+    async fn update(
+        &self,
+        _: &TtrpcContext,
+        _: api::UpdateTaskRequest,
+    ) -> ttrpc::Result<api::Empty> {
+        Err(unimplemented("Update"))
+    }
+
+    async fn stats(
+        &self,
+        _: &TtrpcContext,
+        _: api::StatsRequest,
+    ) -> ttrpc::Result<api::StatsResponse> {
+        Err(unimplemented("Stats"))
+    }
+}

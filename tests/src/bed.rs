@@ -1,0 +1,179 @@
+//! What one test runs on.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::containerd::{self, Containerd};
+use crate::{Output, Run, Shim, exec, image, leftovers, paths};
+
+/// A folder, a private containerd in it that starts when it is first needed,
+/// and a configuration of Sandbox with a state folder of its own. What a test
+/// starts descends from the test's process, which adopts orphans.
+pub struct Bed {
+    dir: TempDir,
+    containerd: Mutex<Option<Containerd>>,
+    ids: Mutex<BTreeSet<String>>,
+}
+
+impl Bed {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("sbx-").tempdir_in(paths::base()).unwrap();
+        fs::create_dir(dir.path().join("fifo")).unwrap();
+        let bed = Self { dir, containerd: Mutex::default(), ids: Mutex::default() };
+        bed.configure("");
+        bed
+    }
+
+    /// The test's folder.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `state_dir` of the configuration.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir().join("state")
+    }
+
+    /// Writes the configuration. A key that `lines` set replaces the usual
+    /// one; a table goes last. Holds for containers created from now on.
+    pub fn configure(&self, lines: &str) {
+        let guest = paths::guest();
+        let usual = [
+            ("engine", paths::engine()),
+            ("kernel", guest.join("vmlinux").display().to_string()),
+            ("initramfs", guest.join("initramfs.cpio").display().to_string()),
+            ("vmm", paths::binaries().join("sandbox-vmm").display().to_string()),
+            ("state_dir", self.state_dir().display().to_string()),
+        ];
+        let set = |key: &str| {
+            lines.lines().any(|line| line.split('=').next().is_some_and(|k| k.trim() == key))
+        };
+        let mut text = String::new();
+        for (key, value) in usual.iter().filter(|(key, _)| !set(key)) {
+            text.push_str(&format!("{key} = {value:?}\n"));
+        }
+        text.push_str(lines);
+        fs::write(self.config(), text).unwrap();
+    }
+
+    /// The configuration's file, as `SANDBOX_CONFIG` names it.
+    pub fn config(&self) -> PathBuf {
+        self.dir().join("sandbox.toml")
+    }
+
+    /// A container id that no other test uses.
+    pub fn id(&self, name: &str) -> String {
+        let id = format!("t{}-{name}", std::process::id());
+        self.ids.lock().unwrap().insert(id.clone());
+        id
+    }
+
+    /// Ids given out so far.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.ids.lock().unwrap().iter().cloned().collect()
+    }
+
+    /// Starts containerd with the image in it, unless it runs.
+    pub fn start_containerd(&self) {
+        let mut containerd = self.containerd.lock().unwrap();
+        if containerd.is_some() {
+            return;
+        }
+        let first = !self.dir().join("root").exists();
+        *containerd = Some(Containerd::start(self.dir()));
+        if first {
+            let tar = std::env::var(image::VARIABLE).unwrap();
+            exec(self.bare_ctr().args(["image", "import", &tar]), &[]).ok();
+        }
+    }
+
+    /// Pid of the running containerd.
+    pub fn containerd_pid(&self) -> Option<i32> {
+        self.containerd.lock().unwrap().as_ref().map(Containerd::pid)
+    }
+
+    /// Ends containerd with SIGKILL, if it runs; what it started lives on.
+    pub fn kill_containerd(&self) {
+        if let Some(containerd) = self.containerd.lock().unwrap().take() {
+            containerd.kill();
+        }
+    }
+
+    fn bare_ctr(&self) -> Command {
+        let mut command = Command::new("ctr");
+        command.arg("--address").arg(containerd::socket(self.dir()));
+        command
+    }
+
+    /// `ctr`, asking this bed's containerd.
+    pub fn ctr_command(&self) -> Command {
+        self.start_containerd();
+        self.bare_ctr()
+    }
+
+    /// Runs `ctr` with these arguments.
+    pub fn ctr<S: AsRef<str>>(&self, words: &[S]) -> Output {
+        exec(self.ctr_command().args(words.iter().map(AsRef::as_ref)), &[])
+    }
+
+    /// A `ctr run` of the container `name`; see [`Bed::id`].
+    pub fn run(&self, name: &str) -> Run<'_> {
+        Run::new(self, name)
+    }
+
+    /// Status of a task in containerd's words: RUNNING, STOPPED, …
+    pub fn task_status(&self, id: &str) -> Option<String> {
+        let list = self.ctr(&["task", "list"]).ok().text();
+        list.lines().find_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            (words.first() == Some(&id)).then(|| words[2].to_owned())
+        })
+    }
+
+    /// Removes a container and its task, ended or not.
+    pub fn remove(&self, id: &str) {
+        self.ctr(&["task", "delete", "--force", id]).ok();
+        self.ctr(&["container", "delete", id]).ok();
+    }
+
+    /// Waits until containerd shows the task as ended.
+    pub fn until_stopped(&self, id: &str) {
+        crate::until("the task is STOPPED", Duration::from_secs(20), || {
+            (self.task_status(id)? == "STOPPED").then_some(())
+        });
+    }
+
+    /// Runs `spec` to its end under a shim of its own; see [`Shim::run`].
+    pub fn run_spec(&self, name: &str, spec: serde_json::Value, stdin: &[u8]) -> Output {
+        let root = self.rootfs(name);
+        self.shim(name, spec).run(root, stdin)
+    }
+
+    /// A bundle of `spec` under a shim that this test drives itself.
+    pub fn shim(&self, name: &str, spec: serde_json::Value) -> Shim {
+        Shim::start(self, &self.id(name), spec)
+    }
+
+    /// The image unpacked, for bundles and specs that name a root.
+    pub fn rootfs(&self, name: &str) -> PathBuf {
+        let root = self.dir().join(format!("rootfs-{name}"));
+        image::unpack(Path::new(&std::env::var(image::VARIABLE).unwrap()), &root);
+        root
+    }
+
+    /// Keeps the folder; it would go with the bed.
+    pub(crate) fn into_dir(self) -> PathBuf {
+        self.dir.keep()
+    }
+
+    /// Panics with a list of what is left of the containers.
+    pub fn assert_clean(&self) {
+        leftovers::assert_none(self);
+    }
+}

@@ -1,0 +1,99 @@
+//! A containerd of one's own.
+
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::{paths, until};
+
+/// A running containerd whose root, state and sockets are below one folder.
+pub struct Containerd {
+    child: Child,
+}
+
+/// Its gRPC socket.
+pub fn socket(dir: &Path) -> PathBuf {
+    dir.join("c.sock")
+}
+
+/// Its ttrpc socket, where shims send events.
+pub fn events_socket(dir: &Path) -> PathBuf {
+    dir.join("c.sock.ttrpc")
+}
+
+/// Its log.
+pub fn log(dir: &Path) -> PathBuf {
+    dir.join("containerd.log")
+}
+
+impl Containerd {
+    /// Starts it and waits until it accepts connections. May be called again
+    /// on the same folder once the last one has ended.
+    pub fn start(dir: &Path) -> Self {
+        let config = dir.join("containerd.toml");
+        fs::write(&config, configuration(dir)).unwrap();
+        let log = File::options().create(true).append(true).open(log(dir)).unwrap();
+        let _ = fs::remove_file(socket(dir));
+        let path = format!(
+            "{}:{}",
+            paths::binaries().display(),
+            std::env::var("PATH").unwrap_or_default()
+        );
+        let child = Command::new("containerd")
+            .arg("--config")
+            .arg(&config)
+            .env("PATH", path)
+            .env("SANDBOX_CONFIG", dir.join("sandbox.toml"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .expect("containerd does not start: make deps installs it");
+        let mut this = Self { child };
+        until("containerd answers", Duration::from_secs(20), || {
+            assert!(this.child.try_wait().unwrap().is_none(), "containerd has ended, see its log");
+            UnixStream::connect(socket(dir)).and(UnixStream::connect(events_socket(dir))).ok()
+        });
+        this
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// Ends it with SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn configuration(dir: &Path) -> String {
+    let dir = dir.display();
+    // What is disabled costs time at every start and serves no test.
+    format!(
+        r#"version = 2
+root = "{dir}/root"
+state = "{dir}/run"
+temp = "{dir}/temp"
+disabled_plugins = [
+  "io.containerd.grpc.v1.cri",
+  "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.zfs",
+]
+[debug]
+level = "warn"
+[grpc]
+address = "{dir}/c.sock"
+[ttrpc]
+address = "{dir}/c.sock.ttrpc"
+[plugins."io.containerd.internal.v1.opt"]
+path = "{dir}/opt"
+"#
+    )
+}

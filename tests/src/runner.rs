@@ -1,0 +1,219 @@
+//! Runs the tests: each in a process of its own, so that what it starts, and
+//! nothing else, descends from it.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::{Bed, Process, containerd, image, leftovers, paths, patience};
+
+/// Names the test that this process is to run.
+const ONE: &str = "SANDBOX_TEST_ONE";
+/// The longest that a test may take.
+const LIMIT: Duration = Duration::from_secs(240);
+/// Four at once is the normal way to run.
+const THREADS: usize = 4;
+
+/// Which runtimes a test holds for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// Every containerd runtime.
+    Any,
+    /// This one.
+    Ours,
+}
+
+/// One test.
+#[derive(Clone, Copy)]
+pub struct Test {
+    /// Path of its module.
+    pub module: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Where it holds.
+    pub on: On,
+    /// Panics when it fails.
+    pub body: fn(&Bed),
+}
+
+impl Test {
+    fn path(&self) -> String {
+        let module = self.module.split_once("::").map_or("", |(_, rest)| rest);
+        format!("{module}::{}", self.name)
+    }
+}
+
+/// `main` of a test binary.
+pub fn main(modules: &[&[Test]]) -> ExitCode {
+    set_child_subreaper(true).unwrap();
+    let tests: Vec<Test> = modules.concat();
+    match std::env::var(ONE) {
+        Ok(path) => one(tests.iter().find(|test| test.path() == path).expect("no such test")),
+        Err(_) => all(&tests),
+    }
+}
+
+/// Runs every test that the arguments select, then looks at what they left.
+fn all(tests: &[Test]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    let scratch = tempfile::tempdir_in(paths::base()).unwrap();
+    if !arguments.list {
+        println!("runtime {}, engine {}", paths::runtime(), paths::engine());
+    }
+    let image =
+        if arguments.list { scratch.path().to_owned() } else { image::make(scratch.path()) };
+    let before = leftovers::shared_state();
+
+    let trials = tests
+        .iter()
+        .map(|test| {
+            let (path, image) = (test.path(), image.clone());
+            Trial::test(path.clone(), move || in_process(&path, &image))
+                .with_ignored_flag(test.on == On::Ours && !paths::ours())
+        })
+        .collect();
+    let ran = libtest_mimic::run(&arguments, trials);
+    if arguments.list || ran.num_passed + ran.num_failed == 0 {
+        return ran.exit_code();
+    }
+
+    // R39: after the whole suite, too.
+    arguments.filter = None;
+    let last = Trial::test("nothing_is_left_after_all_tests", move || nothing_left(&before));
+    let left = libtest_mimic::run(&arguments, vec![last]);
+    if ran.has_failed() { ran.exit_code() } else { left.exit_code() }
+}
+
+fn nothing_left(before: &[String]) -> Result<(), Failed> {
+    let mut found = leftovers::processes(None);
+    found.extend(leftovers::shared_state().into_iter().filter(|entry| !before.contains(entry)));
+    found.extend(leftovers::mounts(&paths::base().join("sbx-")));
+    if found.is_empty() { Ok(()) } else { Err(found.join("\n").into()) }
+}
+
+/// Runs one test in a process, bounded in time; on failure gives all it said.
+fn in_process(path: &str, image: &std::path::Path) -> Result<(), Failed> {
+    let mut output = tempfile::tempfile().unwrap();
+    let child = Command::new("/proc/self/exe")
+        .env(ONE, path)
+        .env("RUST_BACKTRACE", "0")
+        .env(image::VARIABLE, image)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone().unwrap())
+        .stderr(output.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    let failure = wait(child);
+    let mut text = vec![];
+    output.rewind().unwrap();
+    output.read_to_end(&mut text).unwrap();
+    let text = String::from_utf8_lossy(&text);
+    match failure {
+        None => {
+            // Figures that a test prints are part of the result.
+            for line in text.lines().filter(|line| line.starts_with("figure:")) {
+                println!("{path}: {line}");
+            }
+            Ok(())
+        }
+        Some(how) => Err(format!("{how}\n{text}").into()),
+    }
+}
+
+/// Why it failed, unless it did not.
+fn wait(mut child: Child) -> Option<String> {
+    let pid = i32::try_from(child.id()).unwrap();
+    let (done, ended) = channel();
+    thread::spawn(move || done.send(child.wait()));
+    match ended.recv_timeout(patience(LIMIT)) {
+        Ok(status) => {
+            let status = status.unwrap();
+            (!status.success()).then(|| format!("the test ended with {status}"))
+        }
+        Err(_) => {
+            end_below(pid);
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            Some(format!("the test took longer than {:?}", patience(LIMIT)))
+        }
+    }
+}
+
+/// Kills whatever descends from `pid`.
+fn end_below(pid: i32) {
+    for process in Process::below(pid) {
+        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+    }
+}
+
+/// Runs a test in this process.
+fn one(test: &Test) -> ExitCode {
+    let bed = Bed::new();
+    let passed = catch_unwind(AssertUnwindSafe(|| {
+        (test.body)(&bed);
+        bed.assert_clean();
+    }))
+    .is_ok();
+    if !passed {
+        show_logs(&bed);
+    }
+    let kept = !passed && std::env::var_os("SANDBOX_TEST_KEEP").is_some();
+    clear(bed, kept);
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints the ends of the logs that tell why a test failed.
+fn show_logs(bed: &Bed) {
+    let mut logs = vec![containerd::log(bed.dir())];
+    logs.extend(find(&bed.state_dir(), "console.log"));
+    logs.extend(find(&bed.dir().join("bundles"), "shim.log"));
+    for log in logs {
+        if let Ok(mut file) = File::open(&log) {
+            let mut text = String::new();
+            let _ = file.read_to_string(&mut text);
+            let lines: Vec<&str> = text.lines().collect();
+            println!(
+                "--- {}\n{}",
+                log.display(),
+                lines[lines.len().saturating_sub(60)..].join("\n")
+            );
+        }
+    }
+}
+
+fn find(dir: &std::path::Path, name: &str) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path().join(name)).filter(|path| path.exists()).collect()
+}
+
+/// Ends what a failed test may have left, so that it harms no other test.
+fn clear(bed: Bed, keep: bool) {
+    bed.kill_containerd();
+    for _ in 0..10 {
+        end_below(std::process::id().try_into().unwrap());
+        if leftovers::processes(None).is_empty() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    for socket in leftovers::shim_sockets(&bed) {
+        let _ = std::fs::remove_file(socket);
+    }
+    for mount in leftovers::mounts(bed.dir()).iter().rev() {
+        if let Some(target) = mount.split(' ').nth(5) {
+            let _ = nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH);
+        }
+    }
+    if keep {
+        println!("kept: {}", bed.into_dir().display());
+    }
+}

@@ -1,0 +1,284 @@
+//! The shim without containerd: started and called as containerd does it.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use containerd_shim_protos::api::{
+    CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse,
+    DeleteRequest, DeleteResponse, Empty, KillRequest, Mount, PidsRequest, PidsResponse,
+    StartRequest, StartResponse, StateRequest, StateResponse, WaitRequest, WaitResponse,
+};
+use containerd_shim_protos::shim::events::ForwardRequest;
+use containerd_shim_protos::shim_sync::{Events, create_events};
+use protobuf::Message;
+use serde_json::Value;
+
+use crate::leftovers::EVENTS;
+use crate::{Bed, Output, Process, exec, paths, patience};
+
+/// containerd's namespace that the tests use.
+const NAMESPACE: &str = "default";
+/// The service that every shim of containerd 1.6 and later has.
+const TASK: &str = "containerd.task.v2.Task";
+/// The longest that one call may take before the test fails.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Calls of the Task service, each on a connection of its own.
+#[derive(Clone)]
+pub struct Rpc {
+    address: String,
+    id: String,
+}
+
+/// A shim with one task, and the events that it sent.
+pub struct Shim {
+    rpc: Rpc,
+    bundle: PathBuf,
+    fifos: PathBuf,
+    events: Arc<Recorder>,
+    server: ttrpc::Server,
+}
+
+/// Takes the place of containerd's event service.
+#[derive(Default)]
+struct Recorder {
+    topics: Mutex<Vec<String>>,
+}
+
+impl Events for Recorder {
+    fn forward(&self, _: &ttrpc::TtrpcContext, request: ForwardRequest) -> ttrpc::Result<Empty> {
+        self.topics.lock().unwrap().push(request.envelope.topic.clone());
+        Ok(Default::default())
+    }
+}
+
+impl Rpc {
+    /// Calls `method` of the Task service.
+    pub fn call<Q: Message, R: Message>(&self, method: &str, request: &Q) -> ttrpc::Result<R> {
+        let client = ttrpc::Client::connect(&self.address)?;
+        let mut call = ttrpc::Request::new();
+        call.service = TASK.to_owned();
+        call.method = method.to_owned();
+        call.payload = request.write_to_bytes().unwrap();
+        call.timeout_nano = i64::try_from(patience(LIMIT).as_nanos()).unwrap();
+        Ok(R::parse_from_bytes(&client.request(call)?.payload).unwrap())
+    }
+
+    /// Lets the task run.
+    pub fn start(&self) -> ttrpc::Result<StartResponse> {
+        self.call("Start", &StartRequest { id: self.id.clone(), ..Default::default() })
+    }
+
+    /// Asks for the task's state.
+    pub fn state(&self) -> ttrpc::Result<StateResponse> {
+        self.call("State", &StateRequest { id: self.id.clone(), ..Default::default() })
+    }
+
+    /// Waits for the task's end.
+    pub fn wait(&self) -> ttrpc::Result<WaitResponse> {
+        self.call("Wait", &WaitRequest { id: self.id.clone(), ..Default::default() })
+    }
+
+    /// Sends a signal to the task's first process, or to all.
+    pub fn kill(&self, signal: u32, all: bool) -> ttrpc::Result<Empty> {
+        self.call("Kill", &KillRequest { id: self.id.clone(), signal, all, ..Default::default() })
+    }
+
+    /// Ends the task's standard input.
+    pub fn close_stdin(&self) -> ttrpc::Result<Empty> {
+        self.call(
+            "CloseIO",
+            &CloseIORequest { id: self.id.clone(), stdin: true, ..Default::default() },
+        )
+    }
+
+    /// Asks for the task's processes.
+    pub fn pids(&self) -> ttrpc::Result<PidsResponse> {
+        self.call("Pids", &PidsRequest { id: self.id.clone(), ..Default::default() })
+    }
+
+    /// Asks for the shim's pid and the task's.
+    pub fn connect(&self) -> ttrpc::Result<ConnectResponse> {
+        self.call("Connect", &ConnectRequest { id: self.id.clone(), ..Default::default() })
+    }
+
+    /// Removes the ended task.
+    pub fn delete(&self) -> ttrpc::Result<DeleteResponse> {
+        self.call("Delete", &DeleteRequest { id: self.id.clone(), ..Default::default() })
+    }
+}
+
+impl Shim {
+    /// Makes the bundle and starts the shim; no task yet.
+    pub(crate) fn start(bed: &Bed, id: &str, spec: Value) -> Self {
+        let bundle = bed.dir().join("bundles").join(id);
+        fs::create_dir_all(bundle.join("rootfs")).unwrap();
+        fs::write(bundle.join("config.json"), serde_json::to_vec(&spec).unwrap()).unwrap();
+
+        let events = Arc::new(Recorder::default());
+        let events_socket = bed.dir().join(format!("{id}{EVENTS}"));
+        let mut server = ttrpc::Server::new()
+            .bind(&format!("unix://{}", events_socket.display()))
+            .unwrap()
+            .register_service(create_events(Arc::clone(&events) as Arc<dyn Events + Send + Sync>));
+        server.start().unwrap();
+
+        keep_log(&bundle);
+        let answer = exec(command(bed, id, &bundle, &events_socket).arg("start"), &[]);
+        let address = answer.ok().text();
+        assert!(address.starts_with("unix://"), "start answered {address:?}");
+        let fifos = bundle.join("fifos");
+        fs::create_dir(&fifos).unwrap();
+        Self { rpc: Rpc { address, id: id.to_owned() }, bundle, fifos, events, server }
+    }
+
+    /// The calls.
+    pub fn rpc(&self) -> &Rpc {
+        &self.rpc
+    }
+
+    /// A FIFO of the bundle, to be named in [`Shim::create_with`].
+    pub fn fifo(&self, name: &str) -> PathBuf {
+        let path = self.fifos.join(name);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        path
+    }
+
+    /// The Create request of this bundle, with the image as the root.
+    pub fn request(&self, root: PathBuf) -> CreateTaskRequest {
+        let mut mount = Mount::new();
+        mount.type_ = "bind".to_owned();
+        mount.source = root.display().to_string();
+        mount.options = vec!["rbind".to_owned(), "rw".to_owned()];
+        CreateTaskRequest {
+            id: self.rpc.id.clone(),
+            bundle: self.bundle.display().to_string(),
+            rootfs: vec![mount],
+            ..Default::default()
+        }
+    }
+
+    /// Creates the task.
+    pub fn create(&self, request: &CreateTaskRequest) -> ttrpc::Result<CreateTaskResponse> {
+        self.rpc.call("Create", request)
+    }
+
+    /// Creates, starts, waits for and deletes the task, Delete at once after
+    /// Wait; gives the exit code and what the streams held when Delete had
+    /// returned. An error of Create is given as exit code 125 and its message
+    /// as standard error, as `ctr` would show it.
+    pub fn run(self, root: PathBuf, stdin: &[u8]) -> Output {
+        let fifos = ["in", "out", "err"].map(|name| self.fifo(name));
+        let mut request = self.request(root);
+        request.stdin = fifos[0].display().to_string();
+        request.stdout = fifos[1].display().to_string();
+        request.stderr = fifos[2].display().to_string();
+        let readers = [&fifos[1], &fifos[2]].map(|path| open_reader(path));
+        let mut writer = File::options().read(true).write(true).open(&fifos[0]).unwrap();
+        if let Err(error) = self.create(&request) {
+            self.shutdown();
+            return Output { code: 125, stdout: vec![], stderr: error.to_string().into_bytes() };
+        }
+        let [out, err] = readers.map(|mut reader| {
+            thread::spawn(move || {
+                let mut data = vec![];
+                reader.read_to_end(&mut data).unwrap();
+                data
+            })
+        });
+        self.rpc.start().unwrap();
+        let (rpc, bytes) = (self.rpc.clone(), stdin.to_vec());
+        let feeder = thread::spawn(move || {
+            writer.write_all(&bytes).unwrap();
+            // A process that has ended already has no input to close.
+            let _ = rpc.close_stdin();
+        });
+        let code = self.rpc.wait().unwrap().exit_status;
+        self.rpc.delete().unwrap();
+        let (stdout, stderr) = (out.join().unwrap(), err.join().unwrap());
+        feeder.join().unwrap();
+        self.shutdown();
+        Output { code: i32::try_from(code).unwrap(), stdout, stderr }
+    }
+
+    /// Processes of this shim: itself and what it started, but for guests'
+    /// memory they are the cost of a pod.
+    pub fn processes(&self) -> Vec<Process> {
+        let me = std::process::id().try_into().unwrap();
+        let all = Process::below(me);
+        let id = &self.rpc.id;
+        let Some(shim) = all.iter().find(|p| p.arguments().contains(id)) else { return vec![] };
+        let mut found = Process::below(shim.pid);
+        found.push(shim.clone());
+        found
+    }
+
+    /// Topics of the events so far, in the order in which they came.
+    pub fn topics(&self) -> Vec<String> {
+        self.events.topics.lock().unwrap().clone()
+    }
+
+    /// Asks the shim to end, and waits until its socket is closed.
+    pub fn shutdown(self) {
+        let request = containerd_shim_protos::api::ShutdownRequest {
+            id: self.rpc.id.clone(),
+            ..Default::default()
+        };
+        // The answer may be lost with the process that gives it.
+        let _ = self.rpc.call::<_, Empty>("Shutdown", &request);
+        crate::until("the shim is gone", Duration::from_secs(5), || {
+            ttrpc::Client::connect(&self.rpc.address).err()
+        });
+        self.server.shutdown();
+    }
+}
+
+/// Makes the FIFO into which a shim writes its log, and keeps what comes.
+fn keep_log(bundle: &Path) {
+    let path = bundle.join("log");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    // Open for writing as well, so that it never ends.
+    let mut fifo = File::options().read(true).write(true).open(path).unwrap();
+    let mut log = File::create(bundle.join("shim.log")).unwrap();
+    thread::spawn(move || std::io::copy(&mut fifo, &mut log));
+}
+
+/// The shim's binary with the flags and variables that containerd gives.
+pub fn command(bed: &Bed, id: &str, bundle: &Path, events: &Path) -> Command {
+    let runtime = paths::runtime();
+    let mut parts = runtime.rsplit('.');
+    let (version, name) = (parts.next().unwrap(), parts.next().unwrap());
+    let binary = format!("containerd-shim-{name}-{version}");
+    let ours = paths::binaries().join(&binary);
+    let mut command = Command::new(if ours.exists() { ours } else { PathBuf::from(binary) });
+    command
+        .current_dir(bundle)
+        .args(["-namespace", NAMESPACE, "-id", id, "-publish-binary", "containerd", "-address"])
+        .arg(bed.dir().join("c.sock"))
+        .env("TTRPC_ADDRESS", events)
+        .env("SANDBOX_CONFIG", bed.config());
+    command
+}
+
+/// Opens the reading end of a FIFO before anyone writes to it. Reads see the
+/// end only when there was a writer: open first, create the task, then read.
+pub fn open_reader(fifo: &Path) -> File {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(fifo).unwrap();
+    let flags = nix::fcntl::OFlag::empty();
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
+    file
+}
+
+/// The gRPC code of a refused call.
+pub fn code(error: &ttrpc::Error) -> Option<ttrpc::Code> {
+    match error {
+        ttrpc::Error::RpcStatus(status) => Some(status.code()),
+        _ => None,
+    }
+}

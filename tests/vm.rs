@@ -1,0 +1,30 @@
+//! Every feature test. `SANDBOX_TEST_RUNTIME=io.containerd.runc.v2` runs those
+//! that hold for any runtime against runc: what they ask for is then known to
+//! be what users of runc get.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
+mod bootstrap;
+mod container;
+mod crash;
+mod lifecycle;
+mod limits;
+mod process;
+mod stdio;
+
+fn main() -> std::process::ExitCode {
+    sandbox_tests::main(&[
+        stdio::TESTS,
+        process::TESTS,
+        container::TESTS,
+        limits::TESTS,
+        lifecycle::TESTS,
+        crash::TESTS,
+        bootstrap::TESTS,
+    ])
+}

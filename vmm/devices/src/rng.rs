@@ -1,0 +1,99 @@
+//! Entropy device (virtio 1.2 section 5.4): fills each buffer from the
+//! host's random number generator.
+
+use std::os::fd::RawFd;
+
+use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
+use vmm_sys_util::epoll::EventSet;
+
+use crate::{Chain, Device, DeviceError, Memory, QueueIo, Signals, Token};
+
+/// Most bytes given for one request, so that one of gigabytes does not keep
+/// the device and a host CPU busy. The driver asks again for the rest.
+const MAX_REQUEST: u32 = 64 * 1024;
+/// Bytes taken from the host at once.
+const BLOCK: usize = 256;
+/// QEMU's virtio-mmio offers the driver 1024 for any queue, Linux takes what
+/// is offered and keeps one request in flight.
+const QUEUE_SIZES: [u16; 1] = [1024];
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Rng;
+
+impl Rng {
+    /// Reads of the host's generator, which never block once the host is up.
+    pub fn new() -> Self {
+        Self
+    }
+
+    fn fill(chain: &Chain, memory: &Memory) -> Result<u32, DeviceError> {
+        let mut writer = chain.writer(memory);
+        while writer.left() > 0 && writer.written() < MAX_REQUEST {
+            let mut block = [0; BLOCK];
+            let block = &mut block[..BLOCK.min(writer.left() as usize)];
+            let host = |what| move |source| DeviceError::Host { what, source };
+            random(block).map_err(host("cannot read random bytes from the host"))?;
+            writer.write_all(block).map_err(host("cannot write to guest memory"))?;
+        }
+        Ok(writer.written())
+    }
+}
+
+fn random(block: &mut [u8]) -> std::io::Result<()> {
+    // SAFETY: the pointer and length are those of a live slice.
+    let read = unsafe { libc::getrandom(block.as_mut_ptr().cast(), block.len(), 0) };
+    // Up to 256 bytes come whole and without interruption by signals.
+    if read == block.len() as isize { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+impl Device for Rng {
+    fn kind(&self) -> u32 {
+        VIRTIO_ID_RNG
+    }
+
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &QUEUE_SIZES
+    }
+
+    fn config(&self) -> &[u8] {
+        &[]
+    }
+
+    fn start(&mut self, _acked: u64) -> Result<Vec<(RawFd, EventSet, Token)>, DeviceError> {
+        Ok(Vec::new())
+    }
+
+    fn kicked(&mut self, _queue: usize, io: &mut [QueueIo]) -> Result<Signals, DeviceError> {
+        for queue in io.iter_mut() {
+            loop {
+                while let Some(chain) = queue.pop()? {
+                    let len = Self::fill(&chain, queue.memory())?;
+                    queue.push(&chain, len)?;
+                }
+                if !queue.rearm()? {
+                    break;
+                }
+            }
+        }
+        Signals::collect(io)
+    }
+
+    fn ready(
+        &mut self,
+        _token: Token,
+        _set: EventSet,
+        _io: &mut [QueueIo],
+    ) -> Result<Signals, DeviceError> {
+        Ok(Signals::default())
+    }
+
+    fn reset(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests;

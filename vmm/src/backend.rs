@@ -1,0 +1,330 @@
+//! The vhost-user adapter: carries the queues of any [`Device`] between it
+//! and the engine that is the frontend.
+
+mod ring;
+
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use sandbox_devices::{Device, DeviceError, Memory, QueueIo, Signals, Token};
+use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
+use vhost::vhost_user::{Error as VhostUserError, Listener};
+use vhost_user_backend::bitmap::BitmapMmapRegion;
+use vhost_user_backend::{
+    Error as DaemonError, VhostUserBackend, VhostUserDaemon, VringEpollHandler, VringState,
+};
+use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use virtio_queue::QueueT;
+use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::event::{
+    EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
+};
+
+use crate::describe;
+use ring::Ring;
+
+/// Largest config space that is answered for: what a GET_CONFIG message may
+/// ask for in the vhost-user protocol.
+const MAX_CONFIG: u32 = 256;
+
+/// A backend cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The daemon or its threads could not be made.
+    #[error("cannot serve the {name} device: {reason}")]
+    Daemon {
+        /// Which device.
+        name: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The connection broke otherwise than by the engine's end.
+    #[error("the engine's connection to the {name} device broke: {reason}")]
+    Connection {
+        /// Which device.
+        name: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A device that is being served by threads of its own.
+pub struct Backend<D: Device + 'static> {
+    name: &'static str,
+    daemon: VhostUserDaemon<Arc<Adapter<D>>>,
+}
+
+impl<D: Device + 'static> Backend<D> {
+    /// Accepts the engine's connection, which waits in `listener`, and serves
+    /// `device` on it. `config` tells whether its config space is offered.
+    pub fn serve(
+        name: &'static str,
+        device: D,
+        listener: OwnedFd,
+        config: bool,
+    ) -> Result<Self, BackendError> {
+        let failed = |error: DaemonError| BackendError::Daemon { name, reason: error.to_string() };
+        let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+        let adapter = Arc::new(Adapter::new(name, device, memory.clone(), config));
+        let mut daemon =
+            VhostUserDaemon::new(name.into(), adapter.clone(), memory).map_err(failed)?;
+        if let Some(epoll) = daemon.get_epoll_handlers().into_iter().next() {
+            let _ = adapter.epoll.set(epoll);
+        }
+        let mut listener = Listener::from(UnixListener::from(listener));
+        daemon.start(&mut listener).map_err(failed)?;
+        Ok(Self { name, daemon })
+    }
+
+    /// Returns when the engine has gone away.
+    pub fn wait(&mut self) -> Result<(), BackendError> {
+        match self.daemon.wait() {
+            Ok(())
+            | Err(DaemonError::HandleRequest(
+                VhostUserError::Disconnected | VhostUserError::PartialMessage,
+            )) => Ok(()),
+            Err(error) => {
+                let reason = error.to_string();
+                Err(BackendError::Connection { name: self.name, reason })
+            }
+        }
+    }
+}
+
+/// See the module.
+pub struct Adapter<D: Device + 'static> {
+    name: &'static str,
+    device: Mutex<Guarded<D>>,
+    memory: GuestMemoryAtomic<Memory>,
+    epoll: OnceLock<Arc<VringEpollHandler<Arc<Adapter<D>>>>>,
+    features: u64,
+    queue_sizes: Vec<u16>,
+    config: Option<Vec<u8>>,
+}
+
+/// The device and how far its driver is.
+struct Guarded<D> {
+    device: D,
+    acked: u64,
+    phase: Phase,
+    watched: Vec<(RawFd, EventSet, Token)>,
+}
+
+/// A device starts with the first kick after its features were acked, when
+/// its queues are set up, and gets no call after an error until the driver
+/// acks features again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Stopped,
+    Running,
+    NeedsReset,
+}
+
+/// What woke the device's thread.
+#[derive(Clone, Copy)]
+enum Event {
+    Kick(usize),
+    Ready(Token, EventSet),
+}
+
+impl<D: Device + 'static> Adapter<D> {
+    fn new(name: &'static str, device: D, memory: GuestMemoryAtomic<Memory>, config: bool) -> Self {
+        let carried = 1 << VIRTIO_F_VERSION_1
+            | 1 << VIRTIO_RING_F_EVENT_IDX
+            | 1 << VIRTIO_RING_F_INDIRECT_DESC
+            | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
+        Self {
+            name,
+            memory,
+            epoll: OnceLock::new(),
+            features: device.features() | carried,
+            queue_sizes: device.queue_sizes().to_vec(),
+            config: config.then(|| device.config().to_vec()),
+            device: Mutex::new(Guarded {
+                device,
+                acked: 0,
+                phase: Phase::Stopped,
+                watched: Vec::new(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Guarded<D>> {
+        self.device.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&self, guarded: &mut Guarded<D>) -> Result<(), DeviceError> {
+        guarded.watched = guarded.device.start(guarded.acked)?;
+        for (fd, set, token) in &guarded.watched {
+            let host = |source| DeviceError::Host { what: "cannot watch a descriptor", source };
+            self.epoll()
+                .map_err(host)?
+                .register_listener(*fd, *set, self.data(*token))
+                .map_err(host)?;
+        }
+        guarded.phase = Phase::Running;
+        Ok(())
+    }
+
+    /// Stops watching, so that what becomes ready wakes nobody in vain.
+    fn halt(&self, guarded: &mut Guarded<D>, phase: Phase) {
+        guarded.phase = phase;
+        for (fd, set, token) in std::mem::take(&mut guarded.watched) {
+            if let Ok(epoll) = self.epoll() {
+                // Not registered if start failed half way.
+                let _ = epoll.unregister_listener(fd, set, self.data(token));
+            }
+        }
+        if phase == Phase::Stopped {
+            guarded.device.reset();
+        }
+    }
+
+    fn epoll(&self) -> io::Result<&VringEpollHandler<Arc<Adapter<D>>>> {
+        self.epoll.get().map(Arc::as_ref).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Number of an fd in the epoll set, after those of the queues and of the
+    /// exit event.
+    fn data(&self, token: Token) -> u64 {
+        (self.queue_sizes.len() + 1) as u64 + u64::from(token)
+    }
+
+    fn event(&self, data: u16, set: EventSet) -> Option<Event> {
+        let (data, queues) = (usize::from(data), self.queue_sizes.len());
+        if data < queues {
+            return Some(Event::Kick(data));
+        }
+        let token = data.checked_sub(queues + 1)?;
+        Some(Event::Ready(Token::try_from(token).ok()?, set))
+    }
+
+    fn handle(
+        &self,
+        guarded: &mut Guarded<D>,
+        event: Event,
+        rings: &[Ring],
+    ) -> Result<(), DeviceError> {
+        if guarded.phase == Phase::Stopped && matches!(event, Event::Kick(_)) {
+            self.start(guarded)?;
+        }
+        if guarded.phase != Phase::Running {
+            return Ok(());
+        }
+        let mut states: Vec<_> = rings.iter().map(Ring::lock).collect();
+        if states.iter().all(|state| !state.get_queue().ready()) {
+            drop(states);
+            self.halt(guarded, Phase::Stopped);
+            return Ok(());
+        }
+        let signals = self.call(&mut guarded.device, event, &mut states)?;
+        for (index, state) in states.iter().enumerate().filter(|(i, _)| signals.has(*i)) {
+            state.signal_used_queue().map_err(|source| {
+                log::debug!("{}: cannot signal queue {index}", self.name);
+                DeviceError::Host { what: "cannot interrupt the guest", source }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn call(
+        &self,
+        device: &mut D,
+        event: Event,
+        states: &mut [MutexGuard<'_, VringState<GuestMemoryAtomic<Memory>>>],
+    ) -> Result<Signals, DeviceError> {
+        let memory = self.memory.memory();
+        let mut io: Vec<QueueIo> = states
+            .iter_mut()
+            .enumerate()
+            .map(|(index, state)| QueueIo::new(index, state.get_queue_mut(), &memory))
+            .collect();
+        match event {
+            Event::Kick(queue) => device.kicked(queue, &mut io),
+            Event::Ready(token, set) => device.ready(token, set, &mut io),
+        }
+    }
+}
+
+impl<D: Device + 'static> VhostUserBackend for Adapter<D> {
+    type Bitmap = BitmapMmapRegion;
+    type Vring = Ring;
+
+    fn num_queues(&self) -> usize {
+        self.queue_sizes.len()
+    }
+
+    fn max_queue_size(&self) -> usize {
+        self.queue_sizes.iter().copied().max().unwrap_or(1).into()
+    }
+
+    fn features(&self) -> u64 {
+        self.features
+    }
+
+    /// The driver starts over.
+    fn acked_features(&self, features: u64) {
+        let mut guarded = self.lock();
+        self.halt(&mut guarded, Phase::Stopped);
+        guarded.acked = features;
+    }
+
+    fn protocol_features(&self) -> VhostUserProtocolFeatures {
+        let mut features = VhostUserProtocolFeatures::MQ
+            | VhostUserProtocolFeatures::REPLY_ACK
+            | VhostUserProtocolFeatures::RESET_DEVICE;
+        features.set(VhostUserProtocolFeatures::CONFIG, self.config.is_some());
+        features
+    }
+
+    fn reset_device(&self) {
+        self.halt(&mut self.lock(), Phase::Stopped);
+    }
+
+    /// Each queue knows by itself.
+    fn set_event_idx(&self, _enabled: bool) {}
+
+    fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
+        let config = self.config.as_deref().unwrap_or_default();
+        let from = config.get(offset as usize..).unwrap_or_default();
+        let mut bytes = from[..from.len().min(size as usize)].to_vec();
+        // Frontends know larger structures than the device may have.
+        bytes.resize(size.min(MAX_CONFIG) as usize, 0);
+        bytes
+    }
+
+    fn set_config(&self, _offset: u32, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    /// The map is looked up for each call.
+    fn update_memory(&self, _memory: GuestMemoryAtomic<Memory>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Lets the thread end with the connection.
+    fn exit_event(&self, _thread: usize) -> Option<(EventConsumer, EventNotifier)> {
+        new_event_consumer_and_notifier(EventFlag::NONBLOCK).ok()
+    }
+
+    /// Never fails: an error would end the device's thread for good.
+    fn handle_event(
+        &self,
+        data: u16,
+        set: EventSet,
+        rings: &[Ring],
+        _thread: usize,
+    ) -> io::Result<()> {
+        let Some(event) = self.event(data, set) else { return Ok(()) };
+        let mut guarded = self.lock();
+        if let Err(error) = self.handle(&mut guarded, event, rings) {
+            log::error!("{}: device needs a reset: {}", self.name, describe(&error));
+            self.halt(&mut guarded, Phase::NeedsReset);
+        }
+        Ok(())
+    }
+}

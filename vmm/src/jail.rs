@@ -1,0 +1,281 @@
+//! The jail of each process, as an ordered list of steps.
+//!
+//! It is entered single-threaded, after everything that needs the host's
+//! files is open.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use nix::unistd::{chdir, pivot_root};
+
+/// Where the root of [`Root::Files`] is put together: a folder that every
+/// host has and that nothing is bound from.
+const STAGE: &str = "/proc";
+const OWN_FDS: &str = "/proc/self/fd";
+
+/// A step of the jail failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot enter the jail: {step}{}", what.as_deref().map(|p| format!(" {}", p.display())).unwrap_or_default())]
+pub struct JailError {
+    step: &'static str,
+    what: Option<PathBuf>,
+    source: io::Error,
+}
+
+/// What a process sees of the host's files.
+#[derive(Clone, Debug)]
+pub enum Root {
+    /// This folder, and what the host mounts in it later.
+    Share(PathBuf),
+    /// This folder alone.
+    Folder(PathBuf),
+    /// A read-only tree of nothing but these.
+    Files(Vec<Entry>),
+}
+
+/// Something in the tree of [`Root::Files`].
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A file, device or folder of the host at the same path, not writable
+    /// unless it is a device. Left out where the host has none.
+    Host(PathBuf),
+    /// A symbolic link of the host at the same path, or the folder if it is one.
+    /// Left out where the host has none.
+    LinkOrFolder(PathBuf),
+    /// The process's own descriptors by their numbers, at this path.
+    OwnFds(&'static str),
+}
+
+/// How a process is confined.
+#[derive(Clone, Debug)]
+pub struct Jail {
+    /// Its file system.
+    pub root: Root,
+    /// The capabilities it keeps.
+    pub capabilities: &'static [Capability],
+    /// Most open files: a leak ends in an error here and not on the host.
+    pub files: u64,
+    /// Most bytes of memory of its own, guest memory not counted; `None` for
+    /// a process whose memory is the guest's. What a guest makes a process
+    /// hold ends here at the latest.
+    pub memory: Option<u64>,
+}
+
+impl Jail {
+    /// Confines the calling process, for good.
+    pub fn enter(&self) -> Result<(), JailError> {
+        self.limit()?;
+        leave_namespaces()?;
+        self.root.enter()?;
+        self.drop_capabilities()?;
+        step("refuse new privileges", prctl::set_no_new_privs())?;
+        // Changing credentials clears it.
+        step("ask to be ended with the parent", prctl::set_pdeathsig(Signal::SIGKILL))
+    }
+
+    fn limit(&self) -> Result<(), JailError> {
+        step("forbid core dumps", setrlimit(Resource::RLIMIT_CORE, 0, 0))?;
+        let files = setrlimit(Resource::RLIMIT_NOFILE, self.files, self.files);
+        step("limit open files", files)?;
+        match self.memory {
+            Some(bytes) => step("limit memory", setrlimit(Resource::RLIMIT_DATA, bytes, bytes)),
+            None => Ok(()),
+        }
+    }
+
+    fn drop_capabilities(&self) -> Result<(), JailError> {
+        let keep: CapsHashSet = self.capabilities.iter().copied().collect();
+        let none = CapsHashSet::new();
+        for capability in caps::all().difference(&keep) {
+            match caps::drop(None, CapSet::Bounding, *capability) {
+                // Newer than the kernel.
+                Err(_) if !caps::runtime::thread_all_supported().contains(capability) => {}
+                result => capability_step(result)?,
+            }
+        }
+        capability_step(caps::set(None, CapSet::Inheritable, &none))?;
+        capability_step(caps::set(None, CapSet::Effective, &keep))?;
+        capability_step(caps::set(None, CapSet::Permitted, &keep))
+    }
+}
+
+/// Namespaces of its own: no network, no System V objects, no mounts that go
+/// back to the host.
+fn leave_namespaces() -> Result<(), JailError> {
+    let flags = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS;
+    step("leave the host's namespaces", unshare(flags))?;
+    let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    at("keep mounts from the host", "/", mount_flags("/", flags))
+}
+
+impl Root {
+    fn enter(&self) -> Result<(), JailError> {
+        match self {
+            Root::Share(path) => pivot(path),
+            Root::Folder(path) => {
+                at("bind", path, bind(path, path, false))?;
+                at("keep later mounts out of", path, mount_flags(path, MsFlags::MS_PRIVATE))?;
+                pivot(path)
+            }
+            Root::Files(entries) => {
+                stage(entries, own_fds()?)?;
+                pivot(Path::new(STAGE))?;
+                let read_only = MsFlags::MS_REMOUNT
+                    | MsFlags::MS_RDONLY
+                    | MsFlags::MS_NOSUID
+                    | MsFlags::MS_NODEV;
+                at("make read-only", "/", mount_flags("/", read_only))
+            }
+        }
+    }
+}
+
+/// Makes `path`, a mount point, the root, and lets go of the old one.
+fn pivot(path: &Path) -> Result<(), JailError> {
+    at("enter", path, chdir(path))?;
+    at("change root to", path, pivot_root(".", "."))?;
+    at("let go of the host's", "/", umount2(".", MntFlags::MNT_DETACH))?;
+    at("enter", "/", chdir("/"))
+}
+
+fn stage(entries: &[Entry], fds: OwnedFd) -> Result<(), JailError> {
+    let stage = Path::new(STAGE);
+    let flags = MsFlags::MS_NOSUID;
+    let options = Some("mode=0755,size=64k");
+    let mounted = mount(Some("none"), stage, Some("tmpfs"), flags, options);
+    at("mount a file system on", stage, mounted)?;
+    let mut fds = Some(fds);
+    for entry in entries {
+        match entry {
+            Entry::Host(path) => add_host(stage, path)?,
+            Entry::LinkOrFolder(path) => add_link(stage, path)?,
+            Entry::OwnFds(path) => {
+                let target = beneath(stage, Path::new(path));
+                at("make", &target, fs::create_dir_all(&target))?;
+                if let Some(fds) = fds.take() {
+                    at("mount own descriptors on", &target, place(&fds, &target))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn add_host(stage: &Path, path: &Path) -> Result<(), JailError> {
+    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+    let target = beneath(stage, path);
+    if metadata.is_dir() {
+        at("make", &target, fs::create_dir_all(&target))?;
+    } else {
+        let folder = target.parent().unwrap_or(stage);
+        at("make", folder, fs::create_dir_all(folder))?;
+        at("make", &target, fs::File::create(&target).map(drop))?;
+    }
+    let read_only = metadata.is_dir() || metadata.is_file();
+    at("bind", path, bind(path, &target, read_only))
+}
+
+fn add_link(stage: &Path, path: &Path) -> Result<(), JailError> {
+    match fs::read_link(path) {
+        Ok(link) => {
+            let target = beneath(stage, path);
+            at("make", &target, std::os::unix::fs::symlink(link, &target))
+        }
+        Err(_) => add_host(stage, path),
+    }
+}
+
+fn beneath(stage: &Path, path: &Path) -> PathBuf {
+    stage.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn bind(from: &Path, to: &Path, read_only: bool) -> nix::Result<()> {
+    let none = None::<&str>;
+    mount(Some(from), to, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?;
+    if read_only {
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount_flags(to, flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV)?;
+    }
+    Ok(())
+}
+
+fn mount_flags<P: AsRef<Path> + ?Sized>(path: &P, flags: MsFlags) -> nix::Result<()> {
+    let none = None::<&str>;
+    mount(none, path.as_ref(), none, flags, none)
+}
+
+/// A mount, of its own and nowhere yet, of the folder of this process's
+/// descriptors: nothing above it in `/proc` can be reached from it.
+pub fn own_fds() -> Result<OwnedFd, JailError> {
+    at("open the folder of own descriptors", OWN_FDS, clone_own_fds())
+}
+
+fn clone_own_fds() -> io::Result<OwnedFd> {
+    use std::os::fd::FromRawFd;
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    let path = std::ffi::CString::new(OWN_FDS)?;
+    // SAFETY: the path is a string that lives through the call.
+    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// `wanted` open files, or as many as the host allows.
+pub fn most_files(wanted: u64) -> u64 {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((wanted, wanted));
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted);
+    if raised.is_ok() { wanted } else { hard.min(wanted) }
+}
+
+fn place(tree: &OwnedFd, target: &Path) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::ffi::OsStrExt;
+    /// `MOVE_MOUNT_F_EMPTY_PATH` of linux/mount.h.
+    const FROM_EMPTY_PATH: libc::c_uint = 4;
+    let target = std::ffi::CString::new(target.as_os_str().as_bytes())?;
+    // SAFETY: both strings live through the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            FROM_EMPTY_PATH,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn step(step: &'static str, result: Result<(), Errno>) -> Result<(), JailError> {
+    result.map_err(|error| JailError { step, what: None, source: error.into() })
+}
+
+fn capability_step(result: Result<(), caps::errors::CapsError>) -> Result<(), JailError> {
+    let step = "drop capabilities";
+    result.map_err(|error| JailError { step, what: None, source: io::Error::other(error) })
+}
+
+fn at<T>(
+    step: &'static str,
+    what: impl AsRef<Path>,
+    result: Result<T, impl Into<io::Error>>,
+) -> Result<T, JailError> {
+    let what = Some(what.as_ref().to_owned());
+    result.map_err(|error| JailError { step, what, source: error.into() })
+}
