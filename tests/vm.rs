@@ -9,8 +9,11 @@
     clippy::print_stdout
 )]
 
+mod bootstrap;
+mod container;
+mod process;
 mod stdio;
 
 fn main() -> std::process::ExitCode {
-    sandbox_tests::main(&[stdio::TESTS])
+    sandbox_tests::main(&[bootstrap::TESTS, stdio::TESTS, process::TESTS, container::TESTS])
 }

@@ -1,5 +1,3 @@
-use std::error::Error as _;
-
 use crate::agent::AgentError;
 use crate::config::ConfigError;
 use crate::id::IdError;
@@ -89,13 +87,18 @@ impl Error {
 
     /// The message with those of all its causes, as a user is to read it.
     pub fn report(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        chain(self)
     }
+}
+
+/// The message of any error with those of all its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

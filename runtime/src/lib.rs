@@ -12,6 +12,7 @@
 mod agent;
 mod config;
 mod container;
+pub mod doctor;
 mod error;
 mod event;
 mod id;
@@ -20,7 +21,7 @@ mod pod;
 pub use agent::AgentError;
 pub use config::{Config, ConfigError, EngineChoice, VmDefaults};
 pub use container::{ContainerState, CreateContainer, RootfsMount, Status};
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, chain};
 pub use event::{Events, Exit, PodEvent};
 pub use id::{IdError, PodId};
 pub use pod::{Pod, PodSpec, cleanup};

@@ -117,7 +117,7 @@ pub enum BootstrapError {
         expected: String,
     },
     /// stdin is neither a bootstrap message nor options
-    #[error("stdin holds neither a bootstrap message nor runtime options: {0}")]
+    #[error("stdin holds neither a bootstrap message nor runtime options")]
     Undecodable(#[source] protobuf::Error),
     /// the socket folder is not usable
     #[error("socket folder {0:?} must be an absolute path of at most {MAX_SOCKET_DIR} bytes")]

@@ -27,6 +27,7 @@ const GROUP_ANNOTATIONS: [&str; 2] =
     ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
 const ADDRESS: &str = "address";
+const BOOTSTRAP: &str = "bootstrap.json";
 const CONFIG: &str = "sandbox-config";
 const PID: &str = "shim.pid";
 
@@ -34,7 +35,7 @@ const PID: &str = "shim.pid";
 #[derive(Debug, Error)]
 pub enum BundleError {
     /// A file of the bundle cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}")]
     Read {
         /// Which file.
         path: PathBuf,
@@ -42,7 +43,7 @@ pub enum BundleError {
         source: io::Error,
     },
     /// A file of the bundle cannot be written.
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}")]
     Write {
         /// Which file.
         path: PathBuf,
@@ -50,7 +51,7 @@ pub enum BundleError {
         source: io::Error,
     },
     /// The spec is not one.
-    #[error("{path} is not an OCI runtime spec: {source}")]
+    #[error("{path} is not an OCI runtime spec")]
     Spec {
         /// Which file.
         path: PathBuf,
@@ -64,6 +65,12 @@ pub enum BundleError {
 struct Annotated {
     #[serde(default)]
     annotations: Option<HashMap<String, String>>,
+}
+
+/// The part of containerd's `bootstrap.json` that is read here.
+#[derive(Deserialize)]
+struct Bootstrap {
+    address: String,
 }
 
 /// A bundle.
@@ -95,9 +102,14 @@ impl Bundle {
         Ok(group.map_or(id, String::as_str).to_owned())
     }
 
-    /// Address of the container's shim, if `start` got that far.
+    /// Address of the container's shim, as `start` kept it, or containerd 2
+    /// for a container that joined a pod without `start`.
     pub fn address(&self) -> Option<String> {
-        read(&self.dir.join(ADDRESS), MAX_SMALL).ok()
+        let kept = read(&self.dir.join(ADDRESS), MAX_SMALL).ok();
+        kept.or_else(|| {
+            let text = read(&self.dir.join(BOOTSTRAP), MAX_SMALL).ok()?;
+            serde_json::from_str::<Bootstrap>(&text).ok().map(|bootstrap| bootstrap.address)
+        })
     }
 
     /// Keeps the address of the shim: containerd 1.6 and 1.7 read it when they
@@ -137,10 +149,11 @@ impl Bundle {
             .map_err(|source| BundleError::Read { path, source })
     }
 
-    /// Replaces a file in one step, so that a reader sees all or nothing.
+    /// Replaces a file in one step, so that a reader sees all or nothing, and
+    /// writers at the same time do not disturb each other.
     fn write(&self, name: &str, text: &str) -> Result<(), BundleError> {
         let path = self.dir.join(name);
-        let draft = self.dir.join(format!(".{name}"));
+        let draft = self.dir.join(format!(".{name}.{}", std::process::id()));
         let written = OpenOptions::new()
             .write(true)
             .create(true)

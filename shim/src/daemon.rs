@@ -12,7 +12,7 @@ use containerd_shim_protos::shim_async::create_task;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
-use sandbox_runtime::{IdError, PodId};
+use sandbox_runtime::{IdError, PodId, chain};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
@@ -64,7 +64,7 @@ pub enum DaemonError {
     #[error(transparent)]
     Id(#[from] IdError),
     /// A step failed.
-    #[error("the shim cannot {step}: {source}")]
+    #[error("the shim cannot {step}")]
     Step {
         /// What it was to do.
         step: &'static str,
@@ -72,7 +72,7 @@ pub enum DaemonError {
         source: io::Error,
     },
     /// The cgroup of the options cannot be joined.
-    #[error("the shim cannot join cgroup {path}, which the runtime options name: {source}")]
+    #[error("the shim cannot join cgroup {path}, which the runtime options name")]
     Cgroup {
         /// Which file.
         path: String,
@@ -80,7 +80,7 @@ pub enum DaemonError {
         source: io::Error,
     },
     /// The server cannot be started.
-    #[error("the shim cannot serve: {0}")]
+    #[error("the shim cannot serve")]
     Serve(#[from] ttrpc::Error),
 }
 
@@ -102,10 +102,13 @@ pub fn run(flags: &Flags) -> Result<(), DaemonError> {
                 .enable_all()
                 .build(),
         )?;
-        runtime.block_on(serve(flags, listener, &mut ready))
+        let served = runtime.block_on(serve(flags, listener, &mut ready));
+        // What still blocks must not hold up the end.
+        runtime.shutdown_background();
+        served
     });
     if let (Err(error), Some(mut ready)) = (&served, ready) {
-        let _ = write!(ready, "{error}");
+        let _ = write!(ready, "{}", chain(error));
     }
     served
 }
@@ -127,13 +130,13 @@ fn prepare(flags: &Flags) -> Result<UnixListener, DaemonError> {
     }
     start_log(flags.debug);
     if let Err(error) = log {
-        warn!(%error, "no log FIFO");
+        warn!(error = chain(&error), "no log FIFO");
     }
     if let Err(error) = raise_oom_score() {
         warn!(%error, "cannot make the shim a likelier victim than containerd");
     }
     if let Err(error) = bundle.set_pid(std::process::id()) {
-        warn!(%error, "no pid file");
+        warn!(error = chain(&error), "no pid file");
     }
     Ok(listener)
 }

@@ -5,7 +5,7 @@
 //! number of times, for each container of a pod at once.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use containerd_shim_protos::api::DeleteResponse;
@@ -13,6 +13,7 @@ use containerd_shim_protos::protobuf::{self, Message, MessageField};
 use sandbox_runtime::{Config, ConfigError, IdError, PodId};
 use thiserror::Error;
 
+use crate::bootstrap::SOCKET_DIR;
 use crate::bundle::Bundle;
 use crate::event::timestamp;
 use crate::flags::Flags;
@@ -39,10 +40,10 @@ pub enum DeleteError {
         reason: String,
     },
     /// The answer cannot be encoded.
-    #[error("cannot encode the answer to delete: {0}")]
+    #[error("cannot encode the answer to delete")]
     Encode(#[from] protobuf::Error),
     /// The answer cannot be written.
-    #[error("cannot write the answer to stdout: {0}")]
+    #[error("cannot write the answer to stdout")]
     Stdout(#[from] io::Error),
 }
 
@@ -51,19 +52,16 @@ pub fn run(flags: &Flags) -> Result<(), DeleteError> {
     let bundle = Bundle::at(folder(flags));
     let pod = bundle.pod_of(&flags.id).unwrap_or_else(|_| flags.id.clone());
     let pod = PodId::new(&flags.namespace, &pod)?;
-    let address = bundle.address();
-    let socket = address.as_deref().map(ShimSocket::at);
-    // The container is gone and its pod lives on: the shim itself cleans up
-    // after its containers.
-    if !socket.as_ref().is_some_and(ShimSocket::is_served) {
+    let socket = socket(&bundle, flags, &pod);
+    // With a living shim only the container is gone, and after its containers
+    // the shim itself cleans up.
+    if !socket.is_served() {
         let config = config(&bundle)?;
         sandbox_runtime::cleanup(&config, &pod).map_err(|error| DeleteError::Cleanup {
             pod: pod.to_string(),
             reason: error.report(),
         })?;
-        if let Some(socket) = socket {
-            socket.remove_stale();
-        }
+        socket.remove_stale();
     }
     let answer = DeleteResponse {
         exit_status: KILLED,
@@ -78,6 +76,16 @@ pub fn run(flags: &Flags) -> Result<(), DeleteError> {
 /// The bundle is the working folder where no flag names it.
 fn folder(flags: &Flags) -> PathBuf {
     if flags.bundle.as_os_str().is_empty() { ".".into() } else { flags.bundle.clone() }
+}
+
+/// The socket of the pod's shim.
+fn socket(bundle: &Bundle, flags: &Flags, pod: &PodId) -> ShimSocket {
+    match bundle.address() {
+        Some(address) => ShimSocket::at(&address),
+        None => {
+            ShimSocket::of_pod(Path::new(SOCKET_DIR), &flags.address, pod.namespace(), pod.id())
+        }
+    }
 }
 
 /// The configuration that the shim ran with.

@@ -22,10 +22,10 @@ pub const PROGRAM: &str = "containerd-shim-sandbox-v1";
 #[derive(Debug, Error)]
 pub enum InfoError {
     /// stdin or stdout failed
-    #[error("cannot answer -info: {0}")]
+    #[error("cannot answer -info")]
     Io(#[from] io::Error),
     /// The message cannot be read or written.
-    #[error("cannot answer -info: {0}")]
+    #[error("cannot answer -info")]
     Message(#[from] containerd_shim_protos::protobuf::Error),
     /// The options are refused.
     #[error(transparent)]

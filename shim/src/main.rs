@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}: {error}", info::RUNTIME);
+            eprintln!("{}: {}", info::RUNTIME, sandbox_runtime::chain(&*error));
             ExitCode::FAILURE
         }
     }

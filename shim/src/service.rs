@@ -18,7 +18,7 @@ use crate::socket::ShimSocket;
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// How often the shim looks whether containerd has forgotten it.
-const FORGOTTEN_CHECK: Duration = Duration::from_secs(10);
+const FORGOTTEN_CHECK: Duration = Duration::from_secs(3);
 
 /// A shim.
 pub struct Service {

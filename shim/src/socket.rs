@@ -19,7 +19,7 @@ const SCHEME: &str = "unix://";
 #[derive(Debug, Error)]
 pub enum SocketError {
     /// The folder of sockets cannot be made or locked.
-    #[error("cannot use the socket folder {path}: {source}")]
+    #[error("cannot use the socket folder {path}")]
     Folder {
         /// Which.
         path: PathBuf,
@@ -27,7 +27,7 @@ pub enum SocketError {
         source: io::Error,
     },
     /// The socket cannot be made.
-    #[error("cannot listen on {path}: {source}")]
+    #[error("cannot listen on {path}")]
     Listen {
         /// Which.
         path: PathBuf,

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -16,6 +17,7 @@ use crate::bootstrap::{self, Asked, BootstrapError, Dialect, Environment, Reques
 use crate::bundle::{Bundle, BundleError};
 use crate::daemon;
 use crate::flags::Flags;
+use crate::info;
 use crate::socket::{Claim, ShimSocket, SocketError};
 
 /// How long containerd's binary may take to tell its version. It takes 30 ms;
@@ -29,7 +31,7 @@ const MAX_WORDS: u64 = 64 << 10;
 #[derive(Debug, Error)]
 pub enum StartError {
     /// stdin cannot be read
-    #[error("cannot read the request from stdin: {0}")]
+    #[error("cannot read the request from stdin")]
     Stdin(#[source] io::Error),
     /// The question cannot be answered.
     #[error(transparent)]
@@ -44,13 +46,13 @@ pub enum StartError {
     #[error(transparent)]
     Socket(#[from] SocketError),
     /// The background process cannot be run.
-    #[error("cannot run the shim in the background: {0}")]
+    #[error("cannot run the shim in the background")]
     Spawn(#[source] io::Error),
     /// The background process failed.
     #[error("{0}")]
     Daemon(String),
     /// stdout cannot be written
-    #[error("cannot write the answer to stdout: {0}")]
+    #[error("cannot write the answer to stdout")]
     Stdout(#[source] io::Error),
 }
 
@@ -105,6 +107,7 @@ fn start_shim(
 ) -> Result<(), StartError> {
     let mut command = Command::new("/proc/self/exe");
     command
+        .arg0(std::env::args_os().next().unwrap_or_else(|| info::PROGRAM.into()))
         .args(["-namespace", &request.namespace])
         .args(["-id", pod])
         .args(["-address", &request.grpc_address])

@@ -48,3 +48,8 @@ pub fn ours() -> bool {
 pub fn engine() -> String {
     env::var("SANDBOX_TEST_ENGINE").unwrap_or_else(|_| "auto".to_owned())
 }
+
+/// The shim of this tree.
+pub fn shim_binary() -> PathBuf {
+    binaries().join("containerd-shim-sandbox-v1")
+}

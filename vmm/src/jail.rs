@@ -13,13 +13,14 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{chdir, pivot_root};
 
 /// Where the root of [`Root::Files`] is put together: a folder that every
 /// host has and that nothing is bound from.
 const STAGE: &str = "/proc";
+const OWN_FDS: &str = "/proc/self/fd";
 
 /// A step of the jail failed.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +47,10 @@ pub enum Root {
 pub enum Entry {
     /// A file, device or folder of the host at the same path, not writable
     /// unless it is a device. Left out where the host has none.
-    Host(&'static str),
+    Host(PathBuf),
     /// A symbolic link of the host at the same path, or the folder if it is one.
     /// Left out where the host has none.
-    LinkOrFolder(&'static str),
+    LinkOrFolder(PathBuf),
     /// The process's own descriptors by their numbers, at this path.
     OwnFds(&'static str),
 }
@@ -129,8 +130,7 @@ impl Root {
                 pivot(path)
             }
             Root::Files(entries) => {
-                let fds = at("open the folder of own descriptors", "/proc/self/fd", own_fds())?;
-                stage(entries, fds)?;
+                stage(entries, own_fds()?)?;
                 pivot(Path::new(STAGE))?;
                 let read_only = MsFlags::MS_REMOUNT
                     | MsFlags::MS_RDONLY
@@ -159,8 +159,8 @@ fn stage(entries: &[Entry], fds: OwnedFd) -> Result<(), JailError> {
     let mut fds = Some(fds);
     for entry in entries {
         match entry {
-            Entry::Host(path) => add_host(stage, Path::new(path))?,
-            Entry::LinkOrFolder(path) => add_link(stage, Path::new(path))?,
+            Entry::Host(path) => add_host(stage, path)?,
+            Entry::LinkOrFolder(path) => add_link(stage, path)?,
             Entry::OwnFds(path) => {
                 let target = beneath(stage, Path::new(path));
                 at("make", &target, fs::create_dir_all(&target))?;
@@ -218,10 +218,14 @@ fn mount_flags<P: AsRef<Path> + ?Sized>(path: &P, flags: MsFlags) -> nix::Result
 
 /// A mount, of its own and nowhere yet, of the folder of this process's
 /// descriptors: nothing above it in `/proc` can be reached from it.
-pub fn own_fds() -> io::Result<OwnedFd> {
+pub fn own_fds() -> Result<OwnedFd, JailError> {
+    at("open the folder of own descriptors", OWN_FDS, clone_own_fds())
+}
+
+fn clone_own_fds() -> io::Result<OwnedFd> {
     use std::os::fd::FromRawFd;
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
-    let path = c"/proc/self/fd";
+    let path = std::ffi::CString::new(OWN_FDS)?;
     // SAFETY: the path is a string that lives through the call.
     let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
     if fd < 0 {
@@ -229,6 +233,13 @@ pub fn own_fds() -> io::Result<OwnedFd> {
     }
     // SAFETY: a new descriptor that nobody else has.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// `wanted` open files, or as many as the host allows.
+pub fn most_files(wanted: u64) -> u64 {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((wanted, wanted));
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted);
+    if raised.is_ok() { wanted } else { hard.min(wanted) }
 }
 
 fn place(tree: &OwnedFd, target: &Path) -> io::Result<()> {

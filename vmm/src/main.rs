@@ -5,14 +5,18 @@
 //! `probe` are started by the shim and talk to it over [`control`].
 
 mod backend;
+mod console;
 mod control;
+mod fs;
 mod io;
 mod jail;
 mod kvm;
 mod logger;
 mod probe;
+mod qemu;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use control::{Control, ControlError};
@@ -48,19 +52,24 @@ enum Error {
     #[error("the shim started `sandbox-vmm {0:?}` with the launch message of another process")]
     WrongLaunch(Process),
     #[error(transparent)]
+    Fs(#[from] fs::Error),
+    #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
     Kvm(#[from] kvm::Error),
+    #[error(transparent)]
+    Qemu(#[from] qemu::Error),
     #[error(transparent)]
     Probe(#[from] probe::Error),
 }
 
 fn main() -> ExitCode {
+    let began = Instant::now();
     let process = Arguments::parse().process;
     logger::install(process.name());
     let result = match process {
         Process::Probe => probe::run().map_err(Error::from),
-        process => serve(process),
+        process => serve(process, began),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,19 +80,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(process: Process) -> Result<(), Error> {
+fn serve(process: Process, began: Instant) -> Result<(), Error> {
     let control = Control::take()?;
-    launch(process, &control).inspect_err(|error| {
+    launch(process, &control, began).inspect_err(|error| {
         // The shim learns of a failure by the exit status too: a report that
         // cannot be sent is no second failure.
         let _ = control.report(&Report::Failed { error: describe(error) });
     })
 }
 
-fn launch(process: Process, control: &Control) -> Result<(), Error> {
+fn launch(process: Process, control: &Control, began: Instant) -> Result<(), Error> {
     match (process, control.launch()?) {
-        (Process::Kvm, Launch::Kvm(launch)) => Ok(kvm::run(launch, control)?),
+        (Process::Kvm, Launch::Kvm(launch)) => Ok(kvm::run(launch, control, began)?),
+        (Process::Fs, Launch::Fs(launch)) => Ok(fs::run(launch, control)?),
         (Process::Io, Launch::Io(launch)) => Ok(io::run(launch, control)?),
+        (Process::Qemu, Launch::Qemu(launch)) => Ok(qemu::run(launch, control)?),
         (process, _) => Err(Error::WrongLaunch(process)),
     }
 }

@@ -63,6 +63,16 @@ fn what_is_kept_is_private_and_comes_back() {
 }
 
 #[test]
+fn a_member_of_a_pod_has_the_address_that_containerd_kept() {
+    let (dir, bundle) = bundle("{}");
+    let kept = r#"{"version":3,"address":"unix:///pod","protocol":"ttrpc"}"#;
+    fs::write(dir.path().join("bootstrap.json"), kept).unwrap();
+    assert_eq!(bundle.address().as_deref(), Some("unix:///pod"));
+    fs::write(dir.path().join("bootstrap.json"), "{").unwrap();
+    assert_eq!(bundle.address(), None);
+}
+
+#[test]
 fn the_log_takes_lines_without_a_reader_and_never_blocks() {
     let (dir, bundle) = bundle("{}");
     assert!(bundle.log().is_err(), "a missing FIFO is not made");

@@ -4,6 +4,7 @@
 
 pub mod chain;
 mod device;
+mod fs;
 mod memory;
 #[cfg(any(test, feature = "mock"))]
 pub mod mock;
@@ -12,6 +13,7 @@ mod rng;
 
 pub use chain::{Chain, ChainError};
 pub use device::{Device, DeviceError, Signals, Token};
+pub use fs::{Fs, FsError};
 pub use memory::Memory;
 pub use queue::{QueueIo, RingError};
 pub use rng::Rng;

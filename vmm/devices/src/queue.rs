@@ -123,8 +123,12 @@ impl<'a> QueueIo<'a> {
         self.queue.needs_notification(self.memory).map_err(|e| self.error(e.into()))
     }
 
-    /// What is wrong with this queue as a device's error.
-    pub fn error(&self, source: RingError) -> DeviceError {
+    /// A request of this queue that cannot be answered as a device's error.
+    pub fn bad_request(&self, reason: &'static str) -> DeviceError {
+        DeviceError::Request { queue: self.index, reason }
+    }
+
+    fn error(&self, source: RingError) -> DeviceError {
         DeviceError::Ring { queue: self.index, source }
     }
 }

@@ -1,18 +1,210 @@
-//! The kvm engine.
+//! The kvm engine: a machine on `/dev/kvm` whose devices are vhost-user
+//! backends in other processes.
+//!
+//! The main thread builds the machine and then waits for what ends it; one
+//! thread speaks with the backends; each vCPU has a thread. Rings, packets
+//! and files never come here: notifications and interrupts pass between KVM
+//! and the backends directly.
 
-use sandbox_vm_spec::launch::KvmLaunch;
+mod backends;
+mod boot;
+mod bus;
+pub mod cpuid;
+mod events;
+pub mod layout;
+mod machine;
+pub mod memory;
+mod mp_table;
+mod ports;
+pub mod registers;
+mod stages;
+mod supervisor;
+mod vcpu;
+mod virtio;
 
-use crate::control::Control;
+use std::fs::File;
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+use kvm_ioctls::Kvm;
+use sandbox_vm_spec::cmdline::{self, cmdline};
+use sandbox_vm_spec::launch::{KvmLaunch, Report};
+use sandbox_vm_spec::{SpecError, VmSpec};
+
+use crate::console::Console;
+use backends::{Clock, Worker};
+use events::Event;
+use machine::Machine;
+use stages::Stages;
+use supervisor::{Supervisor, Waited};
+use virtio::frontend::Backend;
+use virtio::{Kind, Shape, Slot, Slots};
+
+use crate::control::{Control, ControlError, inherited};
+use crate::jail::{Jail, JailError, Root};
 
 /// The kvm engine cannot run the machine.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not in this build.
-    #[error("this build of sandbox-vmm has no kvm engine; set engine = \"qemu\"")]
-    NotBuilt,
+    /// The spec is out of bounds.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// See [`crate::control`].
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// See [`crate::jail`].
+    #[error(transparent)]
+    Jail(#[from] JailError),
+    /// See [`memory`].
+    #[error(transparent)]
+    Memory(#[from] memory::Error),
+    /// See [`machine`].
+    #[error(transparent)]
+    Machine(#[from] machine::Error),
+    /// See [`boot`].
+    #[error(transparent)]
+    Boot(#[from] boot::Error),
+    /// See [`virtio`].
+    #[error(transparent)]
+    Slot(#[from] virtio::SlotError),
+    /// See [`supervisor`].
+    #[error(transparent)]
+    Supervisor(#[from] supervisor::Error),
+    /// A thread or descriptor could not be made.
+    #[error("cannot start the engine's threads")]
+    Start(#[source] io::Error),
 }
 
-/// Runs the machine until it ends.
-pub fn run(_launch: KvmLaunch, _control: &Control) -> Result<(), Error> {
-    Err(Error::NotBuilt)
+/// The process has all its descriptors; files, network and privileges are
+/// nothing to it.
+const JAIL: Jail = Jail {
+    root: Root::Files(Vec::new()),
+    capabilities: &[],
+    files: MAX_FILES,
+    memory: Some(MAX_MEMORY),
+};
+/// Descriptors: five per device and one per vCPU at most, with room.
+const MAX_FILES: u64 = 512;
+/// Memory beside the guest's: some MiB are used, stacks are the most of it.
+const MAX_MEMORY: u64 = 64 << 20;
+
+/// What the launch message names, owned.
+struct Inherited {
+    kvm: Kvm,
+    kernel: File,
+    initramfs: File,
+    console: File,
+    devices: Vec<(&'static Kind, OwnedFd)>,
 }
+
+/// Runs the machine until it ends; `began` is when the process began.
+pub fn run(launch: KvmLaunch, control: &Control, began: Instant) -> Result<(), Error> {
+    launch.vm.validate()?;
+    let inherited = Inherited::take(&launch)?;
+    let mut stages = Stages::since(began);
+    JAIL.enter()?;
+    stages.reach("jailed");
+    let memory = memory::make(u64::from(launch.vm.memory_mib))?;
+    let (sink, events) = events::channel().map_err(Error::Start)?;
+    let clock = Arc::new(Clock::new().map_err(Error::Start)?);
+    let (backends, sockets) = backends(inherited.devices)?;
+    let kinds: Vec<_> = sockets.iter().map(|(kind, _)| *kind).collect();
+    let (slots_sender, slots_receiver) = mpsc::channel();
+    let (jobs_sender, jobs) = mpsc::channel();
+    let worker =
+        Worker { backends, memory: memory.clone(), clock: clock.clone(), events: sink.clone() };
+    worker.start(slots_receiver, jobs).map_err(Error::Start)?;
+    let supervisor = Supervisor { control, events, clock, backends: sockets };
+
+    let machine = Machine::new(&inherited.kvm, memory.clone(), launch.vm.vcpus)?;
+    stages.reach("machine");
+    let words = command_line(&launch.vm, kinds.len());
+    let entry =
+        boot::load(&memory, launch.vm.vcpus, inherited.kernel, inherited.initramfs, &words)?;
+    machine.boot_at(entry)?;
+    stages.reach("loaded");
+    let Some(shapes) = greeted(&supervisor)? else { return Ok(()) };
+    stages.reach("devices");
+    let slots = Arc::new(slots(kinds, shapes, jobs_sender)?);
+    slots.connect(machine.vm())?;
+    // The thread has greeted all backends, and waits for this.
+    let _ = slots_sender.send(slots.clone());
+    let console = Console::new(inherited.console, launch.console_max);
+    let live = machine.start(slots.clone(), console, &sink)?;
+    stages.reach("running");
+    control.report(&Report::Ready)?;
+    supervisor.tell(&mut stages)?;
+    let outcome = supervisor.run(&slots, &mut stages);
+    live.stop();
+    Ok(outcome?)
+}
+
+impl Inherited {
+    fn take(launch: &KvmLaunch) -> Result<Self, ControlError> {
+        let kvm = inherited(launch.kvm, "/dev/kvm")?;
+        let device = |backend: &sandbox_vm_spec::launch::Backend| {
+            let kind = Kind::of(backend.kind);
+            Ok((kind, inherited(backend.socket, "vhost-user socket")?))
+        };
+        Ok(Self {
+            // SAFETY: taken over from `kvm`, which owns it.
+            kvm: unsafe { Kvm::from_raw_fd(kvm.into_raw_fd()) },
+            kernel: inherited(launch.kernel, "kernel")?.into(),
+            initramfs: inherited(launch.initramfs, "initramfs")?.into(),
+            console: inherited(launch.console, "console log")?.into(),
+            devices: launch.devices.iter().map(device).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+type Sockets = Vec<(&'static Kind, OwnedFd)>;
+
+/// The backends, and their sockets once more for the main thread to watch.
+fn backends(devices: Sockets) -> Result<(Vec<Backend>, Sockets), Error> {
+    let mut sockets = Vec::new();
+    for (kind, socket) in &devices {
+        sockets.push((*kind, socket.try_clone().map_err(Error::Start)?));
+    }
+    let backends = devices.into_iter().map(|(kind, socket)| Backend::new(kind, socket)).collect();
+    Ok((backends, sockets))
+}
+
+/// The kernel's command line: what every guest gets, the words of the spec,
+/// and the devices at their places.
+fn command_line(vm: &VmSpec, devices: usize) -> String {
+    let device = |slot| {
+        let (address, irq) = (layout::slot_address(slot), layout::slot_irq(slot));
+        format!("virtio_mmio.device=4K@{address:#x}:{irq}")
+    };
+    let words = [cmdline(cmdline::Machine::Kvm, vm)].into_iter().chain((0..devices).map(device));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Waits until all backends have told what their devices are; `None` when the
+/// shim has gone away before.
+fn greeted(supervisor: &Supervisor) -> Result<Option<Vec<Shape>>, Error> {
+    loop {
+        match supervisor.wait(None)? {
+            Waited::Event(Event::Greeted(shapes)) => return Ok(Some(shapes)),
+            Waited::Event(Event::BackendFailed(error)) => {
+                return Err(supervisor::Error::from(error).into());
+            }
+            Waited::Event(_) => {}
+            Waited::ShimGone => return Ok(None),
+        }
+    }
+}
+
+fn slots(
+    kinds: Vec<&'static Kind>,
+    shapes: Vec<Shape>,
+    jobs: mpsc::Sender<virtio::Job>,
+) -> Result<Slots, virtio::SlotError> {
+    let made = kinds.into_iter().zip(shapes).map(|(kind, shape)| Slot::new(kind, shape));
+    Slots::new(made.collect::<Result<_, _>>()?, jobs)
+}
+
+#[cfg(test)]
+mod tests;

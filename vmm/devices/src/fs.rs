@@ -1,0 +1,182 @@
+//! File system device (virtio 1.2 section 5.11): FUSE requests answered by
+//! virtiofsd's passthrough file system, whose root is that of the process.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::time::Duration;
+
+use virtio_bindings::virtio_ids::VIRTIO_ID_FS;
+use virtiofsd::descriptor_utils::{Reader, Writer};
+use virtiofsd::passthrough::PassthroughFs;
+use virtiofsd::passthrough::{CachePolicy, Config, InodeFileHandlesMode, NegotiationMode};
+use virtiofsd::server::Server;
+use vmm_sys_util::epoll::EventSet;
+
+use crate::{Chain, Device, DeviceError, Memory, QueueIo, Signals, Token};
+
+/// QEMU's virtio-mmio offers the driver 1024 for any queue; Linux bounds the
+/// pages of a request by it.
+const QUEUE_SIZES: [u16; 2] = [1024; 2];
+/// Bytes of the tag in the config space.
+const TAG: usize = 36;
+/// Request queues: the second word of the config space. The high-priority
+/// queue comes before them.
+const REQUEST_QUEUES: u32 = 1;
+/// How long the guest may use names and attributes without asking again. The
+/// host changes the share only when containers come and go.
+const VALID: Duration = Duration::from_secs(1);
+/// Descriptors that the guest's files must leave to the process itself.
+const OWN_FILES: u64 = 128;
+
+/// `struct fuse_in_header` and `struct fuse_out_header` of linux/fuse.h.
+const REQUEST_HEADER: usize = 40;
+const REPLY_HEADER: u32 = 16;
+/// Offset of `opcode` in the request.
+const OPCODE: usize = 4;
+/// FORGET, INTERRUPT, DESTROY, BATCH_FORGET: no reply is needed.
+const WITHOUT_REPLY: [u32; 4] = [2, 36, 38, 42];
+
+/// The file system cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum FsError {
+    /// The tag does not fit the config space.
+    #[error("the tag {0:?} of the share is not 1 to {TAG} bytes long")]
+    Tag(String),
+    /// The limit of open files is too low to serve anything.
+    #[error("{0} open files are too few to serve a file system")]
+    Files(u64),
+    /// virtiofsd does not start.
+    #[error("cannot serve the share")]
+    Start(#[source] io::Error),
+}
+
+/// See the module.
+pub struct Fs {
+    server: Server<PassthroughFs>,
+    config: [u8; TAG + 4],
+}
+
+impl Fs {
+    /// Serves the root directory of the process under `tag`. `own_fds` is the
+    /// folder `/proc/self/fd`, and `files` the most files that the process
+    /// may have open.
+    pub fn new(tag: &str, own_fds: OwnedFd, files: u64) -> Result<Self, FsError> {
+        if tag.is_empty() || tag.len() > TAG {
+            return Err(FsError::Tag(tag.to_owned()));
+        }
+        let mut config = [0; TAG + 4];
+        config[..tag.len()].copy_from_slice(tag.as_bytes());
+        config[TAG..].copy_from_slice(&REQUEST_QUEUES.to_le_bytes());
+        let guest_fd_limit = files.checked_sub(OWN_FILES).ok_or(FsError::Files(files))?;
+        let share = passthrough(File::from(own_fds), guest_fd_limit);
+        let share = PassthroughFs::new(share).map_err(FsError::Start)?;
+        Ok(Self { server: Server::new(share), config })
+    }
+
+    fn answer(&self, chain: &Chain, library: Library, queue: &QueueIo) -> Result<u32, DeviceError> {
+        let memory = queue.memory();
+        check(chain, memory).map_err(|reason| queue.bad_request(reason))?;
+        let unreadable = |_| queue.bad_request("buffers that virtiofsd cannot read");
+        let reader = Reader::new(memory, library.clone()).map_err(unreadable)?;
+        let writer = Writer::new(memory, library).map_err(unreadable)?;
+        let answered = self.server.handle_message(reader, writer, None::<&mut ()>);
+        let written = answered.map_err(|error| {
+            log::warn!("fs: request without an answer: {error}");
+            queue.bad_request("a malformed FUSE request")
+        })?;
+        Ok(u32::try_from(written).unwrap_or(0))
+    }
+}
+
+type Library<'a> = virtio_queue::DescriptorChain<&'a Memory>;
+
+/// virtiofsd panics on a reply buffer that does not take a header.
+fn check(chain: &Chain, memory: &Memory) -> Result<(), &'static str> {
+    let mut header = [0; REQUEST_HEADER];
+    let read = chain.reader(memory).read_exact(&mut header);
+    read.map_err(|_| "a FUSE request shorter than its header")?;
+    let mut opcode = [0; 4];
+    opcode.copy_from_slice(&header[OPCODE..OPCODE + 4]);
+    let opcode = u32::from_le_bytes(opcode);
+    if chain.writer(memory).left() < REPLY_HEADER && !WITHOUT_REPLY.contains(&opcode) {
+        return Err("a FUSE request without room for the reply's header");
+    }
+    Ok(())
+}
+
+fn passthrough(own_fds: File, guest_fd_limit: u64) -> Config {
+    Config {
+        root_dir: "/".into(),
+        proc_sfd_rawfd: Some(own_fds),
+        entry_timeout: VALID,
+        attr_timeout: VALID,
+        // Close-to-open consistency: what the host writes is seen when a file
+        // is opened.
+        cache_policy: CachePolicy::Auto,
+        writeback: false,
+        readdirplus: true,
+        xattr: true,
+        posix_acl: NegotiationMode::Auto,
+        // The guest need not ask for file capabilities before each write.
+        killpriv_v2: true,
+        // Two file systems of the host, such as two root file systems, may
+        // have the same inode numbers.
+        announce_submounts: true,
+        // Handles need CAP_DAC_READ_SEARCH, with which a file server that was
+        // taken over could open any file of the host's file systems.
+        inode_file_handles: InodeFileHandlesMode::Never,
+        guest_fd_limit,
+        ..Config::default()
+    }
+}
+
+impl Device for Fs {
+    fn kind(&self) -> u32 {
+        VIRTIO_ID_FS
+    }
+
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &QUEUE_SIZES
+    }
+
+    fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    fn start(&mut self, _acked: u64) -> Result<Vec<(RawFd, EventSet, Token)>, DeviceError> {
+        Ok(Vec::new())
+    }
+
+    fn kicked(&mut self, queue: usize, io: &mut [QueueIo]) -> Result<Signals, DeviceError> {
+        let Some(kicked) = io.get_mut(queue) else { return Ok(Signals::default()) };
+        loop {
+            while let Some((chain, library)) = kicked.pop_for_library()? {
+                let len = self.answer(&chain, library, kicked)?;
+                kicked.push(&chain, len)?;
+            }
+            if !kicked.rearm()? {
+                break;
+            }
+        }
+        Signals::collect(io)
+    }
+
+    fn ready(
+        &mut self,
+        _token: Token,
+        _set: EventSet,
+        _io: &mut [QueueIo],
+    ) -> Result<Signals, DeviceError> {
+        Ok(Signals::default())
+    }
+
+    /// Forgets every file that the guest knew.
+    fn reset(&mut self) {
+        self.server.destroy();
+    }
+}

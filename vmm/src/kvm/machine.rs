@@ -1,0 +1,145 @@
+//! A virtual machine: KVM's VM with interrupt controllers, memory and vCPUs.
+
+use std::io;
+use std::sync::Arc;
+
+use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
+
+use super::bus::Bus;
+use super::events::Sink;
+use super::ports::{Interrupt, Ports, SERIAL_IRQ};
+use super::vcpu::{self, Running, Vcpu};
+use super::virtio::Slots;
+use super::{cpuid, layout, memory, registers};
+use crate::console::Console;
+
+/// The machine cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// KVM refuses a part.
+    #[error("KVM does not make the {what}")]
+    Make {
+        /// Which part.
+        what: &'static str,
+        /// Why.
+        source: kvm_ioctls::Error,
+    },
+    /// See [`memory`].
+    #[error(transparent)]
+    Memory(#[from] memory::Error),
+    /// See [`cpuid`].
+    #[error(transparent)]
+    Cpuid(#[from] cpuid::Error),
+    /// A vCPU could not be set up.
+    #[error("cannot set up vCPU {id}")]
+    Vcpu {
+        /// Which.
+        id: u8,
+        /// Why not.
+        source: registers::Error,
+    },
+    /// The first page tables could not be written.
+    #[error("cannot write the first page tables into the guest's memory")]
+    Tables(#[source] vm_memory::GuestMemoryError),
+    /// A thread or an eventfd could not be made.
+    #[error("cannot start the {what}")]
+    Start {
+        /// Which.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// See the module.
+pub struct Machine {
+    vcpus: Vec<VcpuFd>,
+    vm: VmFd,
+    // After the VM, which uses it.
+    memory: GuestMemoryMmap,
+}
+
+impl Machine {
+    /// A machine of `vcpus` processors over `memory`.
+    pub fn new(kvm: &Kvm, memory: GuestMemoryMmap, vcpus: u8) -> Result<Self, Error> {
+        let vm = kvm.create_vm().map_err(refused("virtual machine"))?;
+        vm.set_identity_map_address(layout::IDENTITY_MAP).map_err(refused("identity map"))?;
+        vm.set_tss_address(layout::TSS).map_err(refused("task state segment"))?;
+        vm.create_irq_chip().map_err(refused("interrupt controllers"))?;
+        let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
+        vm.create_pit2(pit).map_err(refused("interval timer"))?;
+        memory::register(&vm, &memory)?;
+        let vcpus = make_vcpus(kvm, &vm, vcpus)?;
+        Ok(Self { vcpus, vm, memory })
+    }
+
+    /// Lets the first vCPU begin at `entry`.
+    pub fn boot_at(&self, entry: u64) -> Result<(), Error> {
+        registers::write_tables(&self.memory).map_err(Error::Tables)?;
+        match self.vcpus.first() {
+            Some(vcpu) => {
+                registers::boot(vcpu, entry).map_err(|source| Error::Vcpu { id: 0, source })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// KVM's side of the machine.
+    pub fn vm(&self) -> &VmFd {
+        &self.vm
+    }
+
+    /// Starts all vCPUs, the first last: the others wait for it.
+    pub fn start(self, slots: Arc<Slots>, console: Console, events: &Sink) -> Result<Live, Error> {
+        vcpu::install_kick().map_err(not_started("vCPUs"))?;
+        let interrupt = EventFd::new(EFD_CLOEXEC).map_err(not_started("serial console"))?;
+        self.vm
+            .register_irqfd(&interrupt, SERIAL_IRQ)
+            .map_err(refused("serial console's interrupt"))?;
+        let bus = Bus::new(Ports::new(Interrupt(interrupt), console, events.clone()), slots);
+        let mut running = Vec::new();
+        for (id, fd) in self.vcpus.into_iter().enumerate().rev() {
+            let vcpu = Vcpu { fd, id: id as u8, bus: bus.clone(), events: events.clone() };
+            running.push(vcpu.start().map_err(not_started("vCPU's thread"))?);
+        }
+        Ok(Live { running, _vm: self.vm, _memory: self.memory })
+    }
+}
+
+/// A machine whose vCPUs run.
+pub struct Live {
+    running: Vec<Running>,
+    _vm: VmFd,
+    _memory: GuestMemoryMmap,
+}
+
+impl Live {
+    /// Stops all vCPUs and waits for their threads.
+    pub fn stop(self) {
+        self.running.into_iter().for_each(Running::stop);
+    }
+}
+
+fn make_vcpus(kvm: &Kvm, vm: &VmFd, vcpus: u8) -> Result<Vec<VcpuFd>, Error> {
+    let template = cpuid::Template::new(kvm, vcpus)?;
+    let make = |id: u8| {
+        let vcpu = vm.create_vcpu(u64::from(id)).map_err(refused("vCPU"))?;
+        vcpu.set_cpuid2(&template.of(id)?).map_err(refused("vCPU's CPUID"))?;
+        registers::msrs(&vcpu)
+            .and_then(|()| registers::local_apic(&vcpu))
+            .map_err(|source| Error::Vcpu { id, source })?;
+        Ok(vcpu)
+    };
+    (0..vcpus).map(make).collect()
+}
+
+fn refused(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Error {
+    move |source| Error::Make { what, source }
+}
+
+fn not_started(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Start { what, source }
+}

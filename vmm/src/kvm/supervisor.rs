@@ -1,0 +1,160 @@
+//! The main thread, once everything runs: it waits for whatever ends the
+//! machine.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use sandbox_vm_spec::launch::{Report, VmEnd};
+
+use super::backends::{Clock, PATIENCE};
+use super::events::{Event, Source};
+use super::stages::Stages;
+use super::virtio::{Kind, Slots, frontend};
+use crate::control::{Control, ControlError};
+
+/// The machine cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Waiting failed.
+    #[error("cannot wait for the machine")]
+    Poll(#[source] io::Error),
+    /// See [`frontend`].
+    #[error(transparent)]
+    Backend(#[from] frontend::Error),
+    /// A backend has hung up.
+    #[error("the backend of the {0} device has ended; its own log line says why")]
+    BackendGone(&'static str),
+    /// A backend does not answer.
+    #[error(
+        "the backend of the {device} device has not answered {message} for {seconds} seconds",
+        seconds = PATIENCE.as_secs()
+    )]
+    BackendHangs {
+        /// Which device.
+        device: &'static str,
+        /// The vhost-user message under way.
+        message: &'static str,
+    },
+    /// See [`crate::control`].
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+/// What the main thread waits for.
+pub enum Waited {
+    /// An event from a thread.
+    Event(Event),
+    /// The shim has gone away.
+    ShimGone,
+}
+
+/// See the module.
+pub struct Supervisor<'a> {
+    /// The shim.
+    pub control: &'a Control,
+    /// The threads.
+    pub events: Source,
+    /// Runs while a backend is asked.
+    pub clock: Arc<Clock>,
+    /// The backends' sockets, with what they are.
+    pub backends: Vec<(&'static Kind, OwnedFd)>,
+}
+
+impl Supervisor<'_> {
+    /// Waits for the next event. With `slots`, their devices' failures are
+    /// passed on to the guest meanwhile.
+    pub fn wait(&self, slots: Option<&Slots>) -> Result<Waited, Error> {
+        loop {
+            if let Some(event) = self.events.take() {
+                return Ok(Waited::Event(event));
+            }
+            let ready = self.poll(slots)?;
+            if ready.shim {
+                return Ok(Waited::ShimGone);
+            }
+            self.check_clock(ready.clock)?;
+            // What a backend's thread found out is more than that it hung up.
+            if !ready.event
+                && let Some(kind) = ready.backend
+            {
+                return Err(Error::BackendGone(kind.name));
+            }
+            let failed = |index: &usize| slots.and_then(|slots| slots.get(*index));
+            ready.failed.iter().filter_map(failed).for_each(|slot| slot.fail());
+        }
+    }
+
+    fn check_clock(&self, over: bool) -> Result<(), Error> {
+        let (device, message) = self.clock.waiting_for();
+        if over { Err(Error::BackendHangs { device, message }) } else { Ok(()) }
+    }
+
+    fn poll(&self, slots: Option<&Slots>) -> Result<Ready, Error> {
+        let errors: Vec<_> = slots.iter().flat_map(|s| s.iter()).map(|s| s.error_fd()).collect();
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = vec![
+            readable(self.control.as_fd()),
+            readable(self.events.as_fd()),
+            readable(self.clock.as_fd()),
+        ];
+        let fixed = fds.len();
+        // Replies are the other thread's to read: only a hang-up, always told, counts here.
+        let sockets =
+            self.backends.iter().map(|(_, fd)| PollFd::new(fd.as_fd(), PollFlags::empty()));
+        fds.extend(sockets);
+        fds.extend(errors.into_iter().map(readable));
+        while let Err(error) = poll(&mut fds, PollTimeout::NONE) {
+            if error != nix::errno::Errno::EINTR {
+                return Err(Error::Poll(error.into()));
+            }
+        }
+        let hit: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(true)).collect();
+        let (sockets, errors) = hit[fixed..].split_at(self.backends.len());
+        let gone = sockets.iter().position(|hit| *hit);
+        Ok(Ready {
+            shim: hit[0],
+            event: hit[1],
+            clock: hit[2],
+            backend: gone.and_then(|index| self.backends.get(index)).map(|(kind, _)| *kind),
+            failed: (0..errors.len()).filter(|index| errors[*index]).collect(),
+        })
+    }
+
+    /// Waits until the machine ends, telling the shim of stages and end.
+    pub fn run(&self, slots: &Slots, stages: &mut Stages) -> Result<(), Error> {
+        loop {
+            match self.wait(Some(slots))? {
+                Waited::ShimGone => return Ok(()),
+                Waited::Event(Event::Ended(end)) => return self.tell_end(end),
+                Waited::Event(Event::BackendFailed(error)) => return Err(error.into()),
+                Waited::Event(Event::Console) => {
+                    stages.reach("console");
+                    self.tell(stages)?;
+                }
+                Waited::Event(Event::Greeted(_)) => {}
+            }
+        }
+    }
+
+    fn tell_end(&self, end: VmEnd) -> Result<(), Error> {
+        Ok(self.control.report(&Report::Ended { end })?)
+    }
+
+    /// Tells the shim of the stages reached.
+    pub fn tell(&self, stages: &mut Stages) -> Result<(), Error> {
+        stages.take().iter().try_for_each(|report| Ok(self.control.report(report)?))
+    }
+}
+
+/// Which of the descriptors are ready.
+struct Ready {
+    shim: bool,
+    event: bool,
+    clock: bool,
+    /// A backend that hung up.
+    backend: Option<&'static Kind>,
+    /// Slots whose backend signalled an error.
+    failed: Vec<usize>,
+}

@@ -1,0 +1,224 @@
+//! The qemu engine: QEMU's microvm machine with the devices of the other
+//! processes as its vhost-user backends.
+//!
+//! This process stays QEMU's parent: it keeps the console log bounded, tells
+//! the shim how QEMU ended, and its own end is QEMU's. Both are jailed.
+
+mod arguments;
+mod output;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use sandbox_vm_spec::SpecError;
+use sandbox_vm_spec::launch::{DeviceKind, QemuLaunch, Report, VmEnd};
+
+use crate::console::Console;
+use crate::control::{Control, ControlError, exit_now, inherited};
+use crate::describe;
+use crate::jail::{Entry, Jail, JailError, Root};
+use arguments::{Accelerator, Arguments};
+use output::Output;
+
+/// QEMU's own files beside those it inherits; it opens few.
+const MAX_FILES: u64 = 1024;
+/// Folder in QEMU's jail by which it opens kernel and initramfs, which it
+/// takes by name only.
+const OWN_FDS: &str = "/fd";
+/// What QEMU and the libraries it is linked with need of the host.
+const FOLDERS: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"];
+const FILES: [&str; 4] = ["/etc/ld.so.cache", "/dev/null", "/dev/zero", "/dev/urandom"];
+
+/// The machine cannot be run in QEMU.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The spec is out of bounds.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The shim cannot be heard, or did not pass a descriptor.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The jail of this process could not be entered.
+    #[error(transparent)]
+    Jail(#[from] JailError),
+    /// Not an accelerator of QEMU that is known here.
+    #[error("{0:?} is no accelerator, \"tcg\" and \"kvm\" are")]
+    Accelerator(String),
+    /// The tag would be read as more than a tag.
+    #[error("the tag {0:?} of the share holds something other than letters, digits and dashes")]
+    Tag(String),
+    /// The path of QEMU is not absolute.
+    #[error("the path {} of QEMU is not absolute", .0.display())]
+    Path(PathBuf),
+    /// QEMU was not executed.
+    #[error("cannot execute {}{said}", path.display())]
+    Execute {
+        /// Its path.
+        path: PathBuf,
+        /// What it printed.
+        said: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// QEMU's output cannot be read.
+    #[error("cannot follow QEMU")]
+    Follow(#[source] io::Error),
+    /// QEMU ended otherwise than by its guest.
+    #[error("QEMU ended with {status}{said}")]
+    Died {
+        /// Exit status or signal.
+        status: String,
+        /// What it printed last.
+        said: String,
+    },
+}
+
+/// What QEMU inherits.
+struct Inherited {
+    kernel: OwnedFd,
+    initramfs: OwnedFd,
+    devices: Vec<(DeviceKind, OwnedFd)>,
+}
+
+/// Runs the machine until it ends.
+pub fn run(launch: QemuLaunch, control: &Control) -> Result<(), Error> {
+    launch.vm.validate()?;
+    let console: File = inherited(launch.console, "console log")?.into();
+    let inherited = Inherited::take(&launch)?;
+    let (mut child, output) = start(&launch, &inherited)?;
+    drop(inherited);
+    Jail { root: Root::Files(Vec::new()), capabilities: &[], files: 64, memory: None }.enter()?;
+    control.report(&Report::Ready)?;
+    let said = output.follow(control, Console::new(console, launch.console_max));
+    let said = said.map_err(Error::Follow)?;
+    let status = child.wait().map_err(Error::Follow)?;
+    if !status.success() {
+        return Err(Error::Died { status: in_words(status), said });
+    }
+    control.report(&Report::Ended { end: VmEnd::Reset })?;
+    Ok(())
+}
+
+impl Inherited {
+    fn take(launch: &QemuLaunch) -> Result<Self, ControlError> {
+        let kernel = inherited(launch.kernel, "kernel")?;
+        let initramfs = inherited(launch.initramfs, "initramfs")?;
+        let device = |backend: &sandbox_vm_spec::launch::Backend| {
+            Ok((backend.kind, inherited(backend.socket, "vhost-user socket")?))
+        };
+        let devices = launch.devices.iter().map(device).collect::<Result<_, ControlError>>()?;
+        Ok(Self { kernel, initramfs, devices })
+    }
+
+    fn fds(&self) -> Vec<RawFd> {
+        let devices = self.devices.iter().map(|(_, socket)| socket.as_raw_fd());
+        devices.chain([self.kernel.as_raw_fd(), self.initramfs.as_raw_fd()]).collect()
+    }
+}
+
+fn start(launch: &QemuLaunch, inherited: &Inherited) -> Result<(Child, Output), Error> {
+    if !launch.qemu.is_absolute() {
+        return Err(Error::Path(launch.qemu.clone()));
+    }
+    let arguments = arguments(launch, inherited)?;
+    let (output, stdout, stderr) = Output::new().map_err(Error::Follow)?;
+    let failed = |said, source| Error::Execute { path: launch.qemu.clone(), said, source };
+    let mut command = Command::new(&launch.qemu);
+    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    let (jail, fds, parent) = (jail(launch), inherited.fds(), std::process::id());
+    let prepare = move || {
+        jail.enter().map_err(|error| {
+            // Only a number gets from here to the parent.
+            eprintln!("{}", describe(&error));
+            io::Error::from_raw_os_error(libc::EPERM)
+        })?;
+        for fd in &fds {
+            keep(*fd)?;
+        }
+        if std::os::unix::process::parent_id() != parent {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        Ok(())
+    };
+    // SAFETY: this process is single-threaded, so that everything is allowed
+    // after the fork.
+    unsafe { command.pre_exec(prepare) };
+    let spawned = command.spawn();
+    // The parent's copies of QEMU's ends.
+    drop(command);
+    match spawned {
+        Ok(child) => Ok((child, output)),
+        Err(source) => Err(failed(output.rest(), source)),
+    }
+}
+
+/// Lets QEMU inherit `fd`.
+fn keep(fd: RawFd) -> io::Result<()> {
+    // SAFETY: borrowed for this call; `Inherited` has it open.
+    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok(())
+}
+
+fn arguments(launch: &QemuLaunch, inherited: &Inherited) -> Result<Vec<OsString>, Error> {
+    let name = |fd: &OwnedFd| format!("{OWN_FDS}/{}", fd.as_raw_fd());
+    let devices = inherited.devices.iter().map(|(kind, fd)| (*kind, fd.as_raw_fd())).collect();
+    Ok(Arguments {
+        vm: &launch.vm,
+        accelerator: Accelerator::named(&launch.accel)?,
+        kernel: name(&inherited.kernel),
+        initramfs: name(&inherited.initramfs),
+        devices,
+        tag: arguments::checked_tag(&launch.tag)?,
+    }
+    .list())
+}
+
+fn jail(launch: &QemuLaunch) -> Jail {
+    let mut entries: Vec<Entry> = FOLDERS.map(|path| Entry::LinkOrFolder(path.into())).into();
+    entries.extend(FILES.map(|path| Entry::Host(path.into())));
+    entries.push(Entry::OwnFds(OWN_FDS));
+    if launch.accel == "kvm" {
+        entries.push(Entry::Host("/dev/kvm".into()));
+    }
+    entries.extend(prefix(&launch.qemu).map(Entry::Host));
+    Jail { root: Root::Files(entries), capabilities: &[], files: MAX_FILES, memory: None }
+}
+
+/// Where a QEMU that is not the distribution's is installed: the folder above
+/// its `bin`, or else its own.
+fn prefix(qemu: &Path) -> Option<PathBuf> {
+    let folder = qemu.parent()?;
+    let known = FOLDERS.iter().any(|known| qemu.starts_with(known));
+    let above = folder.parent().filter(|above| folder.ends_with("bin") && above.parent().is_some());
+    (!known).then(|| above.unwrap_or(folder).to_owned())
+}
+
+fn in_words(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("status {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "an unknown status".into(),
+    }
+}
+
+/// `said` as the end of a message.
+fn after_colon(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let said = said.trim();
+    if said.is_empty() { String::new() } else { format!(": {said}") }
+}
+
+/// The shim is gone: so is this process, and QEMU with it.
+fn shim_gone() -> ! {
+    exit_now(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+
+use sandbox_vm_spec::VmSpec;
+use sandbox_vm_spec::cmdline::{Machine, cmdline};
+use sandbox_vm_spec::launch::DeviceKind;
+
+use super::Error;
+
+/// QEMU's command line.
+pub struct Arguments<'a> {
+    /// The machine.
+    pub vm: &'a VmSpec,
+    /// What runs its CPUs.
+    pub accelerator: Accelerator,
+    /// Path of the kernel.
+    pub kernel: String,
+    /// Path of the initramfs.
+    pub initramfs: String,
+    /// Connected vhost-user sockets.
+    pub devices: Vec<(DeviceKind, RawFd)>,
+    /// Tag of the share.
+    pub tag: &'a str,
+}
+
+/// What runs the guest's CPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accelerator {
+    /// Emulation.
+    Tcg,
+    /// `/dev/kvm`.
+    Kvm,
+}
+
+impl Accelerator {
+    /// By the name in the launch message.
+    pub fn named(name: &str) -> Result<Self, Error> {
+        match name {
+            "tcg" => Ok(Self::Tcg),
+            "kvm" => Ok(Self::Kvm),
+            other => Err(Error::Accelerator(other.to_owned())),
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Tcg => "tcg",
+            Self::Kvm => "kvm",
+        }
+    }
+}
+
+/// A tag that QEMU does not read further options from.
+pub fn checked_tag(tag: &str) -> Result<&str, Error> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if tag.is_empty() || !tag.bytes().all(fine) {
+        return Err(Error::Tag(tag.to_owned()));
+    }
+    Ok(tag)
+}
+
+impl Arguments<'_> {
+    /// The command line, without the program.
+    pub fn list(&self) -> Vec<OsString> {
+        let mib = self.vm.memory_mib;
+        let mut list: Vec<String> = Vec::new();
+        let mut option = |name: &str, value: String| list.extend([name.to_owned(), value]);
+        option("-machine", "microvm,x-option-roms=off,rtc=on,acpi=off,memory-backend=mem".into());
+        option("-object", format!("memory-backend-memfd,id=mem,size={mib}M,share=on"));
+        option("-m", format!("{mib}M"));
+        option("-accel", self.accelerator.words().into());
+        option("-cpu", "max".into());
+        option("-smp", self.vm.vcpus.to_string());
+        option("-display", "none".into());
+        option("-chardev", "stdio,id=console,signal=off".into());
+        option("-serial", "chardev:console".into());
+        option("-global", "virtio-mmio.force-legacy=false".into());
+        option("-kernel", self.kernel.clone());
+        option("-initrd", self.initramfs.clone());
+        option("-append", cmdline(Machine::Qemu, self.vm));
+        option("-sandbox", SANDBOX.into());
+        for (index, (kind, socket)) in self.devices.iter().enumerate() {
+            option("-chardev", format!("socket,id=backend{index},fd={socket}"));
+            option("-device", self.device(*kind, index));
+        }
+        list.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
+        list.into_iter().map(OsString::from).collect()
+    }
+
+    fn device(&self, kind: DeviceKind, index: usize) -> String {
+        let chardev = format!("chardev=backend{index}");
+        match kind {
+            DeviceKind::Rng => format!("vhost-user-rng,{chardev}"),
+            DeviceKind::Vsock => format!("vhost-user-vsock-device,{chardev}"),
+            DeviceKind::Fs => {
+                format!("vhost-user-fs-device,{chardev},queue-size=1024,tag={}", self.tag)
+            }
+        }
+    }
+}
+
+/// QEMU's own seccomp filter, with all that it can be told to do without.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";

@@ -1,0 +1,64 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use sandbox_vm_spec::VmSpec;
+
+use super::*;
+
+fn arguments_of(vm: &VmSpec, devices: Vec<(DeviceKind, RawFd)>) -> String {
+    let arguments = Arguments {
+        vm,
+        accelerator: Accelerator::Tcg,
+        kernel: "/fd/5".into(),
+        initramfs: "/fd/6".into(),
+        devices,
+        tag: "share",
+    };
+    let list: Vec<String> =
+        arguments.list().into_iter().map(|a| a.into_string().unwrap()).collect();
+    list.join(" ")
+}
+
+#[test]
+fn the_command_line_holds_what_the_launch_message_asks_for() {
+    let vm = VmSpec { vcpus: 4, memory_mib: 4096, cmdline: "extra=1".into() };
+    let devices = vec![(DeviceKind::Rng, 10), (DeviceKind::Vsock, 11), (DeviceKind::Fs, 12)];
+    let line = arguments_of(&vm, devices);
+    for part in [
+        "-m 4096M",
+        "size=4096M,share=on",
+        "-smp 4",
+        " extra=1 ",
+        "-kernel /fd/5",
+        "-initrd /fd/6",
+        "-chardev socket,id=backend0,fd=10 -device vhost-user-rng,chardev=backend0",
+        "-device vhost-user-vsock-device,chardev=backend1",
+        "-device vhost-user-fs-device,chardev=backend2,queue-size=1024,tag=share",
+    ] {
+        assert!(line.contains(part), "{part:?} is not in {line}");
+    }
+}
+
+#[test]
+fn names_that_would_smuggle_options_are_refused() {
+    for tag in ["", "a,b", "a b", "é", "a=b", "a\0"] {
+        assert!(arguments::checked_tag(tag).is_err(), "{tag:?}");
+    }
+    assert_eq!(arguments::checked_tag("share-1").unwrap(), "share-1");
+    for name in ["", "hax", "tcg,thread=single", "kvm,foo"] {
+        assert!(Accelerator::named(name).is_err(), "{name:?}");
+    }
+}
+
+#[test]
+fn a_qemu_of_ones_own_brings_its_folder() {
+    let cases = [
+        ("/usr/bin/qemu-system-x86_64", None),
+        ("/opt/qemu/bin/qemu-system-x86_64", Some("/opt/qemu")),
+        ("/opt/build/qemu-system-x86_64", Some("/opt/build")),
+        ("/usr/local/bin/qemu-system-x86_64", None),
+        ("/bin/qemu-system-x86_64", None),
+    ];
+    for (path, expected) in cases {
+        assert_eq!(prefix(Path::new(path)), expected.map(PathBuf::from), "{path}");
+    }
+}
