@@ -22,6 +22,8 @@ use crate::watch::{Seen, Watch};
 const CONTROL_FD: i32 = 3;
 /// Host port to which the agent connects when it can serve.
 const AGENT_PORT: u32 = 1024;
+/// Tag of the share.
+const TAG: &str = "share";
 /// What the agent writes on the console first.
 pub const AGENT_STARTS: &str = "sandbox-agent: start";
 
@@ -40,7 +42,7 @@ pub fn boot(engine: Engine, vmm: &Path, guest: &Guest) -> Result<Boot> {
     let start = Instant::now();
     let mut running = Running::default();
     let mut watch = Watch::new(start, pod.agent_listener()?);
-    let devices = start_backends(&pod, vmm, &mut running, &mut watch)?;
+    let devices = start_backends(engine, &pod, vmm, &mut running, &mut watch)?;
     start_machine(engine, vmm, guest, devices, &mut running, &mut watch)?;
 
     let mut marks = Marks::default();
@@ -137,6 +139,7 @@ impl Running {
 type Devices = Vec<(&'static str, UnixStream)>;
 
 fn start_backends(
+    engine: Engine,
     pod: &Pod,
     vmm: &Path,
     running: &mut Running,
@@ -151,7 +154,11 @@ fn start_backends(
     });
     running.start(vmm, "io", &io, vec![rng.into(), vsock.into(), host.into()], watch)?;
     let (share, share_machine) = pod.vhost_user()?;
-    let fs = json!({ "process": "fs", "listener": 4, "tag": "share", "share": pod.path("share") });
+    // QEMU 7.2 crashes on a backend that offers its config space.
+    let fs = json!({
+        "process": "fs", "listener": 4, "tag": TAG, "share": pod.path("share"),
+        "config": engine == Engine::Kvm,
+    });
     running.start(vmm, "fs", &fs, vec![share.into()], watch)?;
     Ok(vec![("vsock", vsock_machine), ("fs", share_machine), ("rng", rng_machine)])
 }
@@ -185,6 +192,7 @@ fn start_machine(
         Engine::QemuOnKvm => {
             launch["qemu"] = json!("/usr/bin/qemu-system-x86_64");
             launch["accel"] = json!("kvm");
+            launch["tag"] = json!(TAG);
             "qemu"
         }
     };
