@@ -9,8 +9,22 @@
     clippy::print_stdout
 )]
 
+mod bootstrap;
+mod container;
+mod crash;
+mod lifecycle;
+mod limits;
+mod process;
 mod stdio;
 
 fn main() -> std::process::ExitCode {
-    sandbox_tests::main(&[stdio::TESTS])
+    sandbox_tests::main(&[
+        stdio::TESTS,
+        process::TESTS,
+        container::TESTS,
+        limits::TESTS,
+        lifecycle::TESTS,
+        crash::TESTS,
+        bootstrap::TESTS,
+    ])
 }

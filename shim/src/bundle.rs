@@ -149,10 +149,11 @@ impl Bundle {
             .map_err(|source| BundleError::Read { path, source })
     }
 
-    /// Replaces a file in one step, so that a reader sees all or nothing.
+    /// Replaces a file in one step, so that a reader sees all or nothing, and
+    /// writers at the same time do not disturb each other.
     fn write(&self, name: &str, text: &str) -> Result<(), BundleError> {
         let path = self.dir.join(name);
-        let draft = self.dir.join(format!(".{name}"));
+        let draft = self.dir.join(format!(".{name}.{}", std::process::id()));
         let written = OpenOptions::new()
             .write(true)
             .create(true)

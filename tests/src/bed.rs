@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -141,9 +142,21 @@ impl Bed {
         self.ctr(&["container", "delete", id]).ok();
     }
 
+    /// Waits until containerd shows the task as ended.
+    pub fn until_stopped(&self, id: &str) {
+        crate::until("the task is STOPPED", Duration::from_secs(20), || {
+            (self.task_status(id)? == "STOPPED").then_some(())
+        });
+    }
+
+    /// Runs `spec` to its end under a shim of its own; see [`Shim::run`].
+    pub fn run_spec(&self, name: &str, spec: serde_json::Value, stdin: &[u8]) -> Output {
+        let root = self.rootfs(name);
+        self.shim(name, spec).run(root, stdin)
+    }
+
     /// A bundle of `spec` under a shim that this test drives itself.
     pub fn shim(&self, name: &str, spec: serde_json::Value) -> Shim {
-        self.start_containerd();
         Shim::start(self, &self.id(name), spec)
     }
 

@@ -86,6 +86,8 @@ disabled_plugins = [
   "io.containerd.snapshotter.v1.devmapper",
   "io.containerd.snapshotter.v1.zfs",
 ]
+[debug]
+level = "warn"
 [grpc]
 address = "{dir}/c.sock"
 [ttrpc]

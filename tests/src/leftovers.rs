@@ -17,6 +17,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Where shims of containerd put their sockets, whichever containerd it is.
 const SHIM_SOCKETS: &str = "/run/containerd/s";
 
+/// Ending of the sockets where tests, and not containerd, take events.
+pub const EVENTS: &str = ".events";
+
 /// Fails with a list of everything that is left, if there still is anything
 /// after [`LIMIT`].
 pub fn assert_none(bed: &Bed) {
@@ -95,12 +98,19 @@ fn sockets(bed: &Bed) -> Vec<String> {
         .lines()
         .filter_map(|line| line.split_whitespace().nth(7))
         .filter(|path| path.starts_with(&prefix) && !ours.iter().any(|our| our == path))
+        .filter(|path| !path.ends_with(EVENTS))
         .map(|path| format!("socket {path}"))
         .collect();
     let shims =
         bed.ids().into_iter().map(|id| shim_socket(&grpc, &id)).filter(|path| path.exists());
     found.extend(shims.map(|path| format!("socket {}", path.display())));
     found
+}
+
+/// Sockets of the bed's shims that are there.
+pub fn shim_sockets(bed: &Bed) -> Vec<PathBuf> {
+    let grpc = containerd::socket(bed.dir());
+    bed.ids().iter().map(|id| shim_socket(&grpc, id)).filter(|path| path.exists()).collect()
 }
 
 /// Where containerd's shim library puts the socket of `id`.

@@ -20,10 +20,11 @@ mod wait;
 
 pub use bed::Bed;
 pub use ctr::{Output, Run, exec};
+pub use paths::{has_kvm, ours as is_ours, shim_binary};
 pub use process::Process;
 pub use runner::{On, Test, main};
-pub use shim::{Rpc, Shim, code};
-pub use spec::spec;
+pub use shim::{Rpc, Shim, code, command, open_reader};
+pub use spec::{mount, spec};
 pub use wait::{patience, until};
 
 /// Lists the tests of a module: `tests![Any exit_codes, Ours its_own_kernel]`.

@@ -106,6 +106,7 @@ fn in_process(path: &str, image: &std::path::Path) -> Result<(), Failed> {
     let mut output = tempfile::tempfile().unwrap();
     let child = Command::new("/proc/self/exe")
         .env(ONE, path)
+        .env("RUST_BACKTRACE", "0")
         .env(image::VARIABLE, image)
         .stdin(Stdio::null())
         .stdout(output.try_clone().unwrap())
@@ -203,6 +204,9 @@ fn clear(bed: Bed, keep: bool) {
             break;
         }
         thread::sleep(Duration::from_millis(20));
+    }
+    for socket in leftovers::shim_sockets(&bed) {
+        let _ = std::fs::remove_file(socket);
     }
     for mount in leftovers::mounts(bed.dir()).iter().rev() {
         if let Some(target) = mount.split(' ').nth(5) {

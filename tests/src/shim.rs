@@ -1,21 +1,25 @@
 //! The shim without containerd: started and called as containerd does it.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use containerd_shim_protos::api::{
-    CreateTaskRequest, CreateTaskResponse, DeleteRequest, DeleteResponse, Empty, KillRequest,
-    Mount, StartRequest, StartResponse, StateRequest, StateResponse, WaitRequest, WaitResponse,
+    CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse,
+    DeleteRequest, DeleteResponse, Empty, KillRequest, Mount, PidsRequest, PidsResponse,
+    StartRequest, StartResponse, StateRequest, StateResponse, WaitRequest, WaitResponse,
 };
 use containerd_shim_protos::shim::events::ForwardRequest;
 use containerd_shim_protos::shim_sync::{Events, create_events};
 use protobuf::Message;
 use serde_json::Value;
 
-use crate::{Bed, exec, paths, patience};
+use crate::leftovers::EVENTS;
+use crate::{Bed, Output, Process, exec, paths, patience};
 
 /// containerd's namespace that the tests use.
 const NAMESPACE: &str = "default";
@@ -85,6 +89,24 @@ impl Rpc {
         self.call("Kill", &KillRequest { id: self.id.clone(), signal, all, ..Default::default() })
     }
 
+    /// Ends the task's standard input.
+    pub fn close_stdin(&self) -> ttrpc::Result<Empty> {
+        self.call(
+            "CloseIO",
+            &CloseIORequest { id: self.id.clone(), stdin: true, ..Default::default() },
+        )
+    }
+
+    /// Asks for the task's processes.
+    pub fn pids(&self) -> ttrpc::Result<PidsResponse> {
+        self.call("Pids", &PidsRequest { id: self.id.clone(), ..Default::default() })
+    }
+
+    /// Asks for the shim's pid and the task's.
+    pub fn connect(&self) -> ttrpc::Result<ConnectResponse> {
+        self.call("Connect", &ConnectRequest { id: self.id.clone(), ..Default::default() })
+    }
+
     /// Removes the ended task.
     pub fn delete(&self) -> ttrpc::Result<DeleteResponse> {
         self.call("Delete", &DeleteRequest { id: self.id.clone(), ..Default::default() })
@@ -99,18 +121,15 @@ impl Shim {
         fs::write(bundle.join("config.json"), serde_json::to_vec(&spec).unwrap()).unwrap();
 
         let events = Arc::new(Recorder::default());
-        let events_socket = bed.dir().join(format!("{id}.events"));
+        let events_socket = bed.dir().join(format!("{id}{EVENTS}"));
         let mut server = ttrpc::Server::new()
             .bind(&format!("unix://{}", events_socket.display()))
             .unwrap()
             .register_service(create_events(Arc::clone(&events) as Arc<dyn Events + Send + Sync>));
         server.start().unwrap();
 
-        let log = File::create(bundle.join("shim.log")).unwrap();
-        let answer = exec(
-            command(bed, id, &bundle, &events_socket).arg("start").stderr(Stdio::from(log)),
-            &[],
-        );
+        keep_log(&bundle);
+        let answer = exec(command(bed, id, &bundle, &events_socket).arg("start"), &[]);
         let address = answer.ok().text();
         assert!(address.starts_with("unix://"), "start answered {address:?}");
         let fifos = bundle.join("fifos");
@@ -149,6 +168,56 @@ impl Shim {
         self.rpc.call("Create", request)
     }
 
+    /// Creates, starts, waits for and deletes the task, Delete at once after
+    /// Wait; gives the exit code and what the streams held when Delete had
+    /// returned. An error of Create is given as exit code 125 and its message
+    /// as standard error, as `ctr` would show it.
+    pub fn run(self, root: PathBuf, stdin: &[u8]) -> Output {
+        let fifos = ["in", "out", "err"].map(|name| self.fifo(name));
+        let mut request = self.request(root);
+        request.stdin = fifos[0].display().to_string();
+        request.stdout = fifos[1].display().to_string();
+        request.stderr = fifos[2].display().to_string();
+        let readers = [&fifos[1], &fifos[2]].map(|path| open_reader(path));
+        let mut writer = File::options().read(true).write(true).open(&fifos[0]).unwrap();
+        if let Err(error) = self.create(&request) {
+            self.shutdown();
+            return Output { code: 125, stdout: vec![], stderr: error.to_string().into_bytes() };
+        }
+        let [out, err] = readers.map(|mut reader| {
+            thread::spawn(move || {
+                let mut data = vec![];
+                reader.read_to_end(&mut data).unwrap();
+                data
+            })
+        });
+        self.rpc.start().unwrap();
+        let (rpc, bytes) = (self.rpc.clone(), stdin.to_vec());
+        let feeder = thread::spawn(move || {
+            writer.write_all(&bytes).unwrap();
+            // A process that has ended already has no input to close.
+            let _ = rpc.close_stdin();
+        });
+        let code = self.rpc.wait().unwrap().exit_status;
+        self.rpc.delete().unwrap();
+        let (stdout, stderr) = (out.join().unwrap(), err.join().unwrap());
+        feeder.join().unwrap();
+        self.shutdown();
+        Output { code: i32::try_from(code).unwrap(), stdout, stderr }
+    }
+
+    /// Processes of this shim: itself and what it started, but for guests'
+    /// memory they are the cost of a pod.
+    pub fn processes(&self) -> Vec<Process> {
+        let me = std::process::id().try_into().unwrap();
+        let all = Process::below(me);
+        let id = &self.rpc.id;
+        let Some(shim) = all.iter().find(|p| p.arguments().contains(id)) else { return vec![] };
+        let mut found = Process::below(shim.pid);
+        found.push(shim.clone());
+        found
+    }
+
     /// Topics of the events so far, in the order in which they came.
     pub fn topics(&self) -> Vec<String> {
         self.events.topics.lock().unwrap().clone()
@@ -169,8 +238,18 @@ impl Shim {
     }
 }
 
+/// Makes the FIFO into which a shim writes its log, and keeps what comes.
+fn keep_log(bundle: &Path) {
+    let path = bundle.join("log");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    // Open for writing as well, so that it never ends.
+    let mut fifo = File::options().read(true).write(true).open(path).unwrap();
+    let mut log = File::create(bundle.join("shim.log")).unwrap();
+    thread::spawn(move || std::io::copy(&mut fifo, &mut log));
+}
+
 /// The shim's binary with the flags and variables that containerd gives.
-pub fn command(bed: &Bed, id: &str, bundle: &std::path::Path, events: &std::path::Path) -> Command {
+pub fn command(bed: &Bed, id: &str, bundle: &Path, events: &Path) -> Command {
     let runtime = paths::runtime();
     let mut parts = runtime.rsplit('.');
     let (version, name) = (parts.next().unwrap(), parts.next().unwrap());
@@ -184,6 +263,16 @@ pub fn command(bed: &Bed, id: &str, bundle: &std::path::Path, events: &std::path
         .env("TTRPC_ADDRESS", events)
         .env("SANDBOX_CONFIG", bed.config());
     command
+}
+
+/// Opens the reading end of a FIFO before anyone writes to it. Reads see the
+/// end only when there was a writer: open first, create the task, then read.
+pub fn open_reader(fifo: &Path) -> File {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(fifo).unwrap();
+    let flags = nix::fcntl::OFlag::empty();
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
+    file
 }
 
 /// The gRPC code of a refused call.

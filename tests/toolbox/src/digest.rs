@@ -22,10 +22,14 @@ pub fn stdin_sum() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes `bytes` bytes to stdout, each value in turn, in one burst.
+/// Writes `bytes` bytes to stdout, as fast as they are taken.
 pub fn pour(bytes: usize) -> anyhow::Result<()> {
-    let data: Vec<u8> = (0..bytes).map(pattern).collect();
-    stdout().write_all(&data)?;
+    const CHUNK: usize = 1 << 16;
+    for start in (0..bytes).step_by(CHUNK) {
+        let chunk: Vec<u8> = (start..bytes.min(start + CHUNK)).map(pattern).collect();
+        stdout().write_all(&chunk)?;
+    }
+    stdout().flush()?;
     Ok(())
 }
 

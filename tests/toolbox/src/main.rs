@@ -1,7 +1,15 @@
 //! What the tests run inside containers where busybox has no such tool: one
 //! static program, `toolbox <tool> <arguments>`.
 
+mod crash;
+mod digest;
+mod files;
+mod memory;
+mod vsock;
+
 use std::process::ExitCode;
+
+use anyhow::{Result, bail};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -15,12 +23,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(words: &[&str]) -> anyhow::Result<()> {
+fn run(words: &[&str]) -> Result<()> {
     match words {
         ["sha256"] => digest::stdin_sum(),
         ["pour", bytes] => digest::pour(bytes.parse()?),
-        _ => anyhow::bail!("no such tool: {words:?}"),
+        ["eat", mib] => memory::eat(mib.parse()?),
+        ["files", dir] => files::check(dir.as_ref()),
+        ["swap", dir, outside] => files::swap(dir.as_ref(), outside.as_ref()),
+        ["vsock", cid, port] => vsock::connect(cid.parse()?, port.parse()?),
+        ["crash-init"] => crash::crash_init(),
+        ["reboot"] => crash::reboot_machine(),
+        _ => bail!("no such tool: {words:?}"),
     }
 }
-
-mod digest;

@@ -9,14 +9,14 @@
 mod backends;
 mod boot;
 mod bus;
-mod cpuid;
+pub mod cpuid;
 mod events;
-mod layout;
+pub mod layout;
 mod machine;
-mod memory;
+pub mod memory;
 mod mp_table;
 mod ports;
-mod registers;
+pub mod registers;
 mod stages;
 mod supervisor;
 mod vcpu;
@@ -43,6 +43,7 @@ use virtio::frontend::Backend;
 use virtio::{Kind, Shape, Slot, Slots};
 
 use crate::control::{Control, ControlError, inherited};
+use crate::jail::{Jail, JailError, Root};
 
 /// The kvm engine cannot run the machine.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,9 @@ pub enum Error {
     /// See [`crate::control`].
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// See [`crate::jail`].
+    #[error(transparent)]
+    Jail(#[from] JailError),
     /// See [`memory`].
     #[error(transparent)]
     Memory(#[from] memory::Error),
@@ -73,6 +77,19 @@ pub enum Error {
     Start(#[source] io::Error),
 }
 
+/// The process has all its descriptors; files, network and privileges are
+/// nothing to it.
+const JAIL: Jail = Jail {
+    root: Root::Files(Vec::new()),
+    capabilities: &[],
+    files: MAX_FILES,
+    memory: Some(MAX_MEMORY),
+};
+/// Descriptors: five per device and one per vCPU at most, with room.
+const MAX_FILES: u64 = 512;
+/// Memory beside the guest's: some MiB are used, stacks are the most of it.
+const MAX_MEMORY: u64 = 64 << 20;
+
 /// What the launch message names, owned.
 struct Inherited {
     kvm: Kvm,
@@ -87,6 +104,8 @@ pub fn run(launch: KvmLaunch, control: &Control, began: Instant) -> Result<(), E
     launch.vm.validate()?;
     let inherited = Inherited::take(&launch)?;
     let mut stages = Stages::since(began);
+    JAIL.enter()?;
+    stages.reach("jailed");
     let memory = memory::make(u64::from(launch.vm.memory_mib))?;
     let (sink, events) = events::channel().map_err(Error::Start)?;
     let clock = Arc::new(Clock::new().map_err(Error::Start)?);
