@@ -11,9 +11,20 @@
 
 mod bootstrap;
 mod container;
+mod crash;
+mod lifecycle;
+mod limits;
 mod process;
 mod stdio;
 
 fn main() -> std::process::ExitCode {
-    sandbox_tests::main(&[bootstrap::TESTS, stdio::TESTS, process::TESTS, container::TESTS])
+    sandbox_tests::main(&[
+        stdio::TESTS,
+        process::TESTS,
+        container::TESTS,
+        limits::TESTS,
+        lifecycle::TESTS,
+        crash::TESTS,
+        bootstrap::TESTS,
+    ])
 }

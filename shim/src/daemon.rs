@@ -102,7 +102,10 @@ pub fn run(flags: &Flags) -> Result<(), DaemonError> {
                 .enable_all()
                 .build(),
         )?;
-        runtime.block_on(serve(flags, listener, &mut ready))
+        let served = runtime.block_on(serve(flags, listener, &mut ready));
+        // What still blocks must not hold up the end.
+        runtime.shutdown_background();
+        served
     });
     if let (Err(error), Some(mut ready)) = (&served, ready) {
         let _ = write!(ready, "{}", chain(error));

@@ -9,7 +9,7 @@ use containerd_shim_protos::events::task::TaskCreate;
 use containerd_shim_protos::protobuf::{EnumOrUnknown, MessageField};
 use containerd_shim_protos::shim_async::Task;
 use containerd_shim_protos::types::task::{ProcessInfo, Status as TaskStatus};
-use sandbox_runtime::{CreateContainer, Pod, RootfsMount, Status};
+use sandbox_runtime::{CreateContainer, ErrorKind, Exit, Pod, RootfsMount, Status};
 use tracing::info;
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
@@ -40,14 +40,14 @@ impl TaskService {
         self.service.pod().ok_or_else(|| not_found(container, ""))
     }
 
-    async fn create_container(&self, request: api::CreateTaskRequest) -> ttrpc::Result<u32> {
+    async fn create_container(self, request: api::CreateTaskRequest) -> ttrpc::Result<u32> {
+        let Some(_creating) = self.service.begin_create() else {
+            return Err(status(Code::UNAVAILABLE, "the shim is ending"));
+        };
         let id = request.id.clone();
         let pod = self.service.boot().await.map_err(|error| of_runtime("Create", &id, &error))?;
         let event = create_event(&request, pod.pid());
         let ledger = self.service.ledger();
-        if pod.containers().contains(&id) {
-            return Err(status(Code::ALREADY_EXISTS, format!("container {id:?} already exists")));
-        }
         ledger.hold(&id);
         match pod.create_container(create_container(request)).await {
             Ok(pid) => {
@@ -55,11 +55,44 @@ impl TaskService {
                 Ok(pid)
             }
             Err(error) => {
-                ledger.forget(&id);
+                match error.kind() {
+                    // The container of that id goes on.
+                    ErrorKind::AlreadyExists => ledger.release(&id, None),
+                    _ => ledger.forget(&id),
+                }
                 Err(of_runtime("Create", &id, &error))
             }
         }
     }
+
+    async fn start_container(self, id: String) -> ttrpc::Result<u32> {
+        let pod = self.pod(&id)?;
+        let ledger = self.service.ledger();
+        ledger.hold(&id);
+        let started = pod.start(&id).await;
+        let event = started.as_ref().ok().map(|pid| Event::started(&id, *pid));
+        ledger.release(&id, event);
+        started.map_err(|error| of_runtime("Start", &id, &error))
+    }
+
+    async fn delete_container(self, id: String) -> ttrpc::Result<(u32, Exit)> {
+        let pod = self.pod(&id)?;
+        let pid = pod.pid();
+        let exit = pod.delete(&id).await.map_err(|error| of_runtime("Delete", &id, &error))?;
+        let event = Event::deleted(&id, pid, exit);
+        self.service.ledger().deleted(&id, event, EXIT_EVENT_LIMIT).await;
+        Ok((pid, exit))
+    }
+}
+
+/// Runs a call to its end even if its client goes away: containerd may stop at
+/// any time, and the next one must find a container made or not made, and the
+/// events of what happened.
+async fn to_its_end<T: Send + 'static>(
+    call: impl Future<Output = ttrpc::Result<T>> + Send + 'static,
+) -> ttrpc::Result<T> {
+    let done = tokio::spawn(call).await;
+    done.map_err(|error| status(Code::INTERNAL, error.to_string()))?
 }
 
 fn create_event(request: &api::CreateTaskRequest, pid: u32) -> TaskCreate {
@@ -130,13 +163,7 @@ impl Task for TaskService {
                 "io.sandbox.v1 does not restore containers from checkpoints",
             ));
         }
-        let Some(_creating) = self.service.begin_create() else {
-            return Err(status(Code::UNAVAILABLE, "the shim is ending"));
-        };
-        // A client that goes away does not stop a create in the middle.
-        let this = self.clone();
-        let made = tokio::spawn(async move { this.create_container(request).await });
-        let pid = made.await.map_err(|error| status(Code::INTERNAL, error.to_string()))??;
+        let pid = to_its_end(self.clone().create_container(request)).await?;
         Ok(api::CreateTaskResponse { pid, ..Default::default() })
     }
 
@@ -148,13 +175,7 @@ impl Task for TaskService {
         let id = request.id;
         info!(container = id, "start");
         only_first_process(&id, &request.exec_id)?;
-        let pod = self.pod(&id)?;
-        let ledger = self.service.ledger();
-        ledger.hold(&id);
-        let started = pod.start(&id).await;
-        let event = started.as_ref().ok().map(|pid| Event::started(&id, *pid));
-        ledger.release(&id, event);
-        let pid = started.map_err(|error| of_runtime("Start", &id, &error))?;
+        let pid = to_its_end(self.clone().start_container(id)).await?;
         Ok(api::StartResponse { pid, ..Default::default() })
     }
 
@@ -215,10 +236,7 @@ impl Task for TaskService {
         let id = request.id;
         info!(container = id, "delete");
         only_first_process(&id, &request.exec_id)?;
-        let pod = self.pod(&id)?;
-        let pid = pod.pid();
-        let exit = pod.delete(&id).await.map_err(|error| of_runtime("Delete", &id, &error))?;
-        self.service.ledger().deleted(&id, Event::deleted(&id, pid, exit), EXIT_EVENT_LIMIT).await;
+        let (pid, exit) = to_its_end(self.clone().delete_container(id)).await?;
         Ok(api::DeleteResponse {
             pid,
             exit_status: exit.status,

@@ -202,8 +202,7 @@ fn twenty_starts_make_one_shim(bed: &Bed) {
     assert_served(&addresses[0]);
     let shims = Process::all().into_iter().filter(|process| {
         let arguments = process.arguments();
-        arguments.contains(&bundle.id)
-            && arguments.iter().any(|word| word == "-socket")
+        arguments.contains(&bundle.id) && arguments.iter().any(|word| word == "-socket")
     });
     assert_eq!(shims.count(), 1);
     bundle.end();

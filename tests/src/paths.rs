@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// The tree that the tests were built from.
 pub fn tree() -> PathBuf {
@@ -47,6 +48,12 @@ pub fn ours() -> bool {
 /// The engine that the configuration asks for.
 pub fn engine() -> String {
     env::var("SANDBOX_TEST_ENGINE").unwrap_or_else(|_| "auto".to_owned())
+}
+
+/// Whether `/dev/kvm` can run guests here, as the VMM's own probe says.
+pub fn has_kvm() -> bool {
+    let out = Command::new(binaries().join("sandbox-vmm")).arg("probe").output();
+    out.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains("\"usable\":true"))
 }
 
 /// The shim of this tree.
