@@ -1,3 +1,27 @@
-//! To be written.
+//! `/init` of the guest. As process 1 it is the agent; otherwise only the agent
+//! itself starts it, to create one container (see `sandbox_agent::create`).
 
-fn main() {}
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::ExitCode;
+
+use sandbox_agent::{boot, create};
+
+/// `EX_USAGE` of `sysexits.h`.
+const EX_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        boot::run();
+    }
+    let mut args = std::env::args_os().skip(1);
+    match (args.next().as_deref(), args.next()) {
+        (Some(command), Some(bundle)) if command == OsStr::new(create::COMMAND) => {
+            create::child::run(Path::new(&bundle))
+        }
+        _ => {
+            eprintln!("sandbox-agent is process 1 of a sandbox's guest and does nothing elsewhere");
+            ExitCode::from(EX_USAGE)
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A container's cgroup (v2).
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Pid;
+use tokio::io::Interest;
+use tokio::time::timeout;
+
+use crate::readiness;
+use crate::signal;
+
+/// Where the hierarchy is mounted.
+pub const ROOT: &str = "/sys/fs/cgroup";
+
+/// How long the kernel may take to end killed processes. Only one that hangs
+/// in the kernel, say on a dead share, takes longer, and Delete says so.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Deepest nesting that is walked. A container may make cgroups below its own
+/// without bound; deeper ones are an attempt to exhaust the agent's stack.
+const MAX_DEPTH: usize = 64;
+
+/// A cgroup could not be made, read or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// A file of it.
+    #[error("cgroup {path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// It still has processes.
+    #[error("processes in cgroup {path} did not end within {KILL_TIMEOUT:?} of SIGKILL")]
+    Busy {
+        /// Which cgroup.
+        path: PathBuf,
+    },
+}
+
+/// A cgroup of a container. Dropping it leaves the cgroup there.
+#[derive(Clone, Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+}
+
+/// Hands every controller that the kernel has down to the containers.
+pub fn delegate() -> Result<(), CgroupError> {
+    let root = Path::new(ROOT);
+    let available = read(&root.join("cgroup.controllers"))?;
+    let all: Vec<String> = available.split_whitespace().map(|c| format!("+{c}")).collect();
+    write(&root.join("cgroup.subtree_control"), &all.join(" "))
+}
+
+/// Whether the kernel has this controller.
+pub fn has_controller(name: &str) -> bool {
+    read(&Path::new(ROOT).join("cgroup.controllers"))
+        .is_ok_and(|controllers| controllers.split_whitespace().any(|c| c == name))
+}
+
+impl Cgroup {
+    /// The name of the cgroup of container `id`: never that of a file of the
+    /// parent cgroup, such as `memory.max`, which is a lawful id.
+    pub fn name(id: &str) -> String {
+        format!("container-{id}")
+    }
+
+    /// Makes the cgroup of container `id`.
+    pub fn create(id: &str) -> Result<Self, CgroupError> {
+        let path = Path::new(ROOT).join(Self::name(id));
+        match fs::create_dir(&path) {
+            Ok(()) => Ok(Self { path }),
+            Err(source) => Err(CgroupError::Io { path, source }),
+        }
+    }
+
+    /// Kills every process in it, however fast they fork.
+    pub fn kill(&self) -> Result<(), CgroupError> {
+        write(&self.path.join("cgroup.kill"), "1")
+    }
+
+    /// Sends `number` to every process in it. SIGKILL goes to all at once.
+    pub fn signal(&self, number: u32) -> Result<(), CgroupError> {
+        if number == signal::SIGKILL {
+            return self.kill();
+        }
+        for pid in self.pids()? {
+            // A process may have ended meanwhile, which is no failure.
+            let _ = signal::send(pid, number);
+        }
+        Ok(())
+    }
+
+    /// The processes in it and below it.
+    pub fn pids(&self) -> Result<Vec<Pid>, CgroupError> {
+        let mut pids = Vec::new();
+        self.walk(&mut |path| {
+            let file = path.join("cgroup.procs");
+            match fs::read_to_string(&file) {
+                Ok(text) => pids.extend(text.lines().filter_map(parse_pid)),
+                // A threaded cgroup lists its processes at its root only.
+                Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(CgroupError::Io { path: file, source }),
+            }
+            Ok(())
+        })?;
+        Ok(pids)
+    }
+
+    /// Whether the kernel's OOM killer ended a process in it.
+    pub fn oom_killed(&self) -> bool {
+        read(&self.path.join("memory.events")).is_ok_and(|text| oom_kills(&text) > 0)
+    }
+
+    /// Ends what runs in it, and removes it with everything below it.
+    pub async fn remove(&self) -> Result<(), CgroupError> {
+        if !self.path.exists() {
+            return Ok(());
+        }
+        self.kill()?;
+        match timeout(KILL_TIMEOUT, self.emptied()).await {
+            Ok(emptied) => emptied?,
+            Err(_) => return Err(CgroupError::Busy { path: self.path.clone() }),
+        }
+        self.walk(&mut |path| {
+            fs::remove_dir(path).map_err(|source| CgroupError::Io { path: path.to_owned(), source })
+        })
+    }
+
+    /// Returns when no process is left. The kernel raises a priority event on
+    /// `cgroup.events` at each change.
+    async fn emptied(&self) -> Result<(), CgroupError> {
+        let path = self.path.join("cgroup.events");
+        let failed = |source| CgroupError::Io { path: path.clone(), source };
+        let file = fs::File::open(&path).map_err(failed)?;
+        let file = readiness::watch(file.into(), Interest::PRIORITY).map_err(failed)?;
+        loop {
+            let mut text = [0; 256];
+            let length = rustix::io::pread(file.get_ref(), &mut text, 0)
+                .map_err(|errno| failed(errno.into()))?;
+            if text[..length].split(|b| *b == b'\n').any(|line| line == b"populated 0") {
+                return Ok(());
+            }
+            file.ready(Interest::PRIORITY).await.map_err(failed)?.clear_ready();
+        }
+    }
+
+    /// Calls `f` on every cgroup of the tree, children before their parent.
+    fn walk(&self, f: &mut dyn FnMut(&Path) -> Result<(), CgroupError>) -> Result<(), CgroupError> {
+        walk(&self.path, MAX_DEPTH, f)
+    }
+}
+
+fn walk(
+    path: &Path,
+    depth: usize,
+    f: &mut dyn FnMut(&Path) -> Result<(), CgroupError>,
+) -> Result<(), CgroupError> {
+    let failed = |source| CgroupError::Io { path: path.to_owned(), source };
+    if depth == 0 {
+        return Err(failed(io::Error::other("nested too deeply")));
+    }
+    let entries = match fs::read_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            walk(&entry.path(), depth - 1, f)?;
+        }
+    }
+    f(path)
+}
+
+fn parse_pid(line: &str) -> Option<Pid> {
+    line.parse().ok().filter(|number| *number > 0).and_then(Pid::from_raw)
+}
+
+/// The `oom_kill` count of a `memory.events`.
+fn oom_kills(text: &str) -> u64 {
+    let count = |line: &str| line.strip_prefix("oom_kill ").and_then(|n| n.parse().ok());
+    text.lines().find_map(count).unwrap_or(0)
+}
+
+fn read(path: &Path) -> Result<String, CgroupError> {
+    fs::read_to_string(path).map_err(|source| CgroupError::Io { path: path.to_owned(), source })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
+    fs::write(path, text).map_err(|source| CgroupError::Io { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! A container: its first process, its cgroup and what is left of its creation.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::cgroup::Cgroup;
+use crate::error::Error;
+use crate::paths;
+use crate::process::Process;
+use crate::reaper::exit_of;
+use crate::signal::SIGKILL;
+
+/// How far a container is. The end of its first process is not stored here
+/// but asked of the process, so that the two cannot differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its first process waits to be started.
+    Created,
+    /// It was started.
+    Running,
+    /// Its first process has ended.
+    Stopped,
+    /// It is being removed.
+    Deleting,
+}
+
+impl Phase {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created and not started",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Deleting => "being deleted",
+        }
+    }
+}
+
+/// See the module.
+pub struct Container {
+    id: String,
+    cgroup: Cgroup,
+    init: Arc<Process>,
+    phase: Mutex<Phase>,
+    /// Kept here when the cgroup that knows it goes.
+    oom_killed: AtomicBool,
+    /// Processes that were run in it later, by exec id.
+    execs: Mutex<HashMap<String, Arc<Process>>>,
+}
+
+impl Container {
+    /// A container whose first process has just been created. When that ends,
+    /// everything else in the container does.
+    pub fn new(id: &str, cgroup: Cgroup, init: Process) -> Arc<Self> {
+        let container = Arc::new(Self {
+            id: id.to_owned(),
+            cgroup,
+            init: Arc::new(init),
+            phase: Mutex::new(Phase::Created),
+            oom_killed: AtomicBool::new(false),
+            execs: Mutex::default(),
+        });
+        tokio::spawn(end_with_init(container.init.clone(), container.cgroup.clone()));
+        container
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its cgroup.
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// Its first process.
+    pub fn init(&self) -> &Process {
+        &self.init
+    }
+
+    /// The process of this exec id; the first one for an empty id.
+    pub fn process(&self, exec_id: &str) -> Result<Arc<Process>, Error> {
+        if exec_id.is_empty() {
+            return Ok(self.init.clone());
+        }
+        let execs = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
+        let unknown = || Error::NoProcess { id: self.id.clone(), exec_id: exec_id.to_owned() };
+        execs.get(exec_id).cloned().ok_or_else(unknown)
+    }
+
+    /// How far it is.
+    pub fn phase(&self) -> Phase {
+        self.phase_of(&self.lock_phase())
+    }
+
+    /// Whether the kernel's OOM killer ended a process of it.
+    pub fn oom_killed(&self) -> bool {
+        self.oom_killed.load(Ordering::Relaxed) || self.cgroup.oom_killed()
+    }
+
+    /// Lets the first process go on to the program of the spec.
+    pub fn start(&self) -> Result<(), Error> {
+        let mut phase = self.lock_phase();
+        match self.phase_of(&phase) {
+            Phase::Created => {}
+            other => return Err(self.wrong_phase("start", other)),
+        }
+        self.notify().map_err(Error::io("starting the container"))?;
+        *phase = Phase::Running;
+        Ok(())
+    }
+
+    fn notify(&self) -> io::Result<()> {
+        libcontainer::container::Container::load(paths::state(&self.id))
+            .and_then(|mut container| container.start())
+            .map_err(io::Error::other)
+    }
+
+    /// Sends a signal to a process, or to all that run in the container.
+    pub fn kill(&self, exec_id: &str, number: u32, all: bool) -> Result<(), Error> {
+        let process = self.process(exec_id)?;
+        if !all {
+            return process.signal(number);
+        }
+        if process.exited().is_some() && self.cgroup.pids()?.is_empty() {
+            return Err(Error::Finished);
+        }
+        Ok(self.cgroup.signal(number)?)
+    }
+
+    /// Ends what runs in a container that was never started, and removes its
+    /// cgroup and files. One that runs must be killed first.
+    pub async fn delete(&self) -> Result<(), Error> {
+        let before = self.begin_delete()?;
+        let removed = self.remove().await;
+        if removed.is_err() {
+            *self.lock_phase() = before;
+        }
+        removed
+    }
+
+    fn begin_delete(&self) -> Result<Phase, Error> {
+        let mut phase = self.lock_phase();
+        match self.phase_of(&phase) {
+            Phase::Created | Phase::Stopped => Ok(std::mem::replace(&mut *phase, Phase::Deleting)),
+            other => Err(self.wrong_phase("delete", other)),
+        }
+    }
+
+    async fn remove(&self) -> Result<(), Error> {
+        if self.init.exited().is_none() {
+            // It may end by itself in between, which is as well.
+            let _ = self.init.signal(SIGKILL);
+        }
+        self.oom_killed.store(self.oom_killed(), Ordering::Relaxed);
+        self.cgroup.remove().await?;
+        exit_of(self.init.exit()).await;
+        remove_files(&self.id).map_err(Error::io("removing the container's files"))
+    }
+
+    fn phase_of(&self, stored: &Phase) -> Phase {
+        match stored {
+            Phase::Created | Phase::Running if self.init.exited().is_some() => Phase::Stopped,
+            stored => *stored,
+        }
+    }
+
+    fn wrong_phase(&self, action: &'static str, phase: Phase) -> Error {
+        Error::Phase { action, id: self.id.clone(), phase: phase.as_str() }
+    }
+
+    fn lock_phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A container without a pid namespace of its own outlives its first process
+/// in the kernel's eyes, but not in containerd's.
+async fn end_with_init(init: Arc<Process>, cgroup: Cgroup) {
+    exit_of(init.exit()).await;
+    // It may be deleted already.
+    let _ = cgroup.kill();
+}
+
+/// Removes the bundle and libcontainer's state of container `id`.
+pub fn remove_files(id: &str) -> io::Result<()> {
+    for dir in [paths::bundle(id), paths::state(id)] {
+        match fs::remove_dir_all(dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! Makes a container: the agent's side.
+//!
+//! libcontainer clones the calling process, which must not have other threads
+//! and should not have the agent's descriptors. So the agent executes itself
+//! once more (see [`child`]) and listens on a socket in the bundle for how it
+//! went. The container's first process is a grandchild, and comes to process 1
+//! when the child ends.
+
+pub mod child;
+mod executable;
+mod home;
+mod report;
+mod workload;
+
+use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::Pid;
+use tokio::net::{UnixDatagram, UnixListener};
+
+use crate::cgroup::{self, Cgroup};
+use crate::container::{Container, remove_files};
+use crate::paths;
+use crate::process::Process;
+use crate::reaper::{Reaper, exit_of};
+use crate::spec::{self, Prepared};
+use crate::stdio::{Stdio, Terminal, Wanted};
+
+use report::{Outcome, Report};
+
+/// First argument of the creating child.
+pub const COMMAND: &str = "create";
+
+/// Why a container could not be created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// Something that the agent does itself.
+    #[error("{what}: {source}")]
+    Io {
+        /// What.
+        what: String,
+        /// How it failed.
+        source: io::Error,
+    },
+    /// Its cgroup.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::CgroupError),
+    /// The container could not be set up, or its program not be found.
+    #[error("{0}")]
+    Failed(String),
+    /// The creating child ended without a word.
+    #[error("the process that sets the container up ended with status {status}{hint}")]
+    Died {
+        /// Its exit status.
+        status: u32,
+        /// What that may mean.
+        hint: &'static str,
+    },
+}
+
+impl CreateError {
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what: what.into(), source }
+    }
+}
+
+/// Creates container `id`; when that fails nothing is left of it.
+pub async fn create(
+    id: &str,
+    prepared: Prepared,
+    wanted: Wanted,
+    reaper: &Reaper,
+) -> Result<std::sync::Arc<Container>, CreateError> {
+    let cgroup = Cgroup::create(id)?;
+    match create_in(id, prepared, wanted, reaper).await {
+        Ok(process) => Ok(Container::new(id, cgroup, process)),
+        Err(error) => {
+            // What is left after a failed removal could not be reached by an
+            // id anyway; the first error is the one to tell.
+            let _ = cgroup.remove().await;
+            let _ = remove_files(id);
+            Err(error)
+        }
+    }
+}
+
+async fn create_in(
+    id: &str,
+    prepared: Prepared,
+    wanted: Wanted,
+    reaper: &Reaper,
+) -> Result<Process, CreateError> {
+    let bundle = paths::bundle(id);
+    write_bundle(&bundle, &prepared)?;
+    set_net_sysctls(&prepared.net_sysctls)?;
+    let cwd = prepared.spec.process().as_ref().map(|p| p.cwd().clone()).unwrap_or_default();
+    spec::make_cwd(&prepared.spec)
+        .map_err(CreateError::io(format!("making the working directory {cwd:?}")))?;
+
+    let failed = CreateError::io("making the sockets of the bundle");
+    let sockets = Sockets::bind(&bundle, wanted.terminal).map_err(failed)?;
+    let pipes = if wanted.terminal { Wanted::default() } else { wanted };
+    let (stdio, ends) =
+        Stdio::pipes(pipes, prepared.uid).map_err(CreateError::io("making pipes"))?;
+
+    let creation = reaper.creation();
+    let pid = run_child(&bundle, ends, &sockets.report, reaper).await?;
+    let exit = reaper.watch(pid.as_raw_nonzero().get());
+    drop(creation);
+
+    let stdio = match &sockets.console {
+        None => stdio,
+        Some(listener) => {
+            let what = "taking over the terminal";
+            let terminal = take_terminal(listener).await.map_err(CreateError::io(what))?;
+            if let Some((columns, lines)) = prepared.console_size.filter(|size| *size != (0, 0)) {
+                terminal.resize(columns, lines).map_err(CreateError::io(what))?;
+            }
+            Stdio::on_terminal(wanted, terminal)
+        }
+    };
+    Ok(Process::new(pid, stdio, exit))
+}
+
+fn write_bundle(bundle: &Path, prepared: &Prepared) -> Result<(), CreateError> {
+    let failed = || CreateError::io("writing the bundle");
+    fs::create_dir_all(paths::STATE_DIR).map_err(failed())?;
+    fs::create_dir_all(bundle).map_err(failed())?;
+    let json = serde_json::to_vec(&prepared.spec).map_err(io::Error::other).map_err(failed())?;
+    fs::write(bundle.join(paths::CONFIG), json).map_err(failed())
+}
+
+fn set_net_sysctls(sysctls: &[(String, String)]) -> Result<(), CreateError> {
+    for (key, value) in sysctls {
+        let path = Path::new("/proc/sys").join(key.replace('.', "/"));
+        fs::write(path, value).map_err(CreateError::io(format!("setting sysctl {key}={value}")))?;
+    }
+    Ok(())
+}
+
+struct Sockets {
+    report: UnixDatagram,
+    console: Option<UnixListener>,
+}
+
+impl Sockets {
+    fn bind(bundle: &Path, terminal: bool) -> io::Result<Self> {
+        let report = UnixDatagram::bind(bundle.join(paths::REPORT_SOCKET))?;
+        let console = || UnixListener::bind(bundle.join(paths::CONSOLE_SOCKET));
+        Ok(Self { report, console: terminal.then(console).transpose()? })
+    }
+}
+
+/// Runs the child to its end, and returns the first process of the container.
+async fn run_child(
+    bundle: &Path,
+    ends: crate::stdio::ChildEnds,
+    report: &UnixDatagram,
+    reaper: &Reaper,
+) -> Result<Pid, CreateError> {
+    let child = Command::new("/proc/self/exe")
+        .arg(COMMAND)
+        .arg(bundle)
+        .env_clear()
+        .current_dir("/")
+        .stdin(ends.stdin)
+        .stdout(ends.stdout)
+        .stderr(ends.stderr)
+        .spawn()
+        .map_err(CreateError::io("starting the process that sets the container up"))?;
+    // The reaper takes its exit, so `child` is never waited on.
+    let ended = exit_of(reaper.watch(child.id().cast_signed()));
+    tokio::pin!(ended);
+    let mut outcome = Outcome::default();
+    loop {
+        tokio::select! {
+            biased;
+            received = Report::receive(report) => {
+                outcome.add(received.map_err(CreateError::io("hearing of the creation"))?);
+            }
+            exit = &mut ended => return outcome.finish(exit.status),
+        }
+    }
+}
+
+/// The master that libcontainer sent before the child reported success.
+async fn take_terminal(listener: &UnixListener) -> io::Result<Terminal> {
+    let (connection, _) = listener.accept().await?;
+    loop {
+        connection.readable().await?;
+        match connection.try_io(tokio::io::Interest::READABLE, || receive_fd(&connection)) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            received => return Terminal::new(received?),
+        }
+    }
+}
+
+fn receive_fd(socket: impl std::os::fd::AsFd) -> io::Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut name = [0; 64];
+    let mut parts = [io::IoSliceMut::new(&mut name)];
+    recvmsg(socket, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let fds = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    fds.flatten().next().ok_or_else(|| io::Error::other("no terminal came with the message"))
+}

@@ -1,0 +1,132 @@
+//! What the agent answers instead of doing what was asked.
+
+use sandbox_agent_protocol::PROTOCOL_VERSION;
+use ttrpc::Code;
+
+use crate::cgroup::CgroupError;
+use crate::create::CreateError;
+use crate::id::IdError;
+use crate::mounts::MountError;
+use crate::signal::MAX_SIGNAL;
+use crate::spec::SpecError;
+use crate::table::MAX_CONTAINERS;
+
+/// An answer other than success.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A call before the handshake.
+    #[error("the handshake must come first")]
+    NoHandshake,
+    /// A second handshake.
+    #[error("the handshake was done before")]
+    SecondHandshake,
+    /// Host and guest are of different builds.
+    #[error(
+        "the agent in the guest speaks protocol version {PROTOCOL_VERSION} and the shim {0}: \
+         install the guest image that was built with the shim"
+    )]
+    Version(u32),
+    /// The handshake asks for what cannot be.
+    #[error("handshake: {0}")]
+    Handshake(String),
+    /// The share could not be mounted.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// An id that is not one.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// There is no such container.
+    #[error("container {0} does not exist in the guest")]
+    NoContainer(String),
+    /// There is no such process.
+    #[error("process {exec_id} of container {id} does not exist in the guest")]
+    NoProcess {
+        /// The container.
+        id: String,
+        /// The process.
+        exec_id: String,
+    },
+    /// The id is taken.
+    #[error("container {0} exists already in the guest")]
+    Exists(String),
+    /// It is not finished yet.
+    #[error("container {0} is still being created")]
+    Creating(String),
+    /// Too many at once.
+    #[error("the guest holds {MAX_CONTAINERS} containers, which is the most")]
+    TooMany,
+    /// The spec cannot be run here.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// It could not be created.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// Not allowed in the container's state.
+    #[error("cannot {action} container {id}: it is {phase}")]
+    Phase {
+        /// What was asked.
+        action: &'static str,
+        /// Of which container.
+        id: String,
+        /// In which state it is.
+        phase: &'static str,
+    },
+    /// The process is gone.
+    #[error("process already finished")]
+    Finished,
+    /// No signal has this number.
+    #[error("signal {0} does not exist: signals are 1 to {MAX_SIGNAL}")]
+    Signal(u32),
+    /// The process has no terminal.
+    #[error("the process has no terminal")]
+    NoTerminal,
+    /// The terminal is too large.
+    #[error("a terminal of {width} columns and {height} lines does not exist")]
+    TerminalSize {
+        /// Columns.
+        width: u32,
+        /// Lines.
+        height: u32,
+    },
+    /// A cgroup.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// Something else that the kernel refused.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// How it failed.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Makes the `map_err` of an operation described by `what`.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { what: what.into(), source }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::NoHandshake | Self::SecondHandshake | Self::Version(_) | Self::Creating(_) => {
+                Code::FAILED_PRECONDITION
+            }
+            Self::Phase { .. } | Self::NoTerminal => Code::FAILED_PRECONDITION,
+            Self::Handshake(_) | Self::Id(_) | Self::Spec(_) => Code::INVALID_ARGUMENT,
+            Self::Signal(_) | Self::TerminalSize { .. } => Code::INVALID_ARGUMENT,
+            Self::NoContainer(_) | Self::NoProcess { .. } | Self::Finished => Code::NOT_FOUND,
+            Self::Exists(_) => Code::ALREADY_EXISTS,
+            Self::TooMany => Code::RESOURCE_EXHAUSTED,
+            // What runc's shim answers when a container cannot be created.
+            Self::Create(_) => Code::UNKNOWN,
+            Self::Mount(_) | Self::Cgroup(_) | Self::Io { .. } => Code::INTERNAL,
+        }
+    }
+}
+
+impl From<Error> for ttrpc::Error {
+    fn from(error: Error) -> Self {
+        ttrpc::Error::RpcStatus(ttrpc::get_status(error.code(), error.to_string()))
+    }
+}

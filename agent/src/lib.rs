@@ -1,0 +1,27 @@
+//! The agent: process 1 of the guest. It mounts what a Linux userland expects,
+//! reaps every orphan, and creates, starts, signals and ends OCI containers at
+//! the word of the shim, which reaches it over vsock.
+//!
+//! A walk through it: [`boot`] connects to the host and hands the connection
+//! to [`service`]; that looks containers up in [`table`]; [`create`] makes one
+//! from its [`spec`] in a child process with libcontainer; [`streams`] carries
+//! the standard streams of its [`process`]; [`reaper`] learns how it ended.
+
+pub mod boot;
+pub mod cgroup;
+pub mod container;
+pub mod create;
+pub mod error;
+pub mod id;
+pub mod mounts;
+pub mod paths;
+pub mod process;
+pub mod readiness;
+pub mod reaper;
+pub mod service;
+pub mod signal;
+pub mod spec;
+pub mod stage;
+pub mod stdio;
+pub mod streams;
+pub mod table;

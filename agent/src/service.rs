@@ -1,0 +1,274 @@
+//! The ttrpc service. A method is: check the request, do it, answer.
+//!
+//! ttrpc bounds a message to 4 MiB and answers malformed ones itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use rustix::time::{ClockId, Timespec, clock_settime};
+use sandbox_agent_protocol::agent::{
+    ContainerRequest, CreateContainerRequest, CreateContainerResponse, Empty, HandshakeRequest,
+    HandshakeResponse, KillRequest, PidsResponse, ProcessRequest, ResizePtyRequest, StartResponse,
+    StateResponse, Status, WaitResponse,
+};
+use sandbox_agent_protocol::agent_ttrpc::Agent;
+use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_DIR};
+use tokio::sync::Notify;
+use ttrpc::r#async::TtrpcContext;
+
+use crate::cgroup;
+use crate::container::{Container, Phase};
+use crate::create;
+use crate::error::Error;
+use crate::id;
+use crate::mounts;
+use crate::process::check_signal;
+use crate::reaper::{Exit, Reaper, exit_of};
+use crate::spec::{self, Features};
+use crate::stdio::Wanted;
+use crate::table::Table;
+
+/// See the module.
+pub struct Service {
+    table: Arc<Table>,
+    reaper: Reaper,
+    shaken: Arc<Notify>,
+    handshake_done: AtomicBool,
+    shutdown: Arc<Notify>,
+}
+
+impl Service {
+    /// A service for the containers of `table`. `shaken` is notified of the
+    /// handshake, `shutdown` when the guest is to end.
+    pub fn new(
+        table: Arc<Table>,
+        reaper: Reaper,
+        shaken: Arc<Notify>,
+        shutdown: Arc<Notify>,
+    ) -> Self {
+        Self { table, reaper, shaken, handshake_done: AtomicBool::new(false), shutdown }
+    }
+
+    fn container(&self, id: &str) -> Result<Arc<Container>, Error> {
+        self.check_handshake()?;
+        id::check(id)?;
+        self.table.get(id)
+    }
+
+    fn check_handshake(&self) -> Result<(), Error> {
+        if self.handshake_done.load(Ordering::Relaxed) { Ok(()) } else { Err(Error::NoHandshake) }
+    }
+
+    fn shake(&self, request: &HandshakeRequest) -> Result<HandshakeResponse, Error> {
+        if request.version != PROTOCOL_VERSION {
+            return Err(Error::Version(request.version));
+        }
+        if self.handshake_done.load(Ordering::Relaxed) {
+            return Err(Error::SecondHandshake);
+        }
+        set_clock(request.time_seconds, request.time_nanos)?;
+        set_hostname(&request.hostname)?;
+        if !request.share_tag.is_empty() {
+            mounts::share(&request.share_tag, SHARE_DIR)?;
+        }
+        self.handshake_done.store(true, Ordering::Relaxed);
+        self.shaken.notify_one();
+        Ok(describe_guest())
+    }
+
+    async fn create(&self, request: CreateContainerRequest) -> Result<u32, Error> {
+        self.check_handshake()?;
+        id::check(&request.container_id)?;
+        let id = &request.container_id;
+        let reservation = self.table.reserve(id)?;
+        let wanted = Wanted {
+            stdin: request.stdio.stdin,
+            stdout: request.stdio.stdout,
+            stderr: request.stdio.stderr,
+            terminal: request.stdio.terminal,
+        };
+        let features = Features { hugetlb: cgroup::has_controller("hugetlb") };
+        let prepared = spec::prepare(id, &request.spec, wanted, features)?;
+        let container = create::create(id, prepared, wanted, &self.reaper).await?;
+        let pid = container.init().pid();
+        reservation.fill(container);
+        Ok(pid)
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), Error> {
+        let container = self.container(id)?;
+        container.delete().await?;
+        self.table.remove(id);
+        Ok(())
+    }
+
+    fn resize(&self, request: &ResizePtyRequest) -> Result<(), Error> {
+        let process = self.container(&request.container_id)?.process(&request.exec_id)?;
+        let terminal = process.stdio.terminal().ok_or(Error::NoTerminal)?;
+        let (width, height) = (request.width, request.height);
+        let too_large = |_| Error::TerminalSize { width, height };
+        let columns = u16::try_from(width).map_err(too_large)?;
+        let lines = u16::try_from(height).map_err(too_large)?;
+        terminal.resize(columns, lines).map_err(Error::io("resizing the terminal"))
+    }
+}
+
+fn set_clock(seconds: i64, nanos: i32) -> Result<(), Error> {
+    if seconds < 0 || !(0..1_000_000_000).contains(&nanos) {
+        let why = format!("{seconds} s and {nanos} ns are no time of a clock");
+        return Err(Error::Handshake(why));
+    }
+    let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanos) };
+    clock_settime(ClockId::Realtime, time)
+        .map_err(|errno| Error::Io { what: "setting the clock".to_owned(), source: errno.into() })
+}
+
+fn set_hostname(hostname: &str) -> Result<(), Error> {
+    if hostname.is_empty() {
+        return Ok(());
+    }
+    nix::unistd::sethostname(hostname)
+        .map_err(|errno| Error::Handshake(format!("hostname {hostname:?}: {}", errno.desc())))
+}
+
+fn describe_guest() -> HandshakeResponse {
+    let memory = rustix::system::sysinfo();
+    HandshakeResponse {
+        version: PROTOCOL_VERSION,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel_release: rustix::system::uname().release().to_string_lossy().into_owned(),
+        vcpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        memory_bytes: memory.totalram.saturating_mul(memory.mem_unit.into()),
+        ..Default::default()
+    }
+}
+
+/// Seconds and nanoseconds since 1970, as the protocol counts.
+fn timestamp(time: SystemTime) -> (i64, i32) {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_secs().cast_signed(), since.subsec_nanos().cast_signed())
+}
+
+fn status_of(phase: Phase) -> Status {
+    match phase {
+        Phase::Created => Status::CREATED,
+        Phase::Running => Status::RUNNING,
+        Phase::Stopped | Phase::Deleting => Status::STOPPED,
+    }
+}
+
+fn state(container: &Container) -> StateResponse {
+    let mut answer = StateResponse {
+        status: status_of(container.phase()).into(),
+        pid: container.init().pid(),
+        ..Default::default()
+    };
+    if let Some(Exit { status, at }) = container.init().exited() {
+        answer.exit_status = status;
+        (answer.exited_seconds, answer.exited_nanos) = timestamp(at);
+    }
+    answer
+}
+
+#[async_trait]
+impl Agent for Service {
+    async fn handshake(
+        &self,
+        _: &TtrpcContext,
+        request: HandshakeRequest,
+    ) -> ttrpc::Result<HandshakeResponse> {
+        Ok(self.shake(&request)?)
+    }
+
+    async fn create_container(
+        &self,
+        _: &TtrpcContext,
+        request: CreateContainerRequest,
+    ) -> ttrpc::Result<CreateContainerResponse> {
+        let pid = self.create(request).await?;
+        Ok(CreateContainerResponse { pid, ..Default::default() })
+    }
+
+    async fn start_container(
+        &self,
+        _: &TtrpcContext,
+        request: ContainerRequest,
+    ) -> ttrpc::Result<StartResponse> {
+        let container = self.container(&request.container_id)?;
+        container.start()?;
+        Ok(StartResponse { pid: container.init().pid(), ..Default::default() })
+    }
+
+    async fn state(
+        &self,
+        _: &TtrpcContext,
+        request: ContainerRequest,
+    ) -> ttrpc::Result<StateResponse> {
+        Ok(state(&*self.container(&request.container_id)?))
+    }
+
+    async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> ttrpc::Result<Empty> {
+        let container = self.container(&request.container_id)?;
+        check_signal(request.signal)?;
+        container.kill(&request.exec_id, request.signal, request.all)?;
+        Ok(Empty::default())
+    }
+
+    async fn wait(&self, _: &TtrpcContext, request: ProcessRequest) -> ttrpc::Result<WaitResponse> {
+        let container = self.container(&request.container_id)?;
+        let process = container.process(&request.exec_id)?;
+        let exit = exit_of(process.exit()).await;
+        let (exited_seconds, exited_nanos) = timestamp(exit.at);
+        Ok(WaitResponse {
+            exit_status: exit.status,
+            exited_seconds,
+            exited_nanos,
+            oom_killed: container.oom_killed(),
+            ..Default::default()
+        })
+    }
+
+    async fn pids(
+        &self,
+        _: &TtrpcContext,
+        request: ContainerRequest,
+    ) -> ttrpc::Result<PidsResponse> {
+        let container = self.container(&request.container_id)?;
+        let pids = container.cgroup().pids().map_err(Error::from)?;
+        let pids = pids.iter().map(|pid| pid.as_raw_nonzero().get().unsigned_abs()).collect();
+        Ok(PidsResponse { pids, ..Default::default() })
+    }
+
+    async fn resize_pty(
+        &self,
+        _: &TtrpcContext,
+        request: ResizePtyRequest,
+    ) -> ttrpc::Result<Empty> {
+        self.resize(&request)?;
+        Ok(Empty::default())
+    }
+
+    async fn delete_container(
+        &self,
+        _: &TtrpcContext,
+        request: ContainerRequest,
+    ) -> ttrpc::Result<Empty> {
+        self.delete(&request.container_id).await?;
+        Ok(Empty::default())
+    }
+
+    async fn shutdown(&self, _: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
+        self.check_handshake()?;
+        for container in self.table.all() {
+            // Those that cannot be killed end with the guest.
+            let _ = container.cgroup().kill();
+        }
+        // Another thread, because a dead share would block this one for ever.
+        let sync = tokio::task::spawn_blocking(nix::unistd::sync);
+        let _ = tokio::time::timeout(crate::boot::SYNC_TIMEOUT, sync).await;
+        self.shutdown.notify_one();
+        Ok(Empty::default())
+    }
+}

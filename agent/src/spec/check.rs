@@ -1,0 +1,174 @@
+//! What a spec must not hold.
+
+use std::path::{Component, Path};
+
+use oci_spec::runtime::{
+    Hook, Linux, LinuxNamespaceType, LinuxSeccompAction, Mount, Process, Spec,
+};
+use sandbox_agent_protocol::SHARE_DIR;
+
+use super::SpecError;
+
+/// Runs every check.
+pub fn all(spec: &Spec) -> Result<(), SpecError> {
+    check_version(spec)?;
+    check_process(spec.process().as_ref().ok_or(SpecError::Missing("process"))?)?;
+    check_root(spec)?;
+    spec.mounts().iter().flatten().try_for_each(check_mount)?;
+    check_names(spec)?;
+    check_hooks(spec)?;
+    check_linux(spec.linux().as_ref().ok_or(SpecError::Missing("linux"))?)
+}
+
+fn check_version(spec: &Spec) -> Result<(), SpecError> {
+    if spec.version().starts_with("1.") {
+        return Ok(());
+    }
+    Err(SpecError::invalid("ociVersion", format!("is {:?}, not 1.x", spec.version())))
+}
+
+fn check_process(process: &Process) -> Result<(), SpecError> {
+    let args = process.args().as_deref().unwrap_or_default();
+    if args.is_empty() {
+        return Err(SpecError::invalid("process.args", "must not be empty"));
+    }
+    no_nul("process.args", args)?;
+    no_nul("process.env", process.env().as_deref().unwrap_or_default())?;
+    if !process.cwd().is_absolute() {
+        let why = format!("is {:?}, which is not an absolute path", process.cwd());
+        return Err(SpecError::invalid("process.cwd", why));
+    }
+    no_nul("process.cwd", &[process.cwd().to_string_lossy().into_owned()])?;
+    if process.user().umask().is_some_and(|umask| umask > 0o777) {
+        return Err(SpecError::invalid("process.user.umask", "is above 0777"));
+    }
+    Ok(())
+}
+
+fn check_root(spec: &Spec) -> Result<(), SpecError> {
+    let root = spec.root().as_ref().ok_or(SpecError::Missing("root"))?;
+    below_share("root.path", root.path())
+}
+
+fn check_mount(mount: &Mount) -> Result<(), SpecError> {
+    let destination = mount.destination();
+    let field = || format!("mount of {destination:?}");
+    if !destination.is_absolute() {
+        return Err(SpecError::invalid(field(), "is not on an absolute path"));
+    }
+    let strings = [
+        Some(destination.to_string_lossy().into_owned()),
+        mount.source().as_ref().map(|s| s.to_string_lossy().into_owned()),
+        mount.typ().clone(),
+    ];
+    no_nul(&field(), &strings.into_iter().flatten().collect::<Vec<_>>())?;
+    no_nul(&field(), mount.options().as_deref().unwrap_or_default())?;
+    if !is_bind(mount) {
+        return Ok(());
+    }
+    match mount.source() {
+        Some(source) => below_share(&field(), source),
+        None => Err(SpecError::invalid(field(), "is a bind mount without a source")),
+    }
+}
+
+/// Whether a mount shows files that are there already.
+pub fn is_bind(mount: &Mount) -> bool {
+    mount.typ().as_deref() == Some("bind")
+        || mount.options().iter().flatten().any(|o| o == "bind" || o == "rbind")
+}
+
+/// The agent's own files must not be shown to a container, so what it is shown
+/// comes from the share.
+fn below_share(field: &str, path: &Path) -> Result<(), SpecError> {
+    let climbs = path.components().any(|c| c == Component::ParentDir);
+    let strictly_below = path.strip_prefix(SHARE_DIR).is_ok_and(|rest| rest != Path::new(""));
+    if strictly_below && !climbs && !has_nul(&path.to_string_lossy()) {
+        return Ok(());
+    }
+    Err(SpecError::invalid(field, format!("uses {path:?}, which is not below {SHARE_DIR}")))
+}
+
+fn check_names(spec: &Spec) -> Result<(), SpecError> {
+    /// `__NEW_UTS_LEN`: sethostname(2) takes no more.
+    const MAX_NAME: usize = 64;
+    for (field, name) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
+        if name.as_ref().is_some_and(|name| name.len() > MAX_NAME) {
+            return Err(SpecError::invalid(field, format!("is longer than {MAX_NAME} bytes")));
+        }
+    }
+    Ok(())
+}
+
+/// Hooks that run in the container's namespaces name programs of the host. The
+/// other kinds are the host's to run, and are left to it.
+fn check_hooks(spec: &Spec) -> Result<(), SpecError> {
+    let Some(hooks) = spec.hooks() else { return Ok(()) };
+    let none = |hooks: &Option<Vec<Hook>>| hooks.as_deref().unwrap_or_default().is_empty();
+    for (name, list) in [
+        ("hooks.createContainer", hooks.create_container()),
+        ("hooks.startContainer", hooks.start_container()),
+    ] {
+        if !none(list) {
+            let why = "their programs are the host's and not in the guest; use createRuntime hooks";
+            return Err(SpecError::unsupported(name, why));
+        }
+    }
+    Ok(())
+}
+
+fn check_linux(linux: &Linux) -> Result<(), SpecError> {
+    check_namespaces(linux)?;
+    check_seccomp(linux)?;
+    if linux.intel_rdt().is_some() {
+        return Err(SpecError::unsupported("linux.intelRdt", "a guest has no control over caches"));
+    }
+    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
+        return Err(SpecError::unsupported("linux.netDevices", "the host's devices stay there"));
+    }
+    Ok(())
+}
+
+fn check_namespaces(linux: &Linux) -> Result<(), SpecError> {
+    let namespaces = linux.namespaces().as_deref().unwrap_or_default();
+    for (at, namespace) in namespaces.iter().enumerate() {
+        let typ = namespace.typ();
+        if namespaces[..at].iter().any(|other| other.typ() == typ) {
+            return Err(SpecError::invalid("linux.namespaces", format!("names {typ} twice")));
+        }
+        let path = namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty());
+        if let Some(path) = path.filter(|_| typ != LinuxNamespaceType::Network) {
+            return Err(SpecError::unsupported(
+                format!("the {typ} namespace {path:?}"),
+                "namespaces of the host cannot be joined from a guest",
+            ));
+        }
+    }
+    if namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::Mount) {
+        return Ok(());
+    }
+    Err(SpecError::invalid("linux.namespaces", "must have a mount namespace"))
+}
+
+fn check_seccomp(linux: &Linux) -> Result<(), SpecError> {
+    let Some(seccomp) = linux.seccomp() else { return Ok(()) };
+    let notifies = seccomp.default_action() == LinuxSeccompAction::ScmpActNotify
+        || (seccomp.syscalls().iter().flatten())
+            .any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify);
+    if notifies || seccomp.listener_path().is_some() {
+        let why = "the program that answers runs on the host, where the calls are not";
+        return Err(SpecError::unsupported("SCMP_ACT_NOTIFY in linux.seccomp", why));
+    }
+    Ok(())
+}
+
+fn no_nul(field: &str, values: &[String]) -> Result<(), SpecError> {
+    match values.iter().find(|value| has_nul(value)) {
+        Some(value) => Err(SpecError::invalid(field, format!("holds a NUL byte: {value:?}"))),
+        None => Ok(()),
+    }
+}
+
+fn has_nul(value: &str) -> bool {
+    value.contains('\0')
+}

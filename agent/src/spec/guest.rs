@@ -1,0 +1,112 @@
+//! Makes a checked spec fit the guest and libcontainer.
+
+use std::path::Path;
+
+use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
+
+use super::{Features, HOME_OF_USER, Prepared, SpecError};
+use crate::cgroup::Cgroup;
+use crate::stdio::Wanted;
+
+/// See the module.
+pub fn adapt(
+    id: &str,
+    mut spec: Spec,
+    stdio: Wanted,
+    features: Features,
+) -> Result<Prepared, SpecError> {
+    let mut linux = spec.linux().clone().ok_or(SpecError::Missing("linux"))?;
+    let mut process = spec.process().clone().ok_or(SpecError::Missing("process"))?;
+    adapt_process(&mut process, stdio);
+    let uid = guest_uid(&linux, process.user().uid());
+    let console_size = console_size(&process);
+    let net_sysctls = take_net_sysctls(&mut linux)?;
+    adapt_linux(id, &mut linux, features);
+    // The host runs its own; those of the container were refused.
+    spec.set_hooks(None).set_linux(Some(linux)).set_process(Some(process));
+    Ok(Prepared { spec, net_sysctls, uid, console_size })
+}
+
+fn adapt_process(process: &mut Process, stdio: Wanted) {
+    process.set_terminal(Some(stdio.terminal));
+    // Labels of the host's security modules; the guest has none.
+    process.set_apparmor_profile(None).set_selinux_label(None);
+    // libcontainer takes any value for "set" when it orders seccomp and
+    // capabilities, and so locks itself out on an explicit false.
+    if process.no_new_privileges() == Some(false) {
+        process.set_no_new_privileges(None);
+    }
+    let has_home = |env: &Vec<String>| {
+        env.iter().rfind(|e| e.starts_with("HOME=")).is_some_and(|home| home.len() > "HOME=".len())
+    };
+    let mut env = process.env().clone().unwrap_or_default();
+    if !has_home(&env) {
+        env.push(HOME_OF_USER.to_owned());
+    }
+    process.set_env(Some(env));
+}
+
+fn console_size(process: &Process) -> Option<(u16, u16)> {
+    let size = process.console_size()?;
+    Some((u16::try_from(size.width()).ok()?, u16::try_from(size.height()).ok()?))
+}
+
+/// The number that the guest knows the container's user `uid` by.
+fn guest_uid(linux: &Linux, uid: u32) -> u32 {
+    let mapped = |container: u32, host: u32, size: u32| {
+        let offset = uid.checked_sub(container).filter(|offset| *offset < size)?;
+        host.checked_add(offset)
+    };
+    let mappings = linux.uid_mappings().iter().flatten();
+    mappings
+        .into_iter()
+        .find_map(|m| mapped(m.container_id(), m.host_id(), m.size()))
+        .unwrap_or(uid)
+}
+
+/// All containers use the guest's network, so its settings are the guest's.
+fn take_net_sysctls(linux: &mut Linux) -> Result<Vec<(String, String)>, SpecError> {
+    let all = linux.sysctl().clone().unwrap_or_default();
+    let (net, other): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|(key, _)| key.replace('/', ".").starts_with("net."));
+    for (key, _) in &net {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+        if key.contains("..") || !key.chars().all(plain) {
+            return Err(SpecError::invalid("linux.sysctl", format!("has a bad name: {key:?}")));
+        }
+    }
+    linux.set_sysctl((!other.is_empty()).then(|| other.into_iter().collect()));
+    Ok(net)
+}
+
+fn adapt_linux(id: &str, linux: &mut Linux, features: Features) {
+    let namespaces = linux.namespaces().clone().unwrap_or_default();
+    let keep = |typ| typ != LinuxNamespaceType::Network;
+    linux.set_namespaces(Some(namespaces.into_iter().filter(|n| keep(n.typ())).collect()));
+    linux.set_mount_label(None);
+    linux.set_cgroups_path(Some(Path::new("/").join(Cgroup::name(id))));
+    // runc takes these with an r in front, too; libcontainer always recurses.
+    let propagation = linux.rootfs_propagation().clone();
+    let plain = propagation.filter(|p| !p.is_empty()).map(|p| match p.strip_prefix('r') {
+        Some(plain) => plain.to_owned(),
+        None => p,
+    });
+    linux.set_rootfs_propagation(plain);
+    let resources = linux.resources().clone().map(|r| adapt_resources(r, features));
+    linux.set_resources(resources);
+}
+
+fn adapt_resources(mut resources: LinuxResources, features: Features) -> LinuxResources {
+    // A guest has no swap, and its kernel no file to limit it by.
+    let memory = resources.memory().map(|mut memory| {
+        memory.set_swap(None);
+        memory
+    });
+    resources.set_memory(memory);
+    // No huge pages are no more than a kernel without them gives.
+    if let (false, Some(limits)) = (features.hugetlb, resources.hugepage_limits().clone()) {
+        let kept: Vec<_> = limits.into_iter().filter(|limit| limit.limit() != 0).collect();
+        resources.set_hugepage_limits((!kept.is_empty()).then_some(kept));
+    }
+    resources
+}

@@ -1,0 +1,207 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const FEATURES: Features = Features { hugetlb: false };
+
+fn base() -> Value {
+    json!({
+        "ociVersion": "1.1.0",
+        "process": {"user": {"uid": 5, "gid": 6}, "args": ["sh"], "cwd": "/", "env": ["A=1"]},
+        "root": {"path": "/run/sandbox/share/c/rootfs"},
+        "mounts": [],
+        "linux": {"namespaces": [{"type": "pid"}, {"type": "network", "path": "/x"}, {"type": "mount"}]}
+    })
+}
+
+fn prepared(spec: &Value) -> Result<Prepared, SpecError> {
+    prepare("c", &serde_json::to_vec(spec).unwrap(), Wanted::default(), FEATURES)
+}
+
+fn refusal(change: impl FnOnce(&mut Value)) -> String {
+    let mut spec = base();
+    change(&mut spec);
+    prepared(&spec).expect_err("was taken").to_string()
+}
+
+fn linux(change: impl FnOnce(&mut Value)) -> oci_spec::runtime::Linux {
+    let mut spec = base();
+    change(&mut spec["linux"]);
+    prepared(&spec).unwrap().spec.linux().clone().unwrap()
+}
+
+#[test]
+fn what_is_no_spec_is_refused() {
+    for json in [&b""[..], b"{", b"[]", b"null", b"\xff", b"{\"process\": 5}"] {
+        assert!(prepare("c", json, Wanted::default(), FEATURES).is_err(), "{json:?}");
+    }
+    let deep = [b"{\"annotations\":".to_vec(), vec![b'['; 100_000]].concat();
+    assert!(matches!(prepare("c", &deep, Wanted::default(), FEATURES), Err(SpecError::Json(_))));
+    let long = vec![b' '; MAX_SPEC + 1];
+    assert!(matches!(prepare("c", &long, Wanted::default(), FEATURES), Err(SpecError::TooLong(_))));
+}
+
+#[test]
+fn missing_parts_are_named() {
+    for (part, name) in [("process", "process"), ("root", "root"), ("linux", "linux")] {
+        let text = refusal(|spec| drop(spec.as_object_mut().unwrap().remove(part)));
+        assert_eq!(text, format!("the OCI spec has no {name}"));
+    }
+}
+
+#[test]
+fn paths_stay_in_the_share() {
+    for path in [
+        "/",
+        "/run/sandbox/share",
+        "/run/sandbox/share/",
+        "/run/sandbox/shared/x",
+        "rootfs",
+        "/run/sandbox/share/../c",
+        "/run/sandbox/share/c/../../x",
+        "/run/sandbox/share/a\0b",
+    ] {
+        let text = refusal(|spec| spec["root"]["path"] = path.into());
+        assert!(text.contains("root.path"), "{path}: {text}");
+        for bind in [json!({"type": "bind"}), json!({"options": ["rbind"]})] {
+            let mut mount = bind;
+            mount["destination"] = "/x".into();
+            mount["source"] = path.into();
+            let text = refusal(|spec| spec["mounts"] = json!([mount]));
+            assert!(text.contains("\"/x\""), "{path}: {text}");
+        }
+    }
+}
+
+#[test]
+fn mounts_without_sense_are_refused() {
+    let text = refusal(|spec| spec["mounts"] = json!([{"destination": "x", "type": "proc"}]));
+    assert!(text.contains("absolute"), "{text}");
+    let text = refusal(|spec| spec["mounts"] = json!([{"destination": "/x", "type": "bind"}]));
+    assert!(text.contains("without a source"), "{text}");
+}
+
+#[test]
+fn processes_without_sense_are_refused() {
+    assert!(refusal(|s| s["process"]["args"] = json!([])).contains("process.args"));
+    assert!(refusal(|s| s["process"]["env"] = json!(["a\0"])).contains("process.env"));
+    assert!(refusal(|s| s["process"]["cwd"] = "x".into()).contains("process.cwd"));
+    assert!(refusal(|s| s["process"]["user"]["umask"] = 0o1000.into()).contains("umask"));
+    assert!(refusal(|s| s["hostname"] = "x".repeat(65).into()).contains("hostname"));
+}
+
+#[test]
+fn what_only_the_host_can_do_is_refused_by_name() {
+    let text = refusal(|s| s["hooks"] = json!({"createContainer": [{"path": "/x"}]}));
+    assert!(text.contains("hooks.createContainer"), "{text}");
+    let notify = json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]});
+    assert!(refusal(|s| s["linux"]["seccomp"] = notify).contains("SCMP_ACT_NOTIFY"));
+    let joined = json!([{"type": "mount"}, {"type": "ipc", "path": "/proc/1/ns/ipc"}]);
+    assert!(refusal(|s| s["linux"]["namespaces"] = joined).contains("ipc"));
+    let twice = json!([{"type": "mount"}, {"type": "mount"}]);
+    assert!(refusal(|s| s["linux"]["namespaces"] = twice).contains("twice"));
+    assert!(refusal(|s| s["linux"]["sysctl"] = json!({"net./../x": "1"})).contains("sysctl"));
+}
+
+#[test]
+fn the_network_is_the_guests() {
+    let namespaces = linux(|_| {}).namespaces().clone().unwrap();
+    let types: Vec<_> = namespaces.iter().map(|n| n.typ().to_string()).collect();
+    assert_eq!(types, ["pid", "mnt"]);
+    let mut spec = base();
+    spec["linux"]["sysctl"] = json!({"net.core.somaxconn": "9", "kernel.msgmax": "4"});
+    let prepared = prepared(&spec).unwrap();
+    assert_eq!(prepared.net_sysctls, [("net.core.somaxconn".to_owned(), "9".to_owned())]);
+    let left = prepared.spec.linux().clone().unwrap().sysctl().clone().unwrap();
+    assert_eq!(left.keys().collect::<Vec<_>>(), ["kernel.msgmax"]);
+}
+
+#[test]
+fn host_labels_and_hooks_go() {
+    let mut spec = base();
+    spec["hooks"] = json!({"createRuntime": [{"path": "/host"}]});
+    spec["process"]["apparmorProfile"] = "p".into();
+    spec["linux"]["cgroupsPath"] = "a.slice:b:c".into();
+    spec["linux"]["rootfsPropagation"] = "rshared".into();
+    let spec = prepared(&spec).unwrap().spec;
+    assert!(spec.hooks().is_none());
+    assert!(spec.process().as_ref().unwrap().apparmor_profile().is_none());
+    let linux = spec.linux().as_ref().unwrap();
+    assert_eq!(linux.cgroups_path().as_ref().unwrap().to_str(), Some("/container-c"));
+    assert_eq!(linux.rootfs_propagation().as_deref(), Some("shared"));
+}
+
+#[test]
+fn limits_that_no_guest_has_go() {
+    let resources =
+        |json: Value| linux(|linux| linux["resources"] = json.clone()).resources().clone().unwrap();
+    let memory = resources(json!({"memory": {"limit": 7, "swap": 7}})).memory().unwrap();
+    assert_eq!((memory.limit(), memory.swap()), (Some(7), None));
+    let none = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]});
+    assert!(resources(none).hugepage_limits().is_none());
+    let some = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 5}]});
+    assert_eq!(resources(some).hugepage_limits().as_ref().map(Vec::len), Some(1));
+}
+
+#[test]
+fn home_is_left_to_the_container_unless_given() {
+    let env = |env: Value| {
+        let mut spec = base();
+        spec["process"]["env"] = env;
+        let spec = prepared(&spec).unwrap().spec;
+        spec.process().as_ref().unwrap().env().clone().unwrap()
+    };
+    assert_eq!(env(json!(["HOME=/h"])), ["HOME=/h"]);
+    assert_eq!(env(json!(["A=1"])), ["A=1", HOME_OF_USER]);
+    assert_eq!(env(json!(["HOME=/h", "HOME="])), ["HOME=/h", "HOME=", HOME_OF_USER]);
+    assert_eq!(env(Value::Null), [HOME_OF_USER]);
+}
+
+#[test]
+fn pipes_belong_to_the_user_as_the_guest_numbers_it() {
+    assert_eq!(prepared(&base()).unwrap().uid, 5);
+    let mut spec = base();
+    spec["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
+    assert_eq!(prepared(&spec).unwrap().uid, 1005);
+    spec["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": u32::MAX, "size": 10}]);
+    assert_eq!(prepared(&spec).unwrap().uid, 5);
+}
+
+#[test]
+fn the_working_directory_is_made_where_the_container_sees_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let bound = folder.path().join("bound");
+    for dir in [&root, &bound, &root.join("etc")] {
+        std::fs::create_dir(dir).unwrap();
+    }
+    std::os::unix::fs::symlink("/etc", root.join("inside")).unwrap();
+    std::os::unix::fs::symlink("../../..", root.join("outside")).unwrap();
+    std::fs::write(root.join("file"), "").unwrap();
+    let made = |cwd: &str| {
+        let mut spec = base();
+        spec["root"]["path"] = root.to_str().unwrap().into();
+        spec["process"]["cwd"] = cwd.into();
+        spec["mounts"] = json!([
+            {"destination": "/data", "type": "bind", "source": bound.to_str().unwrap()},
+            {"destination": "/data/tmp/", "type": "tmpfs"}
+        ]);
+        make_cwd(&serde_json::from_value(spec).unwrap())
+    };
+    for (cwd, dir) in [
+        ("/a/b", root.join("a/b")),
+        ("/inside/x", root.join("etc/x")),
+        ("/outside/y", root.join("y")),
+        ("/../../z", root.join("z")),
+        ("/data/deep/er", bound.join("deep/er")),
+    ] {
+        made(cwd).unwrap();
+        assert!(dir.is_dir(), "{cwd} did not make {dir:?}");
+    }
+    made("/data/tmp/later").unwrap();
+    assert!(!bound.join("tmp").exists());
+    assert!(made("/file").is_err());
+}

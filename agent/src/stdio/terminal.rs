@@ -1,0 +1,55 @@
+//! The master of a pseudoterminal. Closing it hangs up on the processes of its
+//! session (SIGHUP), which happens when their container is deleted.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::termios::{Winsize, tcsetwinsize};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::readiness;
+
+/// See the module.
+pub struct Terminal {
+    master: AsyncFd<OwnedFd>,
+}
+
+impl Terminal {
+    /// Takes a master as openpty(3) gives it.
+    pub fn new(master: OwnedFd) -> io::Result<Self> {
+        ioctl_fionbio(&master, true)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        Ok(Self { master: readiness::watch(master, interest)? })
+    }
+
+    /// Sets the size that programs see, and tells them by SIGWINCH.
+    pub fn resize(&self, columns: u16, lines: u16) -> io::Result<()> {
+        let size = Winsize { ws_col: columns, ws_row: lines, ws_xpixel: 0, ws_ypixel: 0 };
+        Ok(tcsetwinsize(self.master.get_ref(), size)?)
+    }
+
+    /// Reads output; 0 when no process has the terminal open any more.
+    pub async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.master.readable().await?;
+            let read = ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut *buf)?));
+            match read {
+                Ok(Err(e)) if e.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Ok(0),
+                Ok(read) => return read,
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// Writes input, at least one byte of it.
+    pub async fn write(&self, buf: &[u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.master.writable().await?;
+            if let Ok(written) = ready.try_io(|fd| Ok(rustix::io::write(fd.get_ref(), buf)?)) {
+                return written;
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Serves the standard streams of processes on vsock port
+//! [`STDIO_PORT`](sandbox_agent_protocol::STDIO_PORT), as
+//! [`sandbox_agent_protocol::stream`] says.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SendFlags, send};
+use sandbox_agent_protocol::stream::{MAX_LINE, StreamHeader, StreamName};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_vsock::{VsockListener, VsockStream};
+
+use crate::error::Error;
+use crate::stdio::FetchError;
+use crate::table::{MAX_CONTAINERS, Table};
+
+/// How long a connection may take to say what it wants. One that never does
+/// would hold a slot for ever.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most connections at once: three for every container. Each costs a buffer;
+/// a host that opens more waits in the listener's queue.
+const MAX_CONNECTIONS: usize = 3 * MAX_CONTAINERS;
+
+/// Pause after a failed accept, so that a lack of memory or descriptors does
+/// not become a busy loop. Nothing waits for it.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A two-way byte stream to the host.
+pub trait Connection: AsyncRead + AsyncWrite + AsFd + Send + Sized + Unpin {
+    /// Whether the host has closed it, rather than only ended its own side.
+    fn is_closed(&self) -> bool {
+        let mut fds = [PollFd::new(self, PollFlags::empty())];
+        let hung_up = poll(&mut fds, Some(&Timespec::default())).is_ok()
+            && fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR);
+        // Writing nothing sends nothing, but fails where writing would.
+        hung_up || send(self, &[], SendFlags::NOSIGNAL).is_err()
+    }
+}
+
+impl Connection for VsockStream {}
+impl Connection for UnixStream {}
+
+/// Why a connection got no stream.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the header is longer than {MAX_LINE} bytes")]
+    TooLong,
+    #[error("the header is not text")]
+    NotText,
+    #[error(transparent)]
+    Header(#[from] sandbox_agent_protocol::stream::BadHeader),
+    #[error(transparent)]
+    Unknown(#[from] Error),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+}
+
+/// Answers connections for ever.
+pub async fn serve(listener: VsockListener, table: Arc<Table>) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(slot) = slots.clone().acquire_owned().await {
+        let Ok((connection, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let table = table.clone();
+        tokio::spawn(async move {
+            // The host learns of an error by the end of the connection.
+            let _ = answer(connection, &table).await;
+            drop(slot);
+        });
+    }
+}
+
+/// Serves one connection to its end.
+async fn answer(mut connection: impl Connection, table: &Table) -> io::Result<()> {
+    let Ok(header) = timeout(HEADER_TIMEOUT, read_header(&mut connection)).await else {
+        return Err(io::ErrorKind::TimedOut.into());
+    };
+    let served = match header? {
+        Ok((header, rest)) => serve_stream(&mut connection, table, &header, &rest).await,
+        Err(refusal) => Err(refusal),
+    };
+    match served {
+        Ok(result) => result,
+        Err(refusal) => {
+            connection.write_all(refusal_line(&refusal).as_bytes()).await?;
+            connection.shutdown().await
+        }
+    }
+}
+
+async fn serve_stream(
+    connection: &mut impl Connection,
+    table: &Table,
+    header: &StreamHeader,
+    rest: &[u8],
+) -> Result<io::Result<()>, Refusal> {
+    let process = table.get(&header.container_id)?.process(&header.exec_id)?;
+    if header.stream == StreamName::Stdin {
+        let mut input = process.stdio.fetch_input()?;
+        return Ok(match accept(connection).await {
+            Ok(()) => input.feed(connection, rest, process.exit()).await,
+            Err(e) => Err(e),
+        });
+    }
+    let mut output = process.stdio.fetch_output(header.stream)?;
+    Ok(match accept(connection).await {
+        Ok(()) => output.drain(connection).await,
+        Err(e) => Err(e),
+    })
+}
+
+async fn accept(connection: &mut impl Connection) -> io::Result<()> {
+    connection.write_all(b"OK\n").await
+}
+
+/// Reads the header line; also returns what came after it.
+async fn read_header(
+    connection: &mut impl Connection,
+) -> io::Result<Result<(StreamHeader, Vec<u8>), Refusal>> {
+    let mut line = Vec::new();
+    loop {
+        if let Some(end) = line.iter().position(|b| *b == b'\n') {
+            let rest = line.split_off(end + 1);
+            return Ok(parse_header(&line[..end]).map(|header| (header, rest)));
+        }
+        if line.len() >= MAX_LINE {
+            return Ok(Err(Refusal::TooLong));
+        }
+        let mut buf = [0; MAX_LINE];
+        match connection.read(&mut buf).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => line.extend_from_slice(&buf[..read]),
+        }
+    }
+}
+
+/// Parses a header line without its newline.
+fn parse_header(line: &[u8]) -> Result<StreamHeader, Refusal> {
+    let text = std::str::from_utf8(line).map_err(|_| Refusal::NotText)?;
+    Ok(text.parse()?)
+}
+
+fn refusal_line(refusal: &Refusal) -> String {
+    let reason: String =
+        refusal.to_string().chars().filter(|c| !c.is_control()).take(MAX_LINE / 8).collect();
+    format!("ERR {reason}\n")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! The agent in a real guest. One guest serves all cases at once, each with a
+//! container of its own; cases that end the guest have one of their own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(missing_docs)]
+
+mod lifecycle;
+mod protocol;
+mod rootfs;
+mod streams;
+mod terminal;
+mod vm;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use vm::Vm;
+
+type Case = (&'static str, fn(Arc<Vm>) -> Pin<Box<dyn Future<Output = ()> + Send>>);
+
+/// A case that shares the guest: its name, and what it does with its id.
+#[macro_export]
+macro_rules! case {
+    ($module:ident :: $name:ident) => {
+        (concat!(stringify!($module), "::", stringify!($name)), |vm| {
+            Box::pin(async move { $crate::$module::$name(&vm).await })
+        })
+    };
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
+    let dir = tempfile::tempdir().unwrap();
+    let vm = Vm::boot(dir.path()).await;
+    protocol::before_the_handshake(&vm).await;
+    let hello = vm.handshake().await;
+    println!("guest: {hello:?}");
+    protocol::after_the_handshake(&vm).await;
+    let vm = Arc::new(vm);
+    let mut failed = 0;
+    let mut passed = 0;
+    let all = [lifecycle::CASES, rootfs::CASES, streams::CASES, terminal::CASES].concat();
+    let running: Vec<_> = all
+        .into_iter()
+        .filter(|(name, _)| name.contains(&filter))
+        .map(|(name, case)| (name, tokio::spawn(case(vm.clone()))))
+        .collect();
+    for (name, case) in running {
+        match tokio::time::timeout(vm::PATIENCE, case).await {
+            Ok(Ok(())) => {
+                passed += 1;
+                println!("ok     {name}");
+            }
+            outcome => {
+                failed += 1;
+                println!("FAILED {name}: {outcome:?}");
+            }
+        }
+    }
+    println!("console:\n{}", vm.console());
+    let vm = Arc::into_inner(vm).unwrap();
+    protocol::ends(vm).await;
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

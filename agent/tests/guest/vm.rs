@@ -1,0 +1,339 @@
+//! A guest on QEMU, driven as the shim drives it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sandbox_agent_protocol::agent::*;
+use sandbox_agent_protocol::agent_ttrpc::AgentClient;
+use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_DIR, SHARE_TAG};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use ttrpc::asynchronous::Client;
+use ttrpc::asynchronous::transport::Socket;
+use ttrpc::context::{self, Context};
+
+/// A guest emulated on a loaded machine takes its time.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Vm {
+    pub agent: AgentClient,
+    pub dir: PathBuf,
+    processes: Vec<Child>,
+}
+
+pub fn ctx() -> Context {
+    context::with_duration(PATIENCE)
+}
+
+/// Runs the program and arguments of an environment variable.
+fn tool(variable: &str, default: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| default.to_owned())
+}
+
+impl Vm {
+    /// Boots without the handshake.
+    pub async fn boot(dir: &Path) -> Self {
+        fs::create_dir_all(dir.join("share")).unwrap();
+        let uds = dir.join("vsock.sock");
+        let vhost = dir.join("vhost.sock");
+        let fs_socket = dir.join("fs.sock");
+        let listener = UnixListener::bind(dir.join("vsock.sock_1024")).unwrap();
+        let log = |name: &str| File::create(dir.join(name)).unwrap();
+        let mut processes = Vec::new();
+        let mut spawn = |command: &mut Command, name: &str| {
+            let child = command.stdin(Stdio::null()).stdout(log(name)).stderr(log(name));
+            processes.push(child.spawn().unwrap());
+        };
+        let vm = format!("guest-cid=3,socket={},uds-path={}", vhost.display(), uds.display());
+        spawn(
+            Command::new(tool("SANDBOX_TEST_VSOCK", "/tmp/agent-tools/bin/vhost-device-vsock"))
+                .args(["--vm", &vm]),
+            "vsock.log",
+        );
+        spawn(
+            Command::new("/usr/lib/qemu/virtiofsd")
+                .arg(format!("--socket-path={}", fs_socket.display()))
+                .args(["-o", &format!("source={}", dir.join("share").display())])
+                .args(["-o", "sandbox=chroot", "-o", "xattr", "-o", "cache=auto"]),
+            "fs.log",
+        );
+        for socket in [&vhost, &fs_socket] {
+            while !socket.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        spawn(&mut qemu(dir, &vhost, &fs_socket), "qemu.log");
+        let accepted = tokio::time::timeout(PATIENCE, listener.accept()).await;
+        let Ok(Ok((connection, _))) = accepted else {
+            panic!("the guest did not connect; console:\n{}", console(dir));
+        };
+        let agent = AgentClient::new(Client::new(Socket::new(connection)));
+        Self { agent, dir: dir.to_owned(), processes }
+    }
+
+    pub async fn handshake(&self) -> HandshakeResponse {
+        self.agent.handshake(ctx(), &hello(PROTOCOL_VERSION)).await.unwrap()
+    }
+
+    pub fn console(&self) -> String {
+        console(&self.dir)
+    }
+
+    /// Makes a root file system in the share.
+    pub fn rootfs(&self, id: &str) -> PathBuf {
+        let root = self.dir.join("share").join(id).join("rootfs");
+        for dir in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "home/u"] {
+            fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+        fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+        for applet in APPLETS {
+            symlink("busybox", root.join("bin").join(applet)).unwrap();
+        }
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nu:x:1000:1000::/home/u:/bin/sh\n";
+        fs::write(root.join("etc/passwd"), passwd).unwrap();
+        fs::write(root.join("etc/group"), "root:x:0:\nu:x:1000:\n").unwrap();
+        root
+    }
+
+    /// Connects to a stream; `Err` holds the agent's refusal.
+    pub async fn fetch(&self, header: &str) -> Result<BufReader<UnixStream>, String> {
+        let stream = UnixStream::connect(self.dir.join("vsock.sock")).await.unwrap();
+        let mut stream = BufReader::new(stream);
+        stream.get_mut().write_all(b"CONNECT 1025\n").await.unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        assert!(line.starts_with("OK "), "vsock: {line:?}");
+        stream.get_mut().write_all(format!("{header}\n").as_bytes()).await.unwrap();
+        line.clear();
+        stream.read_line(&mut line).await.unwrap();
+        if line == "OK\n" { Ok(stream) } else { Err(line.trim_end().to_owned()) }
+    }
+
+    pub async fn create(&self, id: &str, spec: &Value, stdio: Stdio_) -> ttrpc::Result<u32> {
+        let request = CreateContainerRequest {
+            container_id: id.to_owned(),
+            spec: serde_json::to_vec(spec).unwrap(),
+            stdio: Some(stdio).into(),
+            ..Default::default()
+        };
+        self.agent.create_container(ctx(), &request).await.map(|answer| answer.pid)
+    }
+
+    pub async fn start(&self, id: &str) -> ttrpc::Result<u32> {
+        self.agent.start_container(ctx(), &container(id)).await.map(|answer| answer.pid)
+    }
+
+    pub async fn wait(&self, id: &str) -> WaitResponse {
+        let request = ProcessRequest { container_id: id.to_owned(), ..Default::default() };
+        self.agent.wait(ctx(), &request).await.unwrap()
+    }
+
+    pub async fn kill(&self, id: &str, signal: u32, all: bool) -> ttrpc::Result<Empty> {
+        let request =
+            KillRequest { container_id: id.to_owned(), signal, all, ..Default::default() };
+        self.agent.kill(ctx(), &request).await
+    }
+
+    pub async fn delete(&self, id: &str) -> ttrpc::Result<Empty> {
+        self.agent.delete_container(ctx(), &container(id)).await
+    }
+
+    pub async fn state(&self, id: &str) -> ttrpc::Result<StateResponse> {
+        self.agent.state(ctx(), &container(id)).await
+    }
+
+    pub async fn pids(&self, id: &str) -> Vec<u32> {
+        self.agent.pids(ctx(), &container(id)).await.unwrap().pids
+    }
+
+    /// Runs a container to its end.
+    pub async fn run(&self, id: &str, spec: &Value) -> Outcome {
+        self.run_with(id, spec, b"").await
+    }
+
+    /// Runs a container to its end with this stdin.
+    pub async fn run_with(&self, id: &str, spec: &Value, input: &[u8]) -> Outcome {
+        self.create(id, spec, stdio(true, true, true)).await.unwrap();
+        let mut stdin = self.fetch(&format!("{id} - stdin")).await.unwrap();
+        let mut stdout = self.fetch(&format!("{id} - stdout")).await.unwrap();
+        let mut stderr = self.fetch(&format!("{id} - stderr")).await.unwrap();
+        self.start(id).await.unwrap();
+        let feed = async {
+            // A program may end without reading it all.
+            let _ = stdin.get_mut().write_all(input).await;
+            let _ = stdin.get_mut().shutdown().await;
+        };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let (_, out_read, err_read, exit) = tokio::join!(
+            feed,
+            stdout.read_to_end(&mut out),
+            stderr.read_to_end(&mut err),
+            self.wait(id)
+        );
+        out_read.unwrap();
+        err_read.unwrap();
+        self.delete(id).await.unwrap();
+        Outcome { status: exit.exit_status, oom: exit.oom_killed, out, err }
+    }
+
+    /// Ends the guest from outside.
+    pub fn kill_all(&mut self) {
+        for child in &mut self.processes {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Waits for QEMU to end by itself.
+    pub async fn ended(&mut self) -> bool {
+        let qemu = self.processes.last_mut().unwrap();
+        for _ in 0..PATIENCE.as_millis() / 10 {
+            if qemu.try_wait().unwrap().is_some() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        self.kill_all();
+    }
+}
+
+pub use sandbox_agent_protocol::agent::Stdio as Stdio_;
+
+pub struct Outcome {
+    pub status: u32,
+    pub oom: bool,
+    pub out: Vec<u8>,
+    pub err: Vec<u8>,
+}
+
+impl Outcome {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.out).trim_end().to_owned()
+    }
+
+    pub fn errors(&self) -> String {
+        String::from_utf8_lossy(&self.err).trim_end().to_owned()
+    }
+}
+
+const APPLETS: &[&str] = &[
+    "sh", "cat", "echo", "sleep", "ls", "id", "pwd", "env", "hostname", "mount", "stty", "stat",
+    "touch", "mkdir", "tail", "head", "dd", "wc", "seq", "kill", "true", "false", "ps", "grep",
+    "uname", "date", "test", "tr", "readlink", "mknod", "chmod", "printf", "rm", "ln", "nproc",
+    "awk", "sync", "umount", "dmesg", "ip", "sysctl", "ulimit", "trap", "tty", "md5sum", "yes",
+];
+
+fn qemu(dir: &Path, vhost: &Path, fs_socket: &Path) -> Command {
+    let kernel = tool("SANDBOX_TEST_KERNEL", "/var/cache/sandbox-dev/linux-source-6.12/vmlinux");
+    let initrd = tool("SANDBOX_TEST_INITRAMFS", "/tmp/agent-tools/initramfs.cpio");
+    let mut command = Command::new("qemu-system-x86_64");
+    command
+        .args(["-M", "microvm,x-option-roms=off,rtc=on,acpi=off,memory-backend=mem"])
+        .args(["-object", "memory-backend-memfd,id=mem,size=512M,share=on", "-m", "512"])
+        .args(["-global", "virtio-mmio.force-legacy=false"])
+        .args(["-accel", "tcg", "-cpu", "max", "-nodefaults", "-no-user-config"])
+        .args(["-display", "none", "-no-reboot", "-kernel", &kernel, "-initrd", &initrd])
+        .args(["-append", "console=ttyS0 panic=-1 reboot=t quiet"])
+        .arg("-serial")
+        .arg(format!("file:{}", dir.join("console.log").display()))
+        .arg("-chardev")
+        .arg(format!("socket,id=v,path={}", vhost.display()))
+        .args(["-device", "vhost-user-vsock-device,chardev=v", "-chardev"])
+        .arg(format!("socket,id=f,path={}", fs_socket.display()))
+        .args(["-device", "vhost-user-fs-device,chardev=f,tag=share"]);
+    command
+}
+
+fn console(dir: &Path) -> String {
+    fs::read_to_string(dir.join("console.log")).unwrap_or_default()
+}
+
+pub fn hello(version: u32) -> HandshakeRequest {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    HandshakeRequest {
+        version,
+        time_seconds: now.as_secs() as i64,
+        time_nanos: now.subsec_nanos() as i32,
+        hostname: "guest-host".to_owned(),
+        share_tag: SHARE_TAG.to_owned(),
+        ..Default::default()
+    }
+}
+
+pub fn container(id: &str) -> ContainerRequest {
+    ContainerRequest { container_id: id.to_owned(), ..Default::default() }
+}
+
+pub fn stdio(stdin: bool, stdout: bool, stderr: bool) -> Stdio_ {
+    Stdio_ { stdin, stdout, stderr, ..Default::default() }
+}
+
+/// The spec that `ctr run` makes, more or less.
+pub fn spec(id: &str, args: &[&str]) -> Value {
+    let caps = [
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_FSETID",
+        "CAP_FOWNER",
+        "CAP_MKNOD",
+        "CAP_NET_RAW",
+        "CAP_SETGID",
+        "CAP_SETUID",
+        "CAP_SETFCAP",
+        "CAP_SETPCAP",
+        "CAP_NET_BIND_SERVICE",
+        "CAP_SYS_CHROOT",
+        "CAP_KILL",
+        "CAP_AUDIT_WRITE",
+    ];
+    let mount = |destination: &str, typ: &str, source: &str, options: &[&str]| json!({"destination": destination, "type": typ, "source": source, "options": options});
+    json!({
+        "ociVersion": "1.1.0",
+        "process": {
+            "user": {"uid": 0, "gid": 0, "additionalGids": [0, 1, 2, 3, 4, 6, 10]},
+            "args": args,
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "cwd": "/",
+            "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
+            "noNewPrivileges": true
+        },
+        "root": {"path": format!("{SHARE_DIR}/{id}/rootfs")},
+        "hostname": id,
+        "mounts": [
+            mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+            mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+            mount("/dev/pts", "devpts", "devpts",
+                &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+            mount("/dev/shm", "tmpfs", "shm",
+                &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+            mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+            mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+            mount("/run", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"])
+        ],
+        "linux": {
+            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+            "cgroupsPath": format!("/default/{id}"),
+            "namespaces": [
+                {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"},
+                {"type": "network"}, {"type": "cgroup"}
+            ],
+            "maskedPaths": ["/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys",
+                "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+                "/proc/sched_debug", "/sys/firmware", "/proc/scsi"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+                "/proc/sysrq-trigger"]
+        }
+    })
+}
