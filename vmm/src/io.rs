@@ -1,7 +1,11 @@
 //! The `io` process: serves the rng and vsock devices. Sees no file but the
 //! pod's vsock sockets.
 
-use sandbox_devices::Rng;
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+use sandbox_devices::{Rng, Vsock, VsockConfig};
 use sandbox_vm_spec::launch::{IoLaunch, Report};
 
 use crate::backend::{Backend, BackendError};
@@ -22,6 +26,9 @@ pub enum Error {
     /// The jail could not be entered.
     #[error(transparent)]
     Jail(#[from] JailError),
+    /// The vsock device cannot be made.
+    #[error("cannot prepare the vsock device")]
+    Vsock(#[source] io::Error),
     /// A device cannot be served.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -30,6 +37,8 @@ pub enum Error {
 /// Serves until the engine goes away; the end of the shim ends the process.
 pub fn run(launch: IoLaunch, control: &Control) -> Result<(), Error> {
     let rng = inherited(launch.rng, "vhost-user listener of the rng device")?;
+    let vsock = inherited(launch.vsock, "vhost-user listener of the vsock device")?;
+    let listener = inherited(launch.listener, "listener for connections to the guest")?;
     Jail {
         root: Root::Folder(launch.sockets),
         capabilities: &[],
@@ -38,8 +47,17 @@ pub fn run(launch: IoLaunch, control: &Control) -> Result<(), Error> {
     }
     .enter()?;
     control.watch()?;
+    let device = Vsock::new(VsockConfig {
+        cid: launch.cid,
+        listener: UnixListener::from(listener),
+        sockets: PathBuf::from("/"),
+        guest_ports: launch.guest_ports,
+    });
+    let device = device.map_err(Error::Vsock)?;
+    let mut vsock = Backend::serve("vsock", device, vsock, true)?;
     let mut rng = Backend::serve("rng", Rng::new(), rng, false)?;
     control.report(&Report::Ready)?;
+    vsock.wait()?;
     rng.wait()?;
     Ok(())
 }

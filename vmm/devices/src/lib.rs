@@ -10,6 +10,7 @@ mod memory;
 pub mod mock;
 mod queue;
 mod rng;
+mod vsock;
 
 pub use chain::{Chain, ChainError};
 pub use device::{Device, DeviceError, Signals, Token};
@@ -17,3 +18,4 @@ pub use fs::{Fs, FsError};
 pub use memory::Memory;
 pub use queue::{QueueIo, RingError};
 pub use rng::Rng;
+pub use vsock::{Vsock, VsockConfig};
