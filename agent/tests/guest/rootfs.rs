@@ -256,7 +256,7 @@ pub async fn seccomp(vm: &Vm) {
 
 pub async fn masked_and_read_only_paths(vm: &Vm) {
     let script = "wc -c < /proc/cmdline; ls /sys/kernel | wc -l; \
-                  echo 1 > /proc/sys/kernel/sysrq; echo b > /proc/sysrq-trigger";
+                  echo 1 > /proc/sys/vm/swappiness; echo 1 > /proc/irq/default_smp_affinity";
     let outcome = sh(vm, "masked", script, |spec| {
         spec["linux"]["maskedPaths"] = json!(["/proc/cmdline", "/sys/kernel", "/no/such"]);
     })
