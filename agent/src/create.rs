@@ -99,6 +99,7 @@ async fn create_in(
     write_bundle(&bundle, &prepared)?;
     set_net_sysctls(&prepared.net_sysctls)?;
     let cwd = prepared.spec.process().as_ref().map(|p| p.cwd().clone()).unwrap_or_default();
+    spec::clear_dev(&prepared.spec).map_err(CreateError::io("preparing /dev of the image"))?;
     spec::make_cwd(&prepared.spec)
         .map_err(CreateError::io(format!("making the working directory {cwd:?}")))?;
 

@@ -135,15 +135,37 @@ impl Outcome {
     }
 }
 
-/// libcontainer's errors say what failed and its log says why.
+/// What each layer of libcontainer puts before the error of the one below.
+const LAYERS: &[&str] = &[
+    "failed to create container: ",
+    "exec process failed with error ",
+    "error in executing process : ",
+    "intermediate process error ",
+];
+
+/// What the outer layers log when an inner one has failed.
+const ECHOES: &[&str] = &[
+    "failed to initialize container process",
+    "failed to run intermediate process",
+    "failed to run container process",
+    "failed to wait for",
+];
+
+/// libcontainer's errors say what failed and its log says why, from the inside
+/// to the outside, where it only repeats itself.
 fn explain(failed: &str, log: &[String]) -> String {
-    let mut why: Vec<&str> = Vec::new();
-    for line in log.iter().map(|line| line.trim()) {
-        if !line.is_empty() && !why.contains(&line) {
-            why.push(line);
+    let mut failed = failed;
+    while let Some(inner) = LAYERS.iter().find_map(|layer| failed.strip_prefix(layer)) {
+        failed = inner;
+    }
+    let mut text = failed.to_owned();
+    let inner = |line: &&str| !ECHOES.iter().any(|echo| line.starts_with(echo));
+    for line in log.iter().map(|line| line.trim()).take_while(inner) {
+        if !line.is_empty() && !text.contains(line) {
+            text = format!("{text}: {line}");
         }
     }
-    if why.is_empty() { failed.to_owned() } else { format!("{failed}: {}", why.join("; ")) }
+    text
 }
 
 #[cfg(test)]

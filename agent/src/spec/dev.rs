@@ -22,7 +22,7 @@ const MADE: &[&str] = &[
 /// be in the way, as runc does by leaving it alone.
 pub fn clear(spec: &Spec) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = openat(CWD, &rootfs(spec), flags, Mode::empty())?;
+    let root = openat(CWD, rootfs(spec), flags, Mode::empty())?;
     match statat(&root, "dev", AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(()),
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
