@@ -22,7 +22,7 @@ readonly -a UNUSED=('*/Documentation/*/*' '*/arch/*/boot/dts/*' '*/drivers/gpu/*
 	'*/drivers/media/*.[ch]' '*/drivers/net/ethernet/*.[ch]' '*/drivers/net/wireless/*.[ch]'
 	'*/drivers/staging/*.[ch]' '*/sound/*.[ch]' '*/tools/perf/*' '*/tools/testing/*')
 # Compiled files of the last full build, for the progress line only.
-readonly OBJECTS=1400
+readonly OBJECTS=1285
 
 say() { echo "guest image: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -82,7 +82,7 @@ check_config() {
 compile() {
 	local tree=$1 log=$2 pid every=30 end=$'\n' start=$SECONDS next=0 elapsed
 	[ ! -t 2 ] || { every=1 end=$'\r'; }
-	make -C "$tree" -j"$jobs" "${STAMP[@]}" vmlinux >"$log" 2>&1 &
+	make -C "$tree" -j"$jobs" "${STAMP[@]}" vmlinux >"$log" 2>&1 9>&- &
 	pid=$!
 	trap 'kill $pid 2>/dev/null' EXIT
 	while kill -0 $pid 2>/dev/null; do
@@ -101,6 +101,8 @@ compile() {
 
 build_kernel() {
 	local made=$1 part
+	# Under the lock only what an interrupted build left is there.
+	rm -rf "$cache"/building.*
 	part=$(mktemp -d "$cache/building.XXXXXX")
 	mkdir "$part/tree" "$part/made"
 	say "building the kernel, about 6 minutes on two cores, kept in $cache"
