@@ -110,7 +110,8 @@ build_kernel() {
 	configure "$part/tree"
 	compile "$part/tree" "$cache/build.log"
 	strip -s "$part/tree/vmlinux" -o "$part/made/vmlinux"
-	cp "$part/tree/usr/gen_init_cpio" "$part/tree/.config" "$part/tree/System.map" "$part/made/"
+	cp "$part/tree/usr/gen_init_cpio" "$part/tree/.config" "$part/tree/System.map" \
+		"$part/tree/include/config/kernel.release" "$part/made/"
 	kernel_inputs >"$part/made/inputs"
 	mv "$part/made" "$made"
 	rm -rf "$part"
@@ -156,14 +157,12 @@ pack_initramfs() {
 }
 
 manifest() {
-	local version
-	version=$(strings -n 8 "$out/vmlinux" | grep -m1 -oP '^Linux version \K\S+')
 	cat <<-JSON
 		{
 		  "vmlinux": {
 		    "sha256": "$(sha "$out/vmlinux")",
 		    "bytes": $(stat -c %s "$out/vmlinux"),
-		    "release": "$version",
+		    "release": "$(cat "$kernel_dir/kernel.release")",
 		    "source_sha256": "$source_sha",
 		    "config_sha256": "$(sha "$FRAGMENT")",
 		    "compiler": "$(compiler | head -1)",
