@@ -106,11 +106,19 @@ impl Control {
 
     /// Sends one report to the shim.
     pub fn report(&self, report: &Report) -> Result<(), ControlError> {
-        let mut line =
-            serde_json::to_vec(report).map_err(|e| ControlError::Report(io::Error::other(e)))?;
-        line.push(b'\n');
+        self.report_all(std::slice::from_ref(report))
+    }
+
+    /// Sends reports to the shim, in one write.
+    pub fn report_all(&self, reports: &[Report]) -> Result<(), ControlError> {
+        let mut lines = Vec::new();
+        for report in reports {
+            serde_json::to_writer(&mut lines, report)
+                .map_err(|e| ControlError::Report(io::Error::other(e)))?;
+            lines.push(b'\n');
+        }
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        (&*writer).write_all(&line).map_err(ControlError::Report)
+        (&*writer).write_all(&lines).map_err(ControlError::Report)
     }
 
     /// Returns when the shim has gone away, or broke the protocol by sending

@@ -134,8 +134,8 @@ pub fn run(launch: KvmLaunch, control: &Control, began: Instant) -> Result<(), E
     let console = Console::new(inherited.console, launch.console_max);
     let live = machine.start(slots.clone(), console, &sink)?;
     stages.reach("running");
-    control.report(&Report::Ready)?;
-    supervisor.tell(&mut stages)?;
+    let reports = stages.take().into_iter().chain([Report::Ready]).collect::<Vec<_>>();
+    control.report_all(&reports)?;
     let outcome = supervisor.run(&slots, &mut stages);
     live.stop();
     Ok(outcome?)

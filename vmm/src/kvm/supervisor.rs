@@ -131,7 +131,7 @@ impl Supervisor<'_> {
                 Waited::Event(Event::BackendFailed(error)) => return Err(error.into()),
                 Waited::Event(Event::Console) => {
                     stages.reach("console");
-                    self.tell(stages)?;
+                    self.control.report_all(&stages.take())?;
                 }
                 Waited::Event(Event::Greeted(_)) => {}
             }
@@ -140,11 +140,6 @@ impl Supervisor<'_> {
 
     fn tell_end(&self, end: VmEnd) -> Result<(), Error> {
         Ok(self.control.report(&Report::Ended { end })?)
-    }
-
-    /// Tells the shim of the stages reached.
-    pub fn tell(&self, stages: &mut Stages) -> Result<(), Error> {
-        stages.take().iter().try_for_each(|report| Ok(self.control.report(report)?))
     }
 }
 
