@@ -12,9 +12,14 @@
 mod bootstrap;
 mod container;
 mod crash;
+mod errors;
+mod figures;
+mod jail;
 mod lifecycle;
 mod limits;
+mod names;
 mod process;
+mod share;
 mod stdio;
 
 fn main() -> std::process::ExitCode {
@@ -26,5 +31,10 @@ fn main() -> std::process::ExitCode {
         lifecycle::TESTS,
         crash::TESTS,
         bootstrap::TESTS,
+        errors::TESTS,
+        names::TESTS,
+        jail::TESTS,
+        share::TESTS,
+        figures::TESTS,
     ])
 }

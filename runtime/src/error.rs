@@ -1,6 +1,14 @@
+use std::sync::Arc;
+
 use crate::agent::AgentError;
+use crate::bundle::BundleError;
 use crate::config::ConfigError;
+use crate::folder::FolderError;
+use crate::guest_spec::SpecError;
 use crate::id::IdError;
+use crate::machine::{BootError, LaunchError};
+use crate::mounts::MountError;
+use crate::stdio::StdioError;
 
 /// What kind of failure an error is, in the terms of gRPC's status codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +42,27 @@ pub enum Error {
     /// An id cannot be used.
     #[error(transparent)]
     Id(#[from] IdError),
+    /// The sandbox's processes could not be started.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The guest did not boot.
+    #[error(transparent)]
+    Boot(Arc<BootError>),
+    /// The pod's folder cannot be made or removed.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The bundle cannot be used.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The container's spec cannot be used.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// Its mounts cannot be made.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// Its streams cannot be used.
+    #[error(transparent)]
+    Stdio(#[from] StdioError),
     /// The agent refused or failed.
     #[error(transparent)]
     Agent(#[from] AgentError),
@@ -48,6 +77,9 @@ pub enum Error {
         /// The process asked for.
         exec: String,
     },
+    /// The process has ended.
+    #[error("the process of container {0:?} has already ended")]
+    Finished(String),
     /// The container exists.
     #[error("container {0:?} already exists")]
     ContainerExists(String),
@@ -77,8 +109,17 @@ impl Error {
         match self {
             Self::Config(e) => e.kind(),
             Self::Id(_) => ErrorKind::InvalidArgument,
+            Self::Launch(e) => e.kind(),
+            Self::Boot(e) => e.kind(),
+            Self::Folder(e) => e.kind(),
+            Self::Bundle(e) => e.kind(),
+            Self::Spec(e) => e.kind(),
+            Self::Mount(e) => e.kind(),
+            Self::Stdio(e) => e.kind(),
             Self::Agent(e) => e.kind(),
-            Self::NoContainer(_) | Self::NoProcess { .. } => ErrorKind::NotFound,
+            Self::NoContainer(_) | Self::NoProcess { .. } | Self::Finished(_) => {
+                ErrorKind::NotFound
+            }
             Self::ContainerExists(_) => ErrorKind::AlreadyExists,
             Self::WrongState { .. } => ErrorKind::FailedPrecondition,
             Self::Ended { .. } => ErrorKind::Unavailable,

@@ -10,18 +10,44 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod bundle;
+mod cgroup;
+mod cleanup;
 mod config;
+mod console;
 mod container;
+mod control;
 pub mod doctor;
+mod engine;
 mod error;
 mod event;
+mod folder;
+mod guest_spec;
 mod id;
+mod machine;
+mod mounts;
 mod pod;
+mod process;
+mod size;
+mod state;
+mod stdio;
 
 pub use agent::AgentError;
+pub use bundle::BundleError;
+pub use cgroup::CgroupError;
+pub use cleanup::cleanup;
 pub use config::{Config, ConfigError, EngineChoice, VmDefaults};
 pub use container::{ContainerState, CreateContainer, RootfsMount, Status};
+pub use engine::{Chosen, EngineError, Probe, choose, probe};
 pub use error::{Error, ErrorKind, chain};
 pub use event::{Events, Exit, PodEvent};
+pub use folder::FolderError;
+pub use guest_spec::SpecError;
 pub use id::{IdError, PodId};
-pub use pod::{Pod, PodSpec, cleanup};
+pub use machine::{BootError, LaunchError};
+pub use mounts::MountError;
+pub use pod::{Pod, PodSpec};
+pub use process::ProcessId;
+pub use size::SizeError;
+pub use state::{Member, State, list};
+pub use stdio::StdioError;

@@ -1,36 +1,28 @@
+mod host_side;
+mod member;
+mod spec;
+
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::{RwLock, mpsc, watch};
+use tokio::task::spawn_blocking;
+
+use crate::agent::{Agent, AgentError};
 use crate::config::Config;
-use crate::container::{ContainerState, CreateContainer};
-use crate::error::Error;
-use crate::event::{Events, Exit};
-use crate::id::PodId;
+use crate::container::{ContainerState, CreateContainer, Status};
+use crate::error::{Error, ErrorKind};
+use crate::event::{Events, Exit, PodEvent};
+use crate::id::{PodId, check_container};
+use crate::machine::{Boot, BootError, Ended, Launched, Notes, Rank, boot, launch};
+use crate::stdio::Opened;
+use host_side::{Held, HostSide};
+use member::{Member, killed, watch_exit};
 
-/// What a pod's virtual machine is to be, as far as its first container's
-/// bundle says.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PodSpec {
-    /// The guest's host name; the pod's id when empty.
-    pub hostname: String,
-    /// `io.sandbox.*` annotations count.
-    pub annotations: HashMap<String, String>,
-    /// CPU quota over period, in CPUs.
-    pub cpus: Option<f64>,
-    /// Memory limit in bytes.
-    pub memory: Option<u64>,
-    /// `linux.cgroupsPath`: where the pod's processes on the host go.
-    pub cgroups_path: Option<PathBuf>,
-}
+pub use spec::PodSpec;
 
-impl PodSpec {
-    /// Reads `config.json` of a bundle.
-    pub fn from_bundle(bundle: &Path) -> Result<Self, Error> {
-        let _ = bundle;
-        Ok(Self::default())
-    }
-}
+/// SIGKILL: a sandbox that cannot deliver it is dead itself.
+const SIGKILL: u32 = 9;
 
 /// A running sandbox. Clones are handles of the same one; when the last is
 /// dropped, everything that the pod made on the host goes.
@@ -41,14 +33,35 @@ pub struct Pod {
 
 struct Inner {
     id: PodId,
+    pid: u32,
+    vsock: std::path::PathBuf,
+    held: Held,
+    notes: Notes,
+    ended: Ended,
+    booted: watch::Receiver<Option<Result<Agent, Arc<BootError>>>>,
+    members: Mutex<HashMap<String, Slot>>,
+    events: mpsc::UnboundedSender<PodEvent>,
+}
+
+/// What an id stands for.
+#[derive(Clone)]
+enum Slot {
+    /// It is being created, and is not there for anyone else.
+    Creating,
+    /// It is there.
+    Present(Arc<Member>),
 }
 
 impl Pod {
     /// Starts the processes of a sandbox and answers while the guest boots.
     /// A failure leaves nothing behind. Must be called within tokio.
     pub async fn create(config: Config, id: PodId, spec: PodSpec) -> Result<(Self, Events), Error> {
-        let _ = (config, spec);
-        Err(Error::Ended { pod: id.to_string(), reason: "no engine".to_owned() })
+        let config = Arc::new(config);
+        let launched = launch(&config, &id, &spec).await?;
+        let (events, receiver) = mpsc::unbounded_channel();
+        let hostname = if spec.hostname.is_empty() { id.id() } else { &spec.hostname };
+        let inner = Inner::new(&config, &id, hostname, launched, events);
+        Ok((Self { inner: Arc::new(inner) }, receiver))
     }
 
     /// Its id.
@@ -59,35 +72,45 @@ impl Pod {
     /// The process on this host that stands for the sandbox: it lives as long
     /// as the sandbox does.
     pub fn pid(&self) -> u32 {
-        0
+        self.inner.pid
     }
 
     /// Waits until the guest's agent answers. The error says how far the boot
     /// came and shows the end of the console; call [`Pod::shutdown`] then.
     pub async fn ready(&self) -> Result<(), Error> {
-        Err(self.gone())
+        self.inner.agent().await.map(drop)
     }
 
     /// Makes a container: mounts its root file system, waits for the guest,
     /// and has the agent prepare its first process. Answers with its pid.
     /// A failure leaves nothing of the container behind.
     pub async fn create_container(&self, create: CreateContainer) -> Result<u32, Error> {
-        Err(Error::NoContainer(create.id))
+        check_container(&create.id)?;
+        let reserved = Reserved::take(&self.inner, &create.id)?;
+        let member = self.inner.make(create).await?;
+        reserved.fill(Arc::clone(&member));
+        Ok(member.pid)
     }
 
     /// Lets the first process run. Answers with its pid.
     pub async fn start(&self, container: &str) -> Result<u32, Error> {
-        Err(Error::NoContainer(container.to_owned()))
+        let member = self.inner.member(container)?;
+        let _turn = member.turn.lock().await;
+        member.check(|is| is == Status::Created, "created")?;
+        self.inner.call(async |agent| agent.start(container).await).await?;
+        member.set_started();
+        Ok(member.pid)
     }
 
     /// Where the container is in its life.
     pub async fn state(&self, container: &str) -> Result<ContainerState, Error> {
-        Err(Error::NoContainer(container.to_owned()))
+        Ok(self.inner.member(container)?.state())
     }
 
     /// Ids of the containers that are not deleted.
     pub fn containers(&self) -> Vec<String> {
-        Vec::new()
+        let members = self.inner.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.keys().cloned().collect()
     }
 
     /// Sends a signal. NotFound once the process has ended.
@@ -98,31 +121,66 @@ impl Pod {
         signal: u32,
         all: bool,
     ) -> Result<(), Error> {
-        let _ = (exec, signal, all);
-        Err(Error::NoContainer(container.to_owned()))
+        let member = self.inner.process(container, exec)?;
+        if member.exit().is_some() {
+            return Err(Error::Finished(container.to_owned()));
+        }
+        let sent = self.inner.call(async |agent| agent.kill(container, exec, signal, all).await);
+        match sent.await {
+            Err(Error::Agent(AgentError::Timeout { .. })) if signal == SIGKILL => {
+                let reason = "the guest hangs: its agent did not answer a SIGKILL".to_owned();
+                self.inner.notes.note(Rank::Asked, reason);
+                self.inner.ended.wait().await;
+                Ok(())
+            }
+            // The sandbox's end is the process's.
+            Err(Error::Ended { .. }) => Err(Error::Finished(container.to_owned())),
+            other => other,
+        }
     }
 
-    /// Answers when the process has ended.
+    /// Answers when the process has ended, and again with the same.
     pub async fn wait(&self, container: &str, exec: &str) -> Result<Exit, Error> {
-        let _ = exec;
-        Err(Error::NoContainer(container.to_owned()))
+        Ok(self.inner.process(container, exec)?.wait().await)
     }
 
-    /// Removes an ended or never started container, and answers with its exit.
+    /// Removes an ended or never started container, and answers with its
+    /// exit. All that it wrote before its end is with containerd by then.
     pub async fn delete(&self, container: &str) -> Result<Exit, Error> {
-        Err(Error::NoContainer(container.to_owned()))
+        let member = self.inner.member(container)?;
+        let turn = member.turn.lock().await;
+        member.check(|is| is != Status::Running, "stopped")?;
+        match self.inner.call(async |agent| agent.delete(container).await).await {
+            Ok(()) | Err(Error::Ended { .. }) => {}
+            Err(Error::Agent(AgentError::Refused { kind: ErrorKind::NotFound, .. })) => {}
+            Err(error) => return Err(error),
+        }
+        member.finish(killed());
+        member.streams.finish().await;
+        member.set_deleted();
+        drop(turn);
+        let gone = Arc::clone(&member);
+        let _ = spawn_blocking(move || gone.release()).await;
+        self.inner.forget(container);
+        Ok(member.exit().unwrap_or_else(killed))
     }
 
-    /// Processes of a container, never empty while the sandbox lives.
+    /// Processes of a container in the guest's numbers, never empty: once
+    /// there are none, [`Pod::pid`] stands for them.
     pub async fn pids(&self, container: &str) -> Result<Vec<u32>, Error> {
-        Err(Error::NoContainer(container.to_owned()))
+        self.inner.member(container)?;
+        match self.inner.call(async |agent| agent.pids(container).await).await {
+            Ok(pids) if !pids.is_empty() => Ok(pids),
+            Ok(_) | Err(Error::Ended { .. }) => Ok(vec![self.inner.pid]),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives a process the end of its standard input, after all that was
     /// written to the FIFO before.
     pub async fn close_stdin(&self, container: &str, exec: &str) -> Result<(), Error> {
-        let _ = exec;
-        Err(Error::NoContainer(container.to_owned()))
+        self.inner.process(container, exec)?.streams.close_stdin();
+        Ok(())
     }
 
     /// Sets the size of a process's terminal.
@@ -133,27 +191,225 @@ impl Pod {
         width: u32,
         height: u32,
     ) -> Result<(), Error> {
-        let _ = (exec, width, height);
-        Err(Error::NoContainer(container.to_owned()))
+        self.inner.process(container, exec)?;
+        self.inner.call(async |agent| agent.resize(container, exec, width, height).await).await
     }
 
     /// Answers when the sandbox has ended, with the reason.
     pub async fn ended(&self) -> String {
-        String::new()
+        self.inner.ended.wait().await.to_string()
     }
 
     /// Ends the sandbox and removes all it made on the host. Containers that
     /// ran exit with 137. Can be called again.
-    pub async fn shutdown(&self) {}
-
-    fn gone(&self) -> Error {
-        Error::Ended { pod: self.inner.id.to_string(), reason: String::new() }
+    pub async fn shutdown(&self) {
+        let inner = &self.inner;
+        let agent = inner.booted.borrow().clone();
+        if let Some(Ok(agent)) = agent
+            && inner.ended.reason().is_none()
+        {
+            // Bounded; a guest that hangs is killed all the same.
+            let _ = agent.shutdown().await;
+        }
+        inner.notes.note(Rank::Asked, "it was shut down".to_owned());
+        inner.ended.wait().await;
+        let held = Arc::clone(&inner.held).write_owned().await.take();
+        let _ = spawn_blocking(move || drop(held)).await;
     }
 }
 
-/// Removes what is left of a pod whose shim died: processes, mounts, cgroup,
-/// folder. Blocks for a few seconds at most; nothing left is no error.
-pub fn cleanup(config: &Config, id: &PodId) -> Result<(), Error> {
-    let _ = (config, id);
-    Ok(())
+impl Inner {
+    fn new(
+        config: &Config,
+        id: &PodId,
+        hostname: &str,
+        launched: Launched,
+        events: mpsc::UnboundedSender<PodEvent>,
+    ) -> Self {
+        let Launched { holdings, pid, notes, ended, progress, agent: listener } = launched;
+        let paths = holdings.folder.as_ref().map(|f| (f.vsock(), f.agent_socket(), f.console()));
+        let (vsock, socket, console) = paths.unwrap_or_default();
+        let (sender, booted) = watch::channel(None);
+        let (limit, hostname, name) = (config.boot_timeout(), hostname.to_owned(), id.clone());
+        let (boot_notes, boot_ended) = (notes.clone(), ended.clone());
+        tokio::spawn(async move {
+            let outcome = boot(Boot {
+                listener,
+                socket: &socket,
+                console: &console,
+                hostname: &hostname,
+                limit,
+                progress: Arc::clone(&progress),
+                notes: boot_notes,
+                ended: boot_ended.clone(),
+            });
+            match outcome.await {
+                Ok((agent, answer)) => {
+                    tracing::info!(
+                        "sandbox {name} booted in {} ms: Linux {}, {} vCPUs, {} MiB",
+                        progress.elapsed().as_millis(),
+                        answer.kernel_release.escape_default(),
+                        answer.vcpus,
+                        answer.memory_bytes >> 20,
+                    );
+                    sender.send_replace(Some(Ok(agent)));
+                    let reason = boot_ended.wait().await;
+                    let tail = crate::console::quote(&console);
+                    tracing::info!("sandbox {name} has ended: {reason}; {tail}");
+                }
+                Err(error) => {
+                    sender.send_replace(Some(Err(Arc::new(error))));
+                }
+            }
+            // Kept open: who asks later is told the same.
+            sender.closed().await;
+        });
+        Self {
+            id: id.clone(),
+            pid,
+            vsock,
+            held: Arc::new(RwLock::new(Some(holdings))),
+            notes,
+            ended,
+            booted,
+            members: Mutex::default(),
+            events,
+        }
+    }
+
+    /// The agent, once the guest has booted.
+    async fn agent(&self) -> Result<Agent, Error> {
+        let mut booted = self.booted.clone();
+        let outcome = booted.wait_for(Option::is_some).await.ok().and_then(|b| b.clone());
+        match outcome {
+            Some(Ok(agent)) => match self.ended.reason() {
+                None => Ok(agent),
+                Some(_) => Err(self.gone()),
+            },
+            Some(Err(error)) => Err(Error::Boot(error)),
+            None => Err(self.gone()),
+        }
+    }
+
+    /// A call to the agent, cut off by the sandbox's end.
+    async fn call<T>(
+        &self,
+        call: impl AsyncFnOnce(Agent) -> Result<T, AgentError>,
+    ) -> Result<T, Error> {
+        let agent = self.agent().await?;
+        tokio::select! {
+            answer = call(agent) => match answer {
+                Err(AgentError::Lost { .. }) => {
+                    self.ended.wait().await;
+                    Err(self.gone())
+                }
+                answer => Ok(answer?),
+            },
+            _ = self.ended.wait() => Err(self.gone()),
+        }
+    }
+
+    fn gone(&self) -> Error {
+        let reason = self.ended.reason().map_or("it was dropped".to_owned(), |r| r.to_string());
+        Error::Ended { pod: self.id.to_string(), reason }
+    }
+
+    async fn make(&self, create: CreateContainer) -> Result<Arc<Member>, Error> {
+        let (host, spec) = self.prepare(create.clone()).await?;
+        let opened = Opened::open(&create, self.id.namespace()).await?;
+        let agent = self.agent().await?;
+        let made = Made { agent: Some(agent.clone()), container: create.id.clone() };
+        let wanted = opened.wanted();
+        self.call(async |agent| agent.create(&create.id, spec, wanted).await).await?;
+        let streams = opened.attach(&self.vsock, &create.id, "").await?;
+        made.keep();
+        let member = Arc::new(Member::new(create, self.pid, streams, host));
+        let (ended, events) = (self.ended.clone(), self.events.clone());
+        tokio::spawn(watch_exit(Arc::clone(&member), agent, ended, events));
+        Ok(member)
+    }
+
+    async fn prepare(&self, create: CreateContainer) -> Result<(HostSide, Vec<u8>), Error> {
+        let held = Arc::clone(&self.held);
+        let locked = Arc::clone(&self.held).read_owned().await;
+        let prepared = spawn_blocking(move || HostSide::prepare(held, &locked, &create)).await;
+        match prepared {
+            Ok(prepared) => prepared?.ok_or_else(|| self.gone()),
+            Err(_) => Err(self.gone()),
+        }
+    }
+
+    fn member(&self, container: &str) -> Result<Arc<Member>, Error> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        match members.get(container) {
+            Some(Slot::Present(member)) => Ok(Arc::clone(member)),
+            Some(Slot::Creating) | None => Err(Error::NoContainer(container.to_owned())),
+        }
+    }
+
+    fn process(&self, container: &str, exec: &str) -> Result<Arc<Member>, Error> {
+        let member = self.member(container)?;
+        if exec.is_empty() {
+            return Ok(member);
+        }
+        let (container, exec) = (container.to_owned(), exec.to_owned());
+        Err(Error::NoProcess { container, exec })
+    }
+
+    fn forget(&self, container: &str) {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).remove(container);
+    }
+}
+
+/// An id that is being created. Dropped, it is free again.
+struct Reserved<'a> {
+    inner: &'a Inner,
+    id: String,
+}
+
+impl<'a> Reserved<'a> {
+    fn take(inner: &'a Inner, id: &str) -> Result<Self, Error> {
+        let mut members = inner.members.lock().unwrap_or_else(PoisonError::into_inner);
+        if members.contains_key(id) {
+            return Err(Error::ContainerExists(id.to_owned()));
+        }
+        members.insert(id.to_owned(), Slot::Creating);
+        Ok(Self { inner, id: id.to_owned() })
+    }
+
+    fn fill(self, member: Arc<Member>) {
+        let mut members = self.inner.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.insert(self.id.clone(), Slot::Present(member));
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let mut members = self.inner.members.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Slot::Creating) = members.get(&self.id) {
+            members.remove(&self.id);
+        }
+    }
+}
+
+/// A container that the agent may have made. Dropped, it is deleted.
+struct Made {
+    agent: Option<Agent>,
+    container: String,
+}
+
+impl Made {
+    fn keep(mut self) {
+        self.agent = None;
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if let Some(agent) = self.agent.take() {
+            let container = std::mem::take(&mut self.container);
+            // NotFound, if it came to nothing.
+            tokio::spawn(async move { agent.delete(&container).await });
+        }
+    }
 }

@@ -57,9 +57,8 @@ pub fn run(flags: &Flags) -> Result<(), DeleteError> {
     // the shim itself cleans up.
     if !socket.is_served() {
         let config = config(&bundle)?;
-        sandbox_runtime::cleanup(&config, &pod).map_err(|error| DeleteError::Cleanup {
-            pod: pod.to_string(),
-            reason: error.report(),
+        sandbox_runtime::cleanup(&config, &pod, &folder(flags)).map_err(|error| {
+            DeleteError::Cleanup { pod: pod.to_string(), reason: error.report() }
         })?;
         socket.remove_stale();
     }

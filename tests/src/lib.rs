@@ -10,6 +10,7 @@ mod bed;
 mod containerd;
 mod ctr;
 mod image;
+mod initramfs;
 mod leftovers;
 mod paths;
 mod process;
@@ -20,6 +21,7 @@ mod wait;
 
 pub use bed::Bed;
 pub use ctr::{Output, Run, exec};
+pub use initramfs::initramfs;
 pub use paths::{has_kvm, ours as is_ours, shim_binary};
 pub use process::Process;
 pub use runner::{On, Test, main};

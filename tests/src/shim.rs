@@ -142,6 +142,11 @@ impl Shim {
         &self.rpc
     }
 
+    /// What the shim has written to its log.
+    pub fn log(&self) -> PathBuf {
+        self.bundle.join("shim.log")
+    }
+
     /// A FIFO of the bundle, to be named in [`Shim::create_with`].
     pub fn fifo(&self, name: &str) -> PathBuf {
         let path = self.fifos.join(name);

@@ -62,9 +62,13 @@ fn file(
         )
         .fix(BUILD),
         Ok(entry) => {
-            let release = entry.release.as_deref().unwrap_or("");
-            let check = Check::ok(name, format!("{shown} {release} sha256 {short}..."));
-            if release.is_empty() { check } else { check.fact("release", release) }
+            let check = |release: &str| format!("{shown}{release}, sha256 {short}...");
+            match &entry.release {
+                Some(release) => {
+                    Check::ok(name, check(&format!(" {release}"))).fact("release", release)
+                }
+                None => Check::ok(name, check("")),
+            }
         }
     };
     check.fact("path", &shown.to_string()).fact("sha256", &hash).fact("bytes", &bytes.to_string())

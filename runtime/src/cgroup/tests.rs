@@ -1,0 +1,101 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+
+fn path(spec: &str) -> String {
+    relative_path(spec).unwrap().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn plain_and_systemd_paths() {
+    assert_eq!(path("/default/demo"), "default/demo");
+    assert_eq!(path("kubepods/pod1/./x"), "kubepods/pod1/x");
+    assert_eq!(
+        path("kubepods-besteffort-pod1.slice:cri-containerd:abc"),
+        "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod1.slice/\
+         cri-containerd-abc.scope"
+    );
+    assert_eq!(path("system.slice:nerdctl:x"), "system.slice/nerdctl-x.scope");
+    assert_eq!(path(":nerdctl:x"), "system.slice/nerdctl-x.scope");
+    assert_eq!(path("-.slice::x"), "x.scope");
+    assert_eq!(path("a.slice::b.slice"), "a.slice/b.slice");
+}
+
+#[test]
+fn paths_that_climb_are_refused_by_name() {
+    for spec in [
+        "",
+        "/",
+        "../x",
+        "/a/../../b",
+        "a\0b",
+        "a.slice:p:../x",
+        "a/b.slice:p:n",
+        "no:p:n",
+        "a.slice:p:",
+    ] {
+        let error = relative_path(spec).unwrap_err();
+        assert!(matches!(error, CgroupError::Path(ref named) if named == spec), "{spec:?}");
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+}
+
+/// Plain folders stand for hierarchies where only folders matter.
+#[test]
+fn what_was_there_before_is_not_taken_for_ours() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("default")).unwrap();
+    let roots = [root.path().to_owned()];
+    let cgroup = Cgroup::create_in(&roots, Path::new("default/a/b")).unwrap();
+    let ours = [root.path().join("default/a"), root.path().join("default/a/b")];
+    assert_eq!(cgroup.created(), ours);
+    assert!(ours[1].is_dir());
+}
+
+#[test]
+fn a_cpuset_gets_its_parents() {
+    let root = tempfile::tempdir().unwrap();
+    let (parent, child) = (root.path().join("p"), root.path().join("p/c"));
+    fs::create_dir_all(&child).unwrap();
+    fs::write(parent.join("cpuset.cpus"), "0-1\n").unwrap();
+    fs::write(child.join("cpuset.cpus"), "\n").unwrap();
+    inherit_cpuset(&parent, &child);
+    assert_eq!(fs::read_to_string(child.join("cpuset.cpus")).unwrap(), "0-1\n");
+}
+
+#[test]
+fn only_cgroups_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    remove_created(&[dir.path().to_owned()]);
+    assert!(dir.path().exists());
+    assert!(members(&[dir.path().to_owned()]).is_empty());
+    let roots = [PathBuf::from("/sys/fs/cgroup")];
+    assert!(is_cgroup(Path::new("/sys/fs/cgroup/a"), &roots));
+    assert!(!is_cgroup(Path::new("/sys/fs/cgroup"), &roots));
+    assert!(!is_cgroup(Path::new("/sys/fs/cgroup/../../etc"), &roots));
+}
+
+#[test]
+fn a_process_joins_and_all_is_removed() {
+    let name = format!("sandbox-test-{}", std::process::id());
+    let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+    let cgroup = match Cgroup::create(&Path::new(&name).join("pod")) {
+        Ok(cgroup) => cgroup,
+        Err(error) => {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            // A machine that gives no cgroups to its root user: pods run without.
+            assert!(matches!(error, CgroupError::Io { .. }), "{error}");
+            return;
+        }
+    };
+    cgroup.join(child.id()).unwrap();
+    assert_eq!(members(cgroup.created()), [child.id()]);
+    let own = fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
+    assert!(own.contains(&format!("/{name}/pod")), "{own}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    cgroup.remove();
+    assert!(cgroup.created().iter().all(|dir| !dir.exists()));
+    assert!(!cgroup.created().is_empty());
+}

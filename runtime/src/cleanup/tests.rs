@@ -1,0 +1,98 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::process::{Child, Command};
+
+use super::*;
+use crate::state::{Member, NewState};
+
+fn id() -> PodId {
+    PodId::new("default", "a").unwrap()
+}
+
+fn config(dir: &Path) -> Config {
+    Config { state_dir: dir.to_owned(), ..Config::default() }
+}
+
+fn sleeper() -> Child {
+    Command::new("sleep").arg("100").spawn().unwrap()
+}
+
+/// A pod whose shim is `shim` and whose only process is `member`.
+fn write_state(folder: &Folder, shim: ProcessId, member: ProcessId) {
+    let mut state = State::new(NewState {
+        namespace: "default".into(),
+        id: "a".into(),
+        bundle: "/bundle".into(),
+        engine: "qemu".into(),
+        engine_reason: "asked".into(),
+        vcpus: 1,
+        memory_mib: 128,
+        started: 0,
+    });
+    for (role, process) in [("shim", shim), ("io", member)] {
+        state.processes.push(Member { role: role.into(), process });
+    }
+    state.write(&folder.state()).unwrap();
+}
+
+fn dead() -> ProcessId {
+    ProcessId { start_time: 1, pid: std::process::id() }
+}
+
+#[test]
+fn survivors_are_killed_and_nothing_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = sleeper();
+    let folder = Folder::create(dir.path(), &id()).unwrap();
+    folder.furnish().unwrap();
+    write_state(&folder, dead(), ProcessId::of(child.id()).unwrap());
+    drop(folder);
+    cleanup(&config(dir.path()), &id(), Path::new("/bundle")).unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+    cleanup(&config(dir.path()), &id(), Path::new("/bundle")).unwrap();
+}
+
+#[test]
+fn a_process_with_a_reused_pid_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = sleeper();
+    let now = ProcessId::of(child.id()).unwrap();
+    let former = ProcessId { start_time: now.start_time + 1, ..now };
+    let folder = Folder::create(dir.path(), &id()).unwrap();
+    write_state(&folder, former, former);
+    drop(folder);
+    cleanup(&config(dir.path()), &id(), Path::new("/bundle")).unwrap();
+    assert!(now.is_alive());
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_running_pod_of_another_bundle_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::create(dir.path(), &id()).unwrap();
+    let me = ProcessId::of(std::process::id()).unwrap();
+    write_state(&folder, me, me);
+    cleanup(&config(dir.path()), &id(), Path::new("/other")).unwrap();
+    assert!(folder.state().exists());
+}
+
+#[test]
+fn empty_cut_off_and_foreign_states_do_not_hinder() {
+    let dir = tempfile::tempdir().unwrap();
+    for content in ["", "{\"version\":1,\"names", "[]", "{}"] {
+        let folder = Folder::create(dir.path(), &id()).unwrap();
+        std::fs::write(folder.state(), content).unwrap();
+        drop(folder);
+        cleanup(&config(dir.path()), &id(), Path::new("/bundle")).unwrap();
+        assert_eq!(dir.path().read_dir().unwrap().count(), 0, "{content:?}");
+    }
+}
+
+#[test]
+fn no_state_folder_is_no_error() {
+    let config = config(Path::new("/nonexistent"));
+    cleanup(&config, &id(), Path::new("/bundle")).unwrap();
+}

@@ -1,0 +1,266 @@
+//! A pod's folder: everything of a pod that has a path.
+//!
+//! ```text
+//! <state_dir>/<16 hex>/   0700, locked by the shim as long as it lives
+//!     state.json          0600
+//!     console.log         0600
+//!     vsock/              vsock.sock, vsock.sock_1024: root of the io process
+//!     tree/               mount points, made by the shim
+//!     share/              read-only view of tree/ with all mounts on it: root
+//!                         of the fs process, seen by the guest
+//! ```
+//!
+//! The guest cannot write into `share` but through the mounts on it, so it
+//! cannot fill the host's `/run`, and nothing that it made is ever removed
+//! recursively.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount};
+use sandbox_agent_protocol::AGENT_PORT;
+
+use crate::error::ErrorKind;
+use crate::id::PodId;
+use crate::mounts::{MountError, unmount_below};
+
+/// Name of the socket that the io process listens on.
+const VSOCK: &str = "vsock.sock";
+/// How often a starter may lose its folder to another before it gives up.
+const MAX_TRIES: usize = 20;
+
+/// A pod's folder cannot be made or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// A system call on a path failed.
+    #[error("cannot {what} {path}", path = path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another shim runs this pod.
+    #[error("sandbox {pod} is running already: its folder {path} is in use", path = path.display())]
+    InUse {
+        /// The pod.
+        pod: String,
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// Mounts.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+}
+
+impl FolderError {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InUse { .. } => ErrorKind::AlreadyExists,
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                ErrorKind::ResourceExhausted
+            }
+            Self::Io { .. } => ErrorKind::Internal,
+            Self::Mount(e) => e.kind(),
+        }
+    }
+}
+
+fn on<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, FolderError> {
+    result.map_err(|source| FolderError::Io { what, path: path.to_owned(), source })
+}
+
+/// A pod's folder, held by its lock.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl Folder {
+    /// Makes the folder of a pod that is to start. What a dead shim left there
+    /// is removed first; a living one keeps its own.
+    pub fn create(state_dir: &Path, id: &PodId) -> Result<Self, FolderError> {
+        make_state_dir(state_dir)?;
+        let path = state_dir.join(id.folder());
+        for _ in 0..MAX_TRIES {
+            let new = make_dir(&path);
+            if let Err(error) = &new
+                && error.kind() != io::ErrorKind::AlreadyExists
+            {
+                on("make the folder", &path, new)?;
+            }
+            let Some(folder) = Self::open(path.clone())? else { continue };
+            if folder.is_empty()? {
+                return Ok(folder);
+            }
+            tracing::warn!("removing what a dead shim left of sandbox {id} in {}", path.display());
+            crate::cleanup::remove_locked(folder, id)?;
+        }
+        Err(FolderError::InUse { pod: id.to_string(), path })
+    }
+
+    /// Takes the folder at `path` if it is there and nobody holds it. None
+    /// when it vanished in between.
+    pub fn open(path: PathBuf) -> Result<Option<Self>, FolderError> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = match openat(CWD, &path, flags, Mode::empty()) {
+            Ok(lock) => lock,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => return on("open", &path, Err(e.into())),
+        };
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let pod = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                return Err(FolderError::InUse { pod, path });
+            }
+            Err(e) => return on("lock", &path, Err(e.into())),
+        }
+        // The former holder may have removed it before it let go.
+        let same = rustix::fs::fstat(&lock)
+            .map_err(io::Error::from)
+            .and_then(|held| Ok(fs::symlink_metadata(&path)?.ino() == held.st_ino));
+        match same {
+            Ok(true) => Ok(Some(Self { path, _lock: lock })),
+            Ok(false) => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => on("look at", &path, Err(e)),
+        }
+    }
+
+    fn is_empty(&self) -> Result<bool, FolderError> {
+        Ok(on("list", &self.path, fs::read_dir(&self.path))?.next().is_none())
+    }
+
+    /// Where it is.
+    #[cfg(test)]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The guest's console.
+    pub fn console(&self) -> PathBuf {
+        self.path.join("console.log")
+    }
+
+    /// The pod's state.
+    pub fn state(&self) -> PathBuf {
+        self.path.join("state.json")
+    }
+
+    /// Root of the io process.
+    pub fn sockets(&self) -> PathBuf {
+        self.path.join("vsock")
+    }
+
+    /// Where the io process takes connections to the guest.
+    pub fn vsock(&self) -> PathBuf {
+        self.sockets().join(VSOCK)
+    }
+
+    /// Where the guest's agent connects to.
+    pub fn agent_socket(&self) -> PathBuf {
+        self.sockets().join(format!("{VSOCK}_{AGENT_PORT}"))
+    }
+
+    /// Root of the fs process.
+    pub fn share(&self) -> PathBuf {
+        self.path.join("share")
+    }
+
+    /// Where mount points for the share are made.
+    pub fn tree(&self) -> PathBuf {
+        self.path.join("tree")
+    }
+
+    /// A path that is free: the binds of `container` pass through it.
+    pub fn stage(&self, container: &str) -> PathBuf {
+        self.path.join(format!("stage.{container}"))
+    }
+
+    /// Makes what is in it: folders, the share's mount, the console's file.
+    pub fn furnish(&self) -> Result<File, FolderError> {
+        for dir in [self.sockets(), self.tree(), self.share()] {
+            on("make the folder", &dir, make_dir(&dir))?;
+        }
+        let share = self.share();
+        on("mount", &share, mount_share(&self.tree(), &share))?;
+        let console = self.console();
+        let mut options = OpenOptions::new();
+        options.append(true).create_new(true).mode(0o600);
+        on("make", &console, options.open(&console))
+    }
+
+    /// Listens at `path`, in this folder.
+    pub fn listen(&self, path: &Path) -> Result<UnixListener, FolderError> {
+        let listener = on("listen at", path, UnixListener::bind(path))?;
+        on("close to others", path, fs::set_permissions(path, fs::Permissions::from_mode(0o600)))?;
+        Ok(listener)
+    }
+
+    /// Both ends of a new connection: the listener, whose first connection is
+    /// the stream. No path leads to it.
+    pub fn wire(&self, name: &str) -> Result<(UnixListener, UnixStream), FolderError> {
+        let path = self.path.join(name);
+        let listener = self.listen(&path)?;
+        let stream = on("connect to", &path, UnixStream::connect(&path))?;
+        on("remove", &path, fs::remove_file(&path))?;
+        Ok((listener, stream))
+    }
+
+    /// Removes it with all that is mounted in it.
+    pub fn remove(self) -> Result<(), FolderError> {
+        // Removing would else reach through the mounts.
+        unmount_below(&self.path)?;
+        on("remove", &self.path, fs::remove_dir_all(&self.path))
+    }
+}
+
+/// The share: a mount of its own whose mounts spread to the fs process.
+fn mount_share(tree: &Path, share: &Path) -> io::Result<()> {
+    mount_bind(tree, share)?;
+    mount_change(share, MountPropagationFlags::PRIVATE)?;
+    mount_remount(share, MountFlags::BIND | MountFlags::RDONLY, "")?;
+    mount_change(share, MountPropagationFlags::SHARED)?;
+    Ok(())
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+fn make_state_dir(path: &Path) -> Result<(), FolderError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    on("make the folder", path, made)
+}
+
+/// Writes a file so that readers see the old content or the new, 0600.
+pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(format!(".{}.new", std::process::id()));
+    let fresh = PathBuf::from(fresh);
+    let written = write_new(&fresh, content).and_then(|()| fs::rename(&fresh, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&fresh);
+    }
+    written
+}
+
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(content)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! The OCI spec that containerd gave, made into the one for the guest.
+//!
+//! A chain of transformers, each of which knows one part of the spec and
+//! nothing of the others. What the host must do for it comes out as data.
+//!
+//! Hooks are not run: their programs are the host's, and they are told of a
+//! process and of namespaces that are the guest's.
+
+mod devices;
+mod linux;
+mod mounts;
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+use sandbox_agent_protocol::SHARE_DIR;
+
+use crate::error::ErrorKind;
+use crate::mounts::{MountError, Options};
+
+/// A spec that has no counterpart in a guest.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// A part that must be there.
+    #[error("the container's spec has no {0}")]
+    Missing(&'static str),
+    /// A mount.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// A device of the host.
+    #[error(
+        "device {path} ({major}:{minor}) of the host cannot be given to a sandbox; \
+         remove it from the container", path = path.display()
+    )]
+    Device {
+        /// Where in the container.
+        path: PathBuf,
+        /// Its major number.
+        major: i64,
+        /// Its minor number.
+        minor: i64,
+    },
+    /// It cannot be written.
+    #[error("the container's spec cannot be written as JSON")]
+    Write(#[from] serde_json::Error),
+}
+
+impl SpecError {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Mount(e) => e.kind(),
+            Self::Missing(_) | Self::Device { .. } => ErrorKind::InvalidArgument,
+            Self::Write(_) => ErrorKind::Internal,
+        }
+    }
+}
+
+/// A folder or file of the host that the container sees, to be mounted on
+/// `<share>/<container>/mounts/<index>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostBind {
+    /// On the host.
+    pub source: PathBuf,
+    /// As in the spec.
+    pub options: Options,
+}
+
+/// What came out.
+#[derive(Debug)]
+pub(crate) struct GuestSpec {
+    /// For the agent.
+    pub json: Vec<u8>,
+    /// For the host, by index.
+    pub binds: Vec<HostBind>,
+}
+
+/// What a transformer knows beside the spec.
+struct Context<'a> {
+    container: &'a str,
+    binds: Vec<HostBind>,
+}
+
+impl Context<'_> {
+    /// A path of the guest, in the container's part of the share.
+    fn shared(&self, path: &str) -> PathBuf {
+        Path::new(SHARE_DIR).join(self.container).join(path)
+    }
+}
+
+type Transformer = fn(&mut Spec, &mut Context) -> Result<(), SpecError>;
+
+const CHAIN: &[Transformer] = &[
+    root,
+    hooks,
+    annotations,
+    process,
+    mounts::transform,
+    devices::transform,
+    linux::cgroup,
+    linux::namespaces,
+    linux::resources,
+    linux::labels,
+];
+
+/// Translates the spec of `container`.
+pub(crate) fn translate(mut spec: Spec, container: &str) -> Result<GuestSpec, SpecError> {
+    let mut context = Context { container, binds: Vec::new() };
+    for transform in CHAIN {
+        transform(&mut spec, &mut context)?;
+    }
+    Ok(GuestSpec { json: serde_json::to_vec(&spec)?, binds: context.binds })
+}
+
+fn root(spec: &mut Spec, context: &mut Context) -> Result<(), SpecError> {
+    let root = spec.root_mut().as_mut().ok_or(SpecError::Missing("root"))?;
+    root.set_path(context.shared("rootfs"));
+    Ok(())
+}
+
+fn hooks(spec: &mut Spec, context: &mut Context) -> Result<(), SpecError> {
+    if spec.hooks().is_some() {
+        tracing::warn!("the OCI hooks of container {} are not run", context.container);
+    }
+    spec.set_hooks(None);
+    Ok(())
+}
+
+/// They are for runtimes and may hold what is no business of the guest.
+fn annotations(spec: &mut Spec, _: &mut Context) -> Result<(), SpecError> {
+    spec.set_annotations(None);
+    Ok(())
+}
+
+/// The guest has no AppArmor and no SELinux.
+fn process(spec: &mut Spec, _: &mut Context) -> Result<(), SpecError> {
+    let process = spec.process_mut().as_mut().ok_or(SpecError::Missing("process"))?;
+    process.set_apparmor_profile(None);
+    process.set_selinux_label(None);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

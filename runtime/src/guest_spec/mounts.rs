@@ -1,0 +1,82 @@
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use oci_spec::runtime::{Mount, Spec};
+use rustix::fs::statvfs;
+
+use super::{Context, HostBind, SpecError};
+use crate::mounts::{MountError, Options};
+
+/// What a guest has of its own, by its path on the host.
+const KERNELS: [&str; 3] = ["/proc", "/sys", "/dev"];
+/// Shared memory means a memory of the kernel that the processes run on.
+const SHM: &str = "/dev/shm";
+
+/// Folders and files of the host come through the share; what a kernel makes
+/// is the guest's own.
+pub(super) fn transform(spec: &mut Spec, context: &mut Context) -> Result<(), SpecError> {
+    for mount in spec.mounts_mut().iter_mut().flatten() {
+        if is_bind(mount) {
+            bind(mount, context)?;
+        }
+    }
+    Ok(())
+}
+
+fn words(mount: &Mount) -> impl Iterator<Item = &str> {
+    mount.options().iter().flatten().map(String::as_str)
+}
+
+fn is_bind(mount: &Mount) -> bool {
+    mount.typ().as_deref() == Some("bind") || words(mount).any(|w| w == "bind" || w == "rbind")
+}
+
+fn bind(mount: &mut Mount, context: &mut Context) -> Result<(), SpecError> {
+    let destination = mount.destination().display().to_string();
+    let no_source = |path: &Path| MountError::NoSource {
+        path: path.to_owned(),
+        destination: destination.clone(),
+    };
+    let given = mount.source().clone().unwrap_or_default();
+    let source = fs::canonicalize(&given).map_err(|_| no_source(&given))?;
+    if mount.destination() == Path::new(SHM) {
+        shared_memory(mount, &source);
+        return Ok(());
+    }
+    let kind = fs::metadata(&source).map_err(|_| no_source(&given))?.file_type();
+    let is_kernels = KERNELS.iter().any(|dir| source.starts_with(dir)) && !source.starts_with(SHM);
+    if is_kernels && (kind.is_dir() || kind.is_file() || kind.is_char_device()) {
+        mount.set_source(Some(source));
+        return Ok(());
+    }
+    if let Some(what) = special(kind) {
+        return Err(MountError::Special { path: given, destination, what }.into());
+    }
+    let options = Options::parse(words(mount));
+    let path = context.shared(&format!("mounts/{}", context.binds.len()));
+    context.binds.push(HostBind { source, options });
+    mount.set_source(Some(path));
+    Ok(())
+}
+
+fn special(kind: fs::FileType) -> Option<&'static str> {
+    let kinds = [
+        (kind.is_socket(), "socket"),
+        (kind.is_fifo(), "FIFO"),
+        (kind.is_block_device(), "block device"),
+        (kind.is_char_device(), "character device"),
+    ];
+    kinds.into_iter().find(|(is, _)| *is).map(|(_, what)| what)
+}
+
+/// A file system in the guest's memory, of the same size.
+fn shared_memory(mount: &mut Mount, source: &Path) {
+    let bytes = statvfs(source).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
+    let size = if bytes == 0 { 64 * 1024 * 1024 } else { bytes };
+    let options = ["nosuid", "noexec", "nodev", "mode=1777"].map(str::to_owned);
+    let options = options.into_iter().chain([format!("size={}k", size / 1024)]).collect();
+    mount.set_typ(Some("tmpfs".to_owned()));
+    mount.set_source(Some("shm".into()));
+    mount.set_options(Some(options));
+}

@@ -1,0 +1,15 @@
+//! The processes of one sandbox: started together, ended together.
+
+mod boot;
+mod holdings;
+mod launch;
+mod progress;
+mod verdict;
+mod watched;
+
+pub use boot::BootError;
+pub(crate) use boot::{Boot, boot};
+pub(crate) use holdings::Holdings;
+pub use launch::LaunchError;
+pub(crate) use launch::{Launched, launch};
+pub(crate) use verdict::{Ended, Notes, Rank};

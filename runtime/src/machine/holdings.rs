@@ -1,0 +1,32 @@
+use std::sync::Arc;
+
+use crate::cgroup::Cgroup;
+use crate::folder::Folder;
+use crate::process::HostProcess;
+
+/// Everything on the host that a sandbox made. Dropped, it is gone: that is
+/// how a launch that fails half-way leaves nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Holdings {
+    /// What runs.
+    pub processes: Vec<Arc<HostProcess>>,
+    /// Where it is accounted.
+    pub cgroup: Option<Cgroup>,
+    /// What has a path.
+    pub folder: Option<Folder>,
+}
+
+impl Drop for Holdings {
+    fn drop(&mut self) {
+        self.processes.iter().for_each(|process| process.kill());
+        self.processes.iter().for_each(|process| process.reap());
+        if let Some(cgroup) = self.cgroup.take() {
+            cgroup.remove();
+        }
+        if let Some(folder) = self.folder.take()
+            && let Err(error) = folder.remove()
+        {
+            tracing::error!("something of a sandbox stays: {error}");
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Starting the processes of a sandbox.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sandbox_agent_protocol::{AGENT_PORT, GUEST_CID, SHARE_TAG};
+use sandbox_vm_spec::VmSpec;
+use sandbox_vm_spec::launch::{DeviceKind, FsLaunch, IoLaunch, Launch, Report, VmEnd};
+use tokio::net::UnixListener;
+use tokio::task::spawn_blocking;
+
+use super::Holdings;
+use super::progress::{Progress, Stage};
+use super::verdict::{Ended, Notes, Rank, judge};
+use crate::cgroup::{self, Cgroup, CgroupError};
+use crate::config::Config;
+use crate::control::Control;
+use crate::engine::{self, Chosen, EngineError, Inherited, Parts};
+use crate::error::ErrorKind;
+use crate::folder::{Folder, FolderError};
+use crate::id::PodId;
+use crate::pod::PodSpec;
+use crate::process::{HostProcess, ProcessId};
+use crate::size::{self, SizeError};
+use crate::state::{Member, NewState, State};
+
+/// A sandbox whose processes could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// Its size.
+    #[error(transparent)]
+    Size(#[from] SizeError),
+    /// Its engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A file of the installation.
+    #[error(
+        "cannot open the guest's {what} {path}: install it there, or set `{what}` in the \
+         configuration", path = path.display()
+    )]
+    Image {
+        /// `kernel` or `initramfs`.
+        what: &'static str,
+        /// Where it should be.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Its folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Its cgroup's path.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// A process.
+    #[error("cannot start `{program} {process}`", program = program.display())]
+    Process {
+        /// The binary.
+        program: PathBuf,
+        /// Which process.
+        process: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// Its state.
+    #[error("cannot write {path}", path = path.display())]
+    State {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// This process could not do what it should.
+    #[error("the sandbox's start was cut off")]
+    Cut(#[source] io::Error),
+}
+
+impl LaunchError {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Size(e) => e.kind(),
+            Self::Engine(_) | Self::Image { .. } => ErrorKind::FailedPrecondition,
+            Self::Folder(e) => e.kind(),
+            Self::Cgroup(e) => e.kind(),
+            Self::Process { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                ErrorKind::FailedPrecondition
+            }
+            Self::State { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                ErrorKind::ResourceExhausted
+            }
+            Self::Process { .. } | Self::State { .. } | Self::Cut(_) => ErrorKind::Internal,
+        }
+    }
+}
+
+/// A sandbox whose processes run and whose guest boots.
+pub(crate) struct Launched {
+    pub holdings: Holdings,
+    /// The engine's process.
+    pub pid: u32,
+    pub notes: Notes,
+    pub ended: Ended,
+    pub progress: Arc<Progress>,
+    /// Where the guest's agent will connect.
+    pub agent: UnixListener,
+}
+
+/// What is made before any process runs.
+struct Prepared {
+    vm: VmSpec,
+    chosen: Chosen,
+    state: State,
+    holdings: Holdings,
+}
+
+/// What the engine takes over.
+struct Files {
+    kernel: File,
+    initramfs: File,
+    console: File,
+}
+
+/// A process that was started, and its voice.
+struct Started {
+    role: &'static str,
+    process: Arc<HostProcess>,
+    control: Control,
+}
+
+/// Starts all processes at once: each waits for the others by itself.
+pub(crate) async fn launch(
+    config: &Arc<Config>,
+    id: &PodId,
+    spec: &PodSpec,
+) -> Result<Launched, LaunchError> {
+    let progress = Arc::new(Progress::begin());
+    let (prepared, files) = {
+        let (config, id, spec) = (Arc::clone(config), id.clone(), spec.clone());
+        blocking(move || prepare(&config, &id, &spec)).await?
+    };
+    let agent = listener(prepared.folder()?)?;
+    let started = start(config, &prepared, files).await?;
+    let Prepared { mut holdings, mut state, .. } = prepared;
+    for Started { role, process, .. } in &started {
+        holdings.processes.push(Arc::clone(process));
+        let (role, process) = ((*role).to_owned(), process.id());
+        state.processes.push(Member { role, process });
+    }
+    let holdings = blocking(move || write(&state, holdings)).await?;
+
+    let (notes, ended) = judge(holdings.processes.clone());
+    let pid = started.first().map_or(0, |engine| engine.process.id().pid);
+    for started in started {
+        tokio::spawn(watch(started, notes.clone(), Arc::clone(&progress)));
+    }
+    Ok(Launched { holdings, pid, notes, ended, progress, agent })
+}
+
+/// The engine first, then what serves its devices.
+async fn start(
+    config: &Config,
+    prepared: &Prepared,
+    files: Files,
+) -> Result<[Started; 3], LaunchError> {
+    let cgroup = prepared.holdings.cgroup.clone().unwrap_or_default();
+    let folder = prepared.folder()?;
+    let (rng, rng_engine) = folder.wire("rng")?;
+    let (vsock, vsock_engine) = folder.wire("vsock.vu")?;
+    let (fs, fs_engine) = folder.wire("fs")?;
+    let parts = Parts {
+        kernel: files.kernel,
+        initramfs: files.initramfs,
+        console: files.console,
+        devices: vec![
+            (DeviceKind::Rng, rng_engine.into()),
+            (DeviceKind::Vsock, vsock_engine.into()),
+            (DeviceKind::Fs, fs_engine.into()),
+        ],
+        cgroup: cgroup.clone(),
+    };
+    let engine = prepared.chosen.engine.as_ref();
+    let name = engine.name();
+    let started = |role, outcome: io::Result<(HostProcess, Control)>| match outcome {
+        Ok((process, control)) => Ok(Started { role, process: Arc::new(process), control }),
+        Err(source) => {
+            let program = config.vmm.clone();
+            Err(LaunchError::Process { program, process: role, source })
+        }
+    };
+    let (io, fs, vm) = tokio::join!(
+        start_io(&config.vmm, folder, &cgroup, rng, vsock),
+        start_fs(&config.vmm, folder, &cgroup, fs, name == "kvm"),
+        engine.boot(&prepared.vm, parts),
+    );
+    let vm = vm.map(|vm| (vm.process, vm.control));
+    Ok([started(name, vm)?, started("io", io)?, started("fs", fs)?])
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LaunchError> + Send + 'static,
+) -> Result<T, LaunchError> {
+    match spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(LaunchError::Cut(io::Error::other(error))),
+    }
+}
+
+/// Everything that can be refused before something exists, then the folder.
+fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<(Prepared, Files), LaunchError> {
+    let vm = size::vm_spec(config, spec)?;
+    size::check_host(&vm)?;
+    let cgroup = match spec.cgroups_path.as_deref() {
+        None | Some("") => Path::new("sandbox").join(id.folder()),
+        Some(path) => cgroup::relative_path(path)?,
+    };
+    let kernel = image("kernel", &config.kernel)?;
+    let initramfs = image("initramfs", &config.initramfs)?;
+    let chosen = engine::choose(config)?;
+    tracing::info!("sandbox {id} runs on {}: {}", chosen.name(), chosen.reason);
+    let mut holdings = Holdings::default();
+    let folder = holdings.folder.insert(Folder::create(&config.state_dir, id)?);
+    let console = folder.furnish()?;
+    holdings.cgroup = make_cgroup(&cgroup);
+    let state = first_state(id, spec, &vm, &chosen, holdings.cgroup.as_ref())?;
+    let holdings = write(&state, holdings)?;
+    Ok((Prepared { vm, chosen, state, holdings }, Files { kernel, initramfs, console }))
+}
+
+/// With the shim alone: what it makes from here on, others can find.
+fn first_state(
+    id: &PodId,
+    spec: &PodSpec,
+    vm: &VmSpec,
+    chosen: &Chosen,
+    cgroup: Option<&Cgroup>,
+) -> Result<State, LaunchError> {
+    let shim = ProcessId::of(std::process::id()).map_err(LaunchError::Cut)?;
+    let mut state = State::new(NewState {
+        namespace: id.namespace().to_owned(),
+        id: id.id().to_owned(),
+        bundle: spec.bundle.clone(),
+        engine: chosen.name().to_owned(),
+        engine_reason: chosen.reason.clone(),
+        vcpus: vm.vcpus,
+        memory_mib: vm.memory_mib,
+        started: seconds_now(),
+    });
+    state.processes.push(Member { role: "shim".to_owned(), process: shim });
+    state.cgroups = cgroup.map(|cgroup| cgroup.created().to_vec()).unwrap_or_default();
+    Ok(state)
+}
+
+fn write(state: &State, holdings: Holdings) -> Result<Holdings, LaunchError> {
+    if let Some(folder) = &holdings.folder {
+        let path = folder.state();
+        state.write(&path).map_err(|source| LaunchError::State { path, source })?;
+    }
+    Ok(holdings)
+}
+
+impl Prepared {
+    fn folder(&self) -> Result<&Folder, LaunchError> {
+        let gone = || LaunchError::Cut(io::ErrorKind::NotFound.into());
+        self.holdings.folder.as_ref().ok_or_else(gone)
+    }
+}
+
+/// Without a cgroup a sandbox still runs: a user may have none to give.
+fn make_cgroup(path: &Path) -> Option<Cgroup> {
+    match Cgroup::create(path) {
+        Ok(cgroup) => Some(cgroup),
+        Err(error) => {
+            tracing::warn!("the sandbox runs without a cgroup: {error}");
+            None
+        }
+    }
+}
+
+fn image(what: &'static str, path: &Path) -> Result<File, LaunchError> {
+    File::open(path).map_err(|source| LaunchError::Image { what, path: path.to_owned(), source })
+}
+
+/// Where the agent will connect: bound before there is a guest.
+fn listener(folder: &Folder) -> Result<UnixListener, LaunchError> {
+    let listener = folder.listen(&folder.agent_socket())?;
+    listener.set_nonblocking(true).map_err(LaunchError::Cut)?;
+    UnixListener::from_std(listener).map_err(LaunchError::Cut)
+}
+
+fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+async fn start_io(
+    vmm: &Path,
+    folder: &Folder,
+    cgroup: &Cgroup,
+    rng: StdListener,
+    vsock: StdListener,
+) -> io::Result<(HostProcess, Control)> {
+    let listener = folder.listen(&folder.vsock()).map_err(io::Error::other)?;
+    let mut fds = Inherited::default();
+    let launch = Launch::Io(IoLaunch {
+        rng: fds.add(rng.into()),
+        vsock: fds.add(vsock.into()),
+        cid: GUEST_CID,
+        sockets: folder.sockets(),
+        listener: fds.add(listener.into()),
+        guest_ports: vec![AGENT_PORT],
+    });
+    fds.launch(vmm, "io", &launch, cgroup).await
+}
+
+async fn start_fs(
+    vmm: &Path,
+    folder: &Folder,
+    cgroup: &Cgroup,
+    listener: StdListener,
+    config: bool,
+) -> io::Result<(HostProcess, Control)> {
+    let mut fds = Inherited::default();
+    let launch = Launch::Fs(FsLaunch {
+        listener: fds.add(listener.into()),
+        tag: SHARE_TAG.to_owned(),
+        config,
+        share: folder.share(),
+    });
+    fds.launch(vmm, "fs", &launch, cgroup).await
+}
+
+/// Listens to a process until it has ended.
+async fn watch(started: Started, notes: Notes, progress: Arc<Progress>) {
+    let Started { role, process, mut control } = started;
+    let engine = !matches!(role, "io" | "fs");
+    if engine {
+        progress.reach(Stage::Engine, &format!("{role} started"));
+    }
+    let mut words = None;
+    loop {
+        match control.report().await {
+            Ok(Some(Report::Ready)) if engine => {
+                progress.reach(Stage::Running, "the guest's CPUs run")
+            }
+            Ok(Some(Report::Ready)) => progress.reach(Stage::Devices, &format!("{role} serves")),
+            Ok(Some(Report::Stage { name, .. })) => {
+                progress.reach(Stage::Engine, &name.chars().take(80).collect::<String>())
+            }
+            Ok(Some(Report::Ended { end })) => words = Some(describe(end)),
+            Ok(Some(Report::Failed { error })) => words = Some(error),
+            Ok(None) => break,
+            Err(error) => {
+                tracing::warn!("{role} is not understood: {error}");
+                process.kill();
+                break;
+            }
+        }
+    }
+    let how = process.exited().await;
+    let reason = match words {
+        Some(words) => format!("{role}: {words}"),
+        None => format!("{role} {how}"),
+    };
+    notes.note(if engine { Rank::Engine } else { Rank::Backend }, reason);
+}
+
+fn describe(end: VmEnd) -> String {
+    match end {
+        VmEnd::Reset => "the guest reset or powered off its machine".to_owned(),
+        VmEnd::TripleFault => "the guest's CPU shut down by a triple fault".to_owned(),
+        VmEnd::Error(error) => error,
+    }
+}

@@ -1,0 +1,92 @@
+//! Mounts on the host.
+
+mod bind;
+mod options;
+mod rootfs;
+mod table;
+
+pub(crate) use bind::{Bind, bind, make_point};
+pub(crate) use options::Options;
+pub(crate) use rootfs::mount_rootfs;
+pub(crate) use table::{MountTable, unmount_below};
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::ErrorKind;
+
+/// A mount that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// mount(2) failed.
+    #[error("cannot mount {kind} {from} on {target}", from = from.display(), target = target.display())]
+    Mount {
+        /// File system type or `bind`.
+        kind: String,
+        /// Source.
+        from: PathBuf,
+        /// Mount point.
+        target: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The source of a bind mount is not there.
+    #[error("the source {path} of the mount on {destination} does not exist", path = path.display())]
+    NoSource {
+        /// The source.
+        path: PathBuf,
+        /// Where in the container it was to be.
+        destination: String,
+    },
+    /// The source of a bind mount means nothing in another kernel.
+    #[error(
+        "the source {path} of the mount on {destination} is a {what} of the host, \
+         which a sandbox cannot use", path = path.display()
+    )]
+    Special {
+        /// The source.
+        path: PathBuf,
+        /// Where in the container it was to be.
+        destination: String,
+        /// Socket, FIFO or block device.
+        what: &'static str,
+    },
+    /// A folder or file to mount on cannot be made.
+    #[error("cannot make the mount point {path}", path = path.display())]
+    Point {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A target below the rootfs climbs out of it.
+    #[error("the mount target {0:?} leaves the root file system")]
+    Climbs(String),
+    /// The mount table cannot be read.
+    #[error("cannot read /proc/self/mountinfo")]
+    Table(#[source] io::Error),
+    /// Something stays mounted.
+    #[error("cannot unmount {path}", path = path.display())]
+    Unmount {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl MountError {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoSource { .. } => ErrorKind::NotFound,
+            Self::Special { .. } | Self::Climbs(_) => ErrorKind::InvalidArgument,
+            Self::Mount { source, .. } | Self::Point { source, .. }
+                if source.kind() == io::ErrorKind::StorageFull =>
+            {
+                ErrorKind::ResourceExhausted
+            }
+            _ => ErrorKind::Internal,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What a container has on the host: its part of the share.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+
+use crate::bundle;
+use crate::container::{CreateContainer, RootfsMount};
+use crate::error::Error;
+use crate::folder::Folder;
+use crate::guest_spec::{HostBind, translate};
+use crate::machine::Holdings;
+use crate::mounts::{Bind, MountError, bind, make_point, mount_rootfs, unmount_below};
+
+/// The pod's holdings, gone once the pod is torn down. Held for reading while
+/// something is mounted, so that a tear-down comes before or after it and
+/// never in between.
+pub(super) type Held = Arc<RwLock<Option<Holdings>>>;
+
+/// A container's mounts and their points. Dropped, they are gone.
+#[derive(Debug)]
+pub(super) struct HostSide {
+    held: Held,
+    share: PathBuf,
+    tree: PathBuf,
+}
+
+/// The locked folder of a pod that is not torn down.
+fn folder(held: &OwnedRwLockReadGuard<Option<Holdings>>) -> Option<&Folder> {
+    held.as_ref().and_then(|holdings| holdings.folder.as_ref())
+}
+
+impl HostSide {
+    /// Mounts all that `create` and its spec name. Answers with the spec for
+    /// the guest; none when the pod is torn down. Blocks.
+    pub fn prepare(
+        held: Held,
+        locked: &OwnedRwLockReadGuard<Option<Holdings>>,
+        create: &CreateContainer,
+    ) -> Result<Option<(Self, Vec<u8>)>, Error> {
+        let Some(folder) = folder(locked) else { return Ok(None) };
+        let spec = translate(bundle::read(&create.bundle)?, &create.id)?;
+        let stage = folder.stage(&create.id);
+        let side = Self {
+            held,
+            share: folder.share().join(&create.id),
+            tree: folder.tree().join(&create.id),
+        };
+        side.make_dirs()?;
+        side.mount_root(create, &stage)?;
+        side.mount_binds(&spec.binds, &stage)?;
+        Ok(Some((side, spec.json)))
+    }
+
+    fn make_dirs(&self) -> Result<(), MountError> {
+        for dir in [self.tree.clone(), self.tree.join("rootfs"), self.tree.join("mounts")] {
+            // The guest's root may not be the only user that looks into these.
+            let made = DirBuilder::new().mode(0o755).create(&dir);
+            made.map_err(|source| MountError::Point { path: dir, source })?;
+        }
+        Ok(())
+    }
+
+    fn mount_root(&self, create: &CreateContainer, stage: &Path) -> Result<(), MountError> {
+        let rootfs = self.share.join("rootfs");
+        if !create.rootfs.is_empty() {
+            return mount_rootfs(&create.rootfs, stage, &rootfs);
+        }
+        let own = RootfsMount {
+            kind: "bind".to_owned(),
+            source: create.bundle.join("rootfs").to_string_lossy().into_owned(),
+            target: String::new(),
+            options: vec!["rbind".to_owned()],
+        };
+        mount_rootfs(&[own], stage, &rootfs)
+    }
+
+    fn mount_binds(&self, binds: &[HostBind], stage: &Path) -> Result<(), MountError> {
+        for (index, HostBind { source, options }) in binds.iter().enumerate() {
+            let name = index.to_string();
+            make_point(source, &self.tree.join("mounts").join(&name))?;
+            bind(&Bind { source, options }, stage, &self.share.join("mounts").join(name))?;
+        }
+        Ok(())
+    }
+
+    fn remove(&self) -> Result<(), MountError> {
+        // Removing would else reach through the mounts.
+        unmount_below(&self.share)?;
+        match fs::remove_dir_all(&self.tree) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(MountError::Point { path: self.tree.clone(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for HostSide {
+    fn drop(&mut self) {
+        // A pod that is being torn down, or is, takes this with it.
+        let Ok(held) = self.held.try_read() else { return };
+        if held.is_some()
+            && let Err(error) = self.remove()
+        {
+            tracing::error!("something of a container stays until its pod ends: {error}");
+        }
+    }
+}

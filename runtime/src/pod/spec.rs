@@ -1,0 +1,57 @@
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+
+use crate::bundle;
+use crate::error::Error;
+
+/// What a pod's virtual machine is to be, as far as its first container's
+/// bundle says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodSpec {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The guest's host name; the pod's id when empty.
+    pub hostname: String,
+    /// `io.sandbox.*` annotations count.
+    pub annotations: HashMap<String, String>,
+    /// CPU quota over period, in CPUs.
+    pub cpus: Option<f64>,
+    /// Memory limit in bytes.
+    pub memory: Option<u64>,
+    /// `linux.cgroupsPath`: where the pod's processes on the host go.
+    pub cgroups_path: Option<String>,
+}
+
+impl PodSpec {
+    /// Reads `config.json` of a bundle.
+    pub fn from_bundle(bundle: &Path) -> Result<Self, Error> {
+        Ok(Self::from_spec(bundle, &bundle::read(bundle)?))
+    }
+
+    fn from_spec(bundle: &Path, spec: &Spec) -> Self {
+        let linux = spec.linux().as_ref();
+        let resources = linux.and_then(|linux| linux.resources().as_ref());
+        let cpu = resources.and_then(|resources| resources.cpu().as_ref());
+        let memory = resources.and_then(|resources| resources.memory().as_ref());
+        let cgroups_path = linux.and_then(|linux| linux.cgroups_path().as_ref());
+        Self {
+            bundle: bundle.to_owned(),
+            hostname: spec.hostname().clone().unwrap_or_default(),
+            annotations: spec.annotations().clone().unwrap_or_default(),
+            cpus: cpu.and_then(|cpu| cpus(cpu.quota()?, cpu.period())),
+            memory: memory.and_then(|memory| memory.limit()?.try_into().ok()).filter(|l| *l > 0),
+            cgroups_path: cgroups_path.map(|path| path.to_string_lossy().into_owned()),
+        }
+    }
+}
+
+/// The kernel's period when none is said is 100 ms.
+fn cpus(quota: i64, period: Option<u64>) -> Option<f64> {
+    let period = period.filter(|period| *period > 0).unwrap_or(100_000);
+    (quota > 0).then(|| quota as f64 / period as f64)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! Processes on the host that belong to a pod.
+
+mod spawner;
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Names a process beyond the reuse of its pid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Its pid.
+    pub pid: u32,
+    /// When it began, in clock ticks since the host's boot (field 22 of
+    /// `/proc/<pid>/stat`).
+    pub start_time: u64,
+}
+
+impl ProcessId {
+    /// The process that has `pid` now.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let start_time = start_time(&stat)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/<pid>/stat"))?;
+        Ok(Self { pid, start_time })
+    }
+
+    /// Whether it is there still, and no other process took its pid.
+    pub fn is_alive(self) -> bool {
+        Self::of(self.pid).is_ok_and(|now| now == self)
+    }
+
+    /// Opens it, unless it has ended.
+    pub(crate) fn open(self) -> Option<OwnedFd> {
+        let pid = Pid::from_raw(i32::try_from(self.pid).ok()?)?;
+        let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        // Looked at after the open: what the descriptor names cannot change.
+        self.is_alive().then_some(fd)
+    }
+}
+
+/// The name of the program is in parentheses and may itself hold any byte.
+fn start_time(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    // Field 3 is the first after the name.
+    after_name.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+/// A process to be started.
+pub(crate) struct Launcher<'a> {
+    /// Its binary.
+    pub program: &'a Path,
+    /// Its arguments.
+    pub args: &'a [&'a str],
+    /// Descriptors that it inherits beside stderr, with their numbers there.
+    pub fds: Vec<(OwnedFd, i32)>,
+}
+
+impl Launcher<'_> {
+    /// The command: nothing of the environment, no stdin and stdout.
+    fn command(self) -> io::Result<Command> {
+        let mut command = Command::new(self.program);
+        command
+            .args(self.args)
+            .env_clear()
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        let mappings = self
+            .fds
+            .into_iter()
+            .map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd })
+            .collect();
+        command.fd_mappings(mappings).map_err(io::Error::other)?;
+        Ok(command)
+    }
+}
+
+/// A child that the runtime started. It is killed and reaped when dropped.
+#[derive(Debug)]
+pub(crate) struct HostProcess {
+    id: ProcessId,
+    pidfd: AsyncFd<OwnedFd>,
+    child: Mutex<Child>,
+}
+
+impl HostProcess {
+    /// Starts it from a thread that lives as long as this process.
+    pub async fn spawn(launcher: Launcher<'_>) -> io::Result<Self> {
+        let child = spawner::spawn(launcher.command()?).await?;
+        Self::adopt(child)
+    }
+
+    fn adopt(mut child: Child) -> io::Result<Self> {
+        // Until it is reaped its pid is its own, so both look-ups are right.
+        let opened = ProcessId::of(child.id()).and_then(|id| {
+            let pid = Pid::from_child(&child);
+            let fd = pidfd_open(pid, PidfdFlags::empty())?;
+            // An OwnedFd cannot be closed under tokio, which is what the
+            // deprecation warns of; what replaces it is unsafe to call.
+            #[allow(deprecated)]
+            let pidfd = AsyncFd::with_interest(fd, Interest::READABLE)?;
+            Ok((id, pidfd))
+        });
+        match opened {
+            Ok((id, pidfd)) => Ok(Self { id, pidfd, child: Mutex::new(child) }),
+            Err(error) => {
+                end(&mut child);
+                Err(error)
+            }
+        }
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> ProcessId {
+        self.id
+    }
+
+    /// Sends SIGKILL.
+    pub fn kill(&self) {
+        // Only ESRCH can come, for one that has ended and was reaped.
+        let _ = pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL);
+    }
+
+    /// Waits for the end of one that was killed, and lets go of its pid.
+    pub fn reap(&self) {
+        let _ = self.child.lock().unwrap_or_else(PoisonError::into_inner).wait();
+    }
+
+    /// Answers when it has ended, with its status in words.
+    pub async fn exited(&self) -> String {
+        if let Err(error) = self.pidfd.readable().await {
+            return format!("cannot be watched: {error}");
+        }
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        match child.try_wait() {
+            Ok(Some(status)) => describe(status),
+            Ok(None) => "has not ended".to_owned(),
+            Err(error) => format!("ended with an unknown status: {error}"),
+        }
+    }
+}
+
+impl Drop for HostProcess {
+    fn drop(&mut self) {
+        end(self.child.get_mut().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Kills and reaps. A SIGKILLed process ends at once unless the kernel itself
+/// hangs.
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

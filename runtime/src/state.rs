@@ -1,0 +1,119 @@
+//! What is known of a pod by those who did not start it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::folder::write_atomically;
+use crate::process::ProcessId;
+
+/// Version of the file's form.
+const VERSION: u32 = 1;
+/// Longest state file: a larger one is not ours.
+const MAX_LEN: u64 = 1024 * 1024;
+
+/// A process of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// `shim`, `io`, `fs`, `kvm` or `qemu`.
+    pub role: String,
+    /// Which process.
+    #[serde(flatten)]
+    pub process: ProcessId,
+}
+
+/// The content of a pod's `state.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    version: u32,
+    /// containerd's namespace.
+    pub namespace: String,
+    /// Id of the pod.
+    pub id: String,
+    /// The first container's bundle.
+    pub bundle: PathBuf,
+    /// `kvm` or `qemu`.
+    pub engine: String,
+    /// Why that engine.
+    pub engine_reason: String,
+    /// Virtual CPUs.
+    pub vcpus: u8,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Seconds since 1970.
+    pub started: u64,
+    /// The shim first, then what it started.
+    pub processes: Vec<Member>,
+    /// cgroups that were made for it, deepest last.
+    pub cgroups: Vec<PathBuf>,
+}
+
+/// What a new state needs.
+pub(crate) struct NewState {
+    pub namespace: String,
+    pub id: String,
+    pub bundle: PathBuf,
+    pub engine: String,
+    pub engine_reason: String,
+    pub vcpus: u8,
+    pub memory_mib: u32,
+    pub started: u64,
+}
+
+impl State {
+    pub(crate) fn new(new: NewState) -> Self {
+        Self {
+            version: VERSION,
+            namespace: new.namespace,
+            id: new.id,
+            bundle: new.bundle,
+            engine: new.engine,
+            engine_reason: new.engine_reason,
+            vcpus: new.vcpus,
+            memory_mib: new.memory_mib,
+            started: new.started,
+            processes: Vec::new(),
+            cgroups: Vec::new(),
+        }
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+        let json = serde_json::to_vec(self).map_err(io::Error::other)?;
+        write_atomically(path, &json)
+    }
+
+    /// Reads a state file; one that was cut off or is not ours is an error.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let mut text = Vec::new();
+        File::open(path)?.take(MAX_LEN).read_to_end(&mut text)?;
+        let state: Self = serde_json::from_slice(&text).map_err(io::Error::other)?;
+        if state.version != VERSION {
+            return Err(io::Error::other(format!("version {} is not known", state.version)));
+        }
+        Ok(state)
+    }
+
+    /// Whether its shim is there still.
+    pub fn is_running(&self) -> bool {
+        self.processes.first().is_some_and(|shim| shim.process.is_alive())
+    }
+}
+
+/// The pods that have a readable state on this host, the oldest first.
+pub fn list(config: &Config) -> io::Result<Vec<State>> {
+    let entries = match std::fs::read_dir(&config.state_dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut states: Vec<State> = entries
+        .filter_map(|entry| State::read(&entry.ok()?.path().join("state.json")).ok())
+        .collect();
+    states.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+    Ok(states)
+}
+
+#[cfg(test)]
+mod tests;

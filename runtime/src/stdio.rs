@@ -1,0 +1,196 @@
+//! A process's standard streams, between containerd's FIFOs and the guest.
+//!
+//! The shim holds both ends of each FIFO, so a client that detaches neither
+//! stops the process nor ends its input, and one that comes back goes on.
+
+mod copy;
+mod dial;
+mod logger;
+mod sink;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sandbox_agent_protocol::agent;
+use sandbox_agent_protocol::stream::{StreamHeader, StreamName};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::container::CreateContainer;
+use crate::error::ErrorKind;
+use sink::Sink;
+
+/// How long a delete waits while no output moves: a process that inherited
+/// the stream and lives on must not hold it up.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// A stream that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StdioError {
+    /// containerd's end.
+    #[error("cannot open {stream} {path}", path = path.display())]
+    Open {
+        /// Which stream.
+        stream: &'static str,
+        /// The FIFO, file or program.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A URI that means nothing.
+    #[error("{stream} {uri:?}: only FIFO paths, file:// and binary:// are known")]
+    Scheme {
+        /// Which stream.
+        stream: &'static str,
+        /// The URI.
+        uri: String,
+    },
+    /// The guest's end.
+    #[error("cannot connect {stream} to the guest")]
+    Connect {
+        /// Which stream.
+        stream: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl StdioError {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                ErrorKind::NotFound
+            }
+            Self::Open { .. } => ErrorKind::FailedPrecondition,
+            Self::Scheme { .. } => ErrorKind::InvalidArgument,
+            Self::Connect { .. } => ErrorKind::Internal,
+        }
+    }
+}
+
+/// containerd's ends, open.
+pub(crate) struct Opened {
+    stdin: Option<(pipe::Receiver, pipe::Sender)>,
+    stdout: Option<Sink>,
+    stderr: Option<Sink>,
+    terminal: bool,
+}
+
+impl Opened {
+    /// Opens what containerd named.
+    pub async fn open(create: &CreateContainer, namespace: &str) -> Result<Self, StdioError> {
+        let stdin = match create.stdin.as_str() {
+            "" => None,
+            path => Some(open_stdin(Path::new(path))?),
+        };
+        let (stdout, stderr) = sink::open(create, namespace).await?;
+        Ok(Self { stdin, stdout, stderr, terminal: create.terminal })
+    }
+
+    /// Which streams the process is to have.
+    pub fn wanted(&self) -> agent::Stdio {
+        agent::Stdio {
+            stdin: self.stdin.is_some(),
+            stdout: self.stdout.is_some(),
+            stderr: self.stderr.is_some(),
+            terminal: self.terminal,
+            ..Default::default()
+        }
+    }
+
+    /// Connects each to its stream in the guest and begins to copy.
+    pub async fn attach(
+        self,
+        vsock: &Path,
+        container: &str,
+        exec: &str,
+    ) -> Result<Streams, StdioError> {
+        let dial = |stream: StreamName| {
+            let header = StreamHeader {
+                container_id: container.to_owned(),
+                exec_id: exec.to_owned(),
+                stream,
+            };
+            async move {
+                dial::dial(vsock, &header)
+                    .await
+                    .map_err(|source| StdioError::Connect { stream: stream.as_str(), source })
+            }
+        };
+        let mut streams = Streams::default();
+        if let Some((receiver, holder)) = self.stdin {
+            streams.feed(dial(StreamName::Stdin).await?, receiver, holder);
+        }
+        if let Some(sink) = self.stdout {
+            streams.drain(dial(StreamName::Stdout).await?, sink, "stdout");
+        }
+        if let Some(sink) = self.stderr {
+            streams.drain(dial(StreamName::Stderr).await?, sink, "stderr");
+        }
+        Ok(streams)
+    }
+}
+
+/// The reading end, and a writing end that keeps it from ending when the
+/// client closes its own.
+fn open_stdin(path: &Path) -> Result<(pipe::Receiver, pipe::Sender), StdioError> {
+    let failed = |source| StdioError::Open { stream: "stdin", path: path.to_owned(), source };
+    let receiver = pipe::OpenOptions::new().open_receiver(path).map_err(failed)?;
+    let holder = pipe::OpenOptions::new().open_sender(path).map_err(failed)?;
+    Ok((receiver, holder))
+}
+
+/// The running copies of one process. Dropped, they stop.
+#[derive(Default)]
+pub(crate) struct Streams {
+    holder: Mutex<Option<pipe::Sender>>,
+    input: JoinSet<()>,
+    output: tokio::sync::Mutex<JoinSet<()>>,
+    moved: Arc<AtomicU64>,
+}
+
+impl Streams {
+    fn feed(&mut self, stream: UnixStream, receiver: pipe::Receiver, holder: pipe::Sender) {
+        self.input.spawn(copy::feed(receiver, stream));
+        *self.holder.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(holder);
+    }
+
+    fn drain(&mut self, stream: UnixStream, sink: Sink, name: &'static str) {
+        let moved = Arc::clone(&self.moved);
+        self.output.get_mut().spawn(copy::drain(stream, sink, moved, name));
+    }
+
+    /// Lets the input end once the client's end is closed, too.
+    pub fn close_stdin(&self) {
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Answers when all output is with containerd, or nothing of it moves.
+    pub async fn finish(&self) {
+        let mut output = self.output.lock().await;
+        let mut before = self.moved.load(Ordering::Relaxed);
+        loop {
+            match timeout(IDLE, output.join_next()).await {
+                Ok(None) => return,
+                Ok(Some(_)) => {}
+                Err(_) => {
+                    let now = self.moved.load(Ordering::Relaxed);
+                    if now == before {
+                        output.shutdown().await;
+                        return;
+                    }
+                    before = now;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

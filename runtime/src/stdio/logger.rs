@@ -1,0 +1,125 @@
+//! Logging programs: `binary:///path/of/program?key=value`.
+//!
+//! The program gets stdout and stderr to read as descriptors 3 and 4, and
+//! closes descriptor 5 when it is ready (containerd's runtime v2 README,
+//! "Logging binaries"). It ends when both streams do.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use command_fds::{CommandFdExt, FdMapping};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::time::timeout;
+
+use super::StdioError;
+use super::sink::Sink;
+use crate::container::CreateContainer;
+
+/// How long the program may take to be ready; containerd's own limit.
+const READY: Duration = Duration::from_secs(10);
+
+/// Starts the program of `create.stdout`, and answers with its inputs.
+pub(super) async fn start(
+    create: &CreateContainer,
+    namespace: &str,
+) -> Result<(Sink, Sink), StdioError> {
+    let uri = create.stdout.strip_prefix("binary://").unwrap_or_default();
+    let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+    let path = PathBuf::from(decode(path));
+    run(&path, query, &create.id, namespace).await.map_err(|source| StdioError::Open {
+        stream: "stdout",
+        path,
+        source,
+    })
+}
+
+async fn run(path: &Path, query: &str, id: &str, namespace: &str) -> io::Result<(Sink, Sink)> {
+    let (stdout_read, stdout) = io::pipe()?;
+    let (stderr_read, stderr) = io::pipe()?;
+    let (ready, ready_write) = io::pipe()?;
+    let mapping = |fd: OwnedFd, child_fd| FdMapping { parent_fd: fd, child_fd };
+    let mut command = Command::new(path);
+    command
+        .args(arguments(query))
+        .env_clear()
+        .env("CONTAINER_ID", id)
+        .env("CONTAINER_NAMESPACE", namespace)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .fd_mappings(vec![
+            mapping(stdout_read.into(), 3),
+            mapping(stderr_read.into(), 4),
+            mapping(ready_write.into(), 5),
+        ])
+        .map_err(io::Error::other)?;
+    let child = command.spawn()?;
+    // With it go the child's ends, which only the child may hold.
+    drop(command);
+    let answer = timeout(READY, closed(ready.into())).await;
+    let sinks = (sender(stdout.into()), sender(stderr.into()));
+    match (answer, sinks) {
+        (Ok(Ok(())), (Ok(stdout), Ok(stderr))) => {
+            reap(child);
+            Ok((stdout, stderr))
+        }
+        (Ok(Err(error)), _) | (_, (Err(error), _) | (_, Err(error))) => Err(end(child, error)),
+        (Err(_), _) => Err(end(child, io::Error::other("it does not become ready"))),
+    }
+}
+
+async fn closed(ready: OwnedFd) -> io::Result<()> {
+    pipe::Receiver::from_owned_fd(ready)?.read(&mut [0]).await.map(drop)
+}
+
+fn sender(fd: OwnedFd) -> io::Result<Sink> {
+    pipe::Sender::from_owned_fd(fd).map(Sink::Pipe)
+}
+
+fn end(mut child: Child, error: io::Error) -> io::Error {
+    let _ = child.kill();
+    let _ = child.wait();
+    error
+}
+
+/// It ends after its streams, and may take its time.
+fn reap(mut child: Child) {
+    let reaper = std::thread::Builder::new().name("logger".into()).stack_size(64 * 1024);
+    if let Err(error) = reaper.spawn(move || child.wait()) {
+        tracing::warn!("a logging program will not be reaped: {error}");
+    }
+}
+
+/// `a=b&c` becomes `a b c`, as containerd does.
+fn arguments(query: &str) -> Vec<String> {
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .flat_map(|pair| match pair.split_once('=') {
+            Some((key, value)) => vec![decode(key), decode(value)],
+            None => vec![decode(pair)],
+        })
+        .filter(|word| !word.is_empty())
+        .collect()
+}
+
+/// Undoes `%2F` and `+`.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = (*first == b'%')
+            .then(|| after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        rest = if hex.is_some() { &after[2..] } else { after };
+        bytes.push(hex.unwrap_or(if *first == b'+' { b' ' } else { *first }));
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests;
