@@ -23,6 +23,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest time for making a container: a large image on a busy host without
 /// KVM takes a while.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest time for a signal: a guest that does not take a SIGKILL is killed
+/// itself, and containerd waits for that.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the guest gets to sync and power off.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most text of an error that is taken over from the guest.
@@ -158,8 +161,8 @@ impl Agent {
             all,
             ..Default::default()
         };
-        let answer = self.client.kill(within(CALL_TIMEOUT), &request).await;
-        answer.map(drop).map_err(|e| failed("Kill", CALL_TIMEOUT, e))
+        let answer = self.client.kill(within(KILL_TIMEOUT), &request).await;
+        answer.map(drop).map_err(|e| failed("Kill", KILL_TIMEOUT, e))
     }
 
     /// Answers when the process has ended, however long that takes.
@@ -171,8 +174,8 @@ impl Agent {
         };
         let answer = self.client.wait(Context::default(), &request).await;
         let answer = answer.map_err(|e| failed("Wait", Duration::MAX, e))?;
-        let at = time(answer.exited_seconds, answer.exited_nanos);
-        let exit = Exit { status: answer.exit_status & 0xff, at };
+        // The host's clock: the guest's is the guest's to set.
+        let exit = Exit { status: answer.exit_status & 0xff, at: SystemTime::now() };
         Ok(GuestExit { exit, oom_killed: answer.oom_killed })
     }
 
@@ -219,15 +222,6 @@ fn of_container(id: &str) -> ContainerRequest {
 
 fn within(limit: Duration) -> Context {
     with_duration(limit)
-}
-
-/// The guest's time of an exit; one that cannot be is now.
-fn time(seconds: i64, nanos: i32) -> SystemTime {
-    let since = u64::try_from(seconds).ok().zip(u32::try_from(nanos).ok());
-    since
-        .filter(|(_, nanos)| *nanos < 1_000_000_000)
-        .and_then(|(s, n)| SystemTime::UNIX_EPOCH.checked_add(Duration::new(s, n)))
-        .unwrap_or_else(SystemTime::now)
 }
 
 fn failed(call: &'static str, limit: Duration, error: ttrpc::Error) -> AgentError {

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use crate::agent::{Agent, AgentError};
 use crate::config::Config;
 use crate::container::{ContainerState, CreateContainer, Status};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::{Events, Exit, PodEvent};
 use crate::id::{PodId, check_container};
 use crate::machine::{Boot, BootError, Ended, Launched, Notes, Rank, boot, launch};
@@ -95,24 +95,16 @@ impl Pod {
     /// Lets the first process run. Answers with its pid.
     pub async fn start(&self, container: &str) -> Result<u32, Error> {
         let member = self.inner.member(container)?;
-        let mut turn = member.turn.lock().await;
-        let status = member.state(turn.started).status;
-        if turn.deleted {
-            return Err(Error::NoContainer(container.to_owned()));
-        }
-        if status != Status::Created {
-            return Err(member.wrong_state(status, "created"));
-        }
+        let _turn = member.turn.lock().await;
+        member.check(|is| is == Status::Created, "created")?;
         self.inner.call(async |agent| agent.start(container).await).await?;
-        turn.started = true;
+        member.set_started();
         Ok(member.pid)
     }
 
     /// Where the container is in its life.
     pub async fn state(&self, container: &str) -> Result<ContainerState, Error> {
-        let member = self.inner.member(container)?;
-        let started = member.turn.lock().await.started;
-        Ok(member.state(started))
+        Ok(self.inner.member(container)?.state())
     }
 
     /// Ids of the containers that are not deleted.
@@ -156,23 +148,16 @@ impl Pod {
     /// exit. All that it wrote before its end is with containerd by then.
     pub async fn delete(&self, container: &str) -> Result<Exit, Error> {
         let member = self.inner.member(container)?;
-        let mut turn = member.turn.lock().await;
-        if turn.deleted {
-            return Err(Error::NoContainer(container.to_owned()));
-        }
-        let status = member.state(turn.started).status;
-        if status == Status::Running {
-            return Err(member.wrong_state(status, "stopped"));
-        }
+        let turn = member.turn.lock().await;
+        member.check(|is| is != Status::Running, "stopped")?;
         match self.inner.call(async |agent| agent.delete(container).await).await {
             Ok(()) | Err(Error::Ended { .. }) => {}
-            Err(Error::Agent(AgentError::Refused { kind, .. }))
-                if kind == crate::error::ErrorKind::NotFound => {}
+            Err(Error::Agent(AgentError::Refused { kind: ErrorKind::NotFound, .. })) => {}
             Err(error) => return Err(error),
         }
         member.finish(killed());
         member.streams.finish().await;
-        turn.deleted = true;
+        member.set_deleted();
         drop(turn);
         let gone = Arc::clone(&member);
         let _ = spawn_blocking(move || gone.release()).await;

@@ -283,11 +283,11 @@ async fn the_death_of_any_process_is_the_pods() {
         let reason = pod.ended().await;
         println!("{role}: {reason}, after {} ms", began.elapsed().as_millis());
         assert!(reason.contains(role) && reason.contains("signal 9"), "{reason}");
-        assert!(state.processes.iter().skip(1).all(|member| !member.process.is_alive()));
         let kind = pod.kill(&create.id, "", 9, false).await.unwrap_err().kind();
         assert_eq!(kind, ErrorKind::NotFound);
         assert_eq!(pod.delete(&create.id).await.unwrap().status, 137);
         pod.shutdown().await;
+        assert!(state.processes.iter().skip(1).all(|member| !member.process.is_alive()));
         host.assert_clean();
     }
 }

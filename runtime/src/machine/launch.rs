@@ -114,10 +114,22 @@ pub(crate) struct Launched {
 struct Prepared {
     vm: VmSpec,
     chosen: Chosen,
+    state: State,
+    holdings: Holdings,
+}
+
+/// What the engine takes over.
+struct Files {
     kernel: File,
     initramfs: File,
     console: File,
-    holdings: Holdings,
+}
+
+/// A process that was started, and its voice.
+struct Started {
+    role: &'static str,
+    process: Arc<HostProcess>,
+    control: Control,
 }
 
 /// Starts all processes at once: each waits for the others by itself.
@@ -127,23 +139,43 @@ pub(crate) async fn launch(
     spec: &PodSpec,
 ) -> Result<Launched, LaunchError> {
     let progress = Arc::new(Progress::begin());
-    let prepared = {
+    let (prepared, files) = {
         let (config, id, spec) = (Arc::clone(config), id.clone(), spec.clone());
         blocking(move || prepare(&config, &id, &spec)).await?
     };
-    let mut holdings = prepared.holdings;
-    let (folder, cgroup) = (&holdings.folder, holdings.cgroup.clone().unwrap_or_default());
-    let folder = folder.as_ref().ok_or_else(|| LaunchError::Cut(io::ErrorKind::NotFound.into()))?;
+    let agent = listener(prepared.folder()?)?;
+    let started = start(config, &prepared, files).await?;
+    let Prepared { mut holdings, mut state, .. } = prepared;
+    for Started { role, process, .. } in &started {
+        holdings.processes.push(Arc::clone(process));
+        let (role, process) = ((*role).to_owned(), process.id());
+        state.processes.push(Member { role, process });
+    }
+    let holdings = blocking(move || write(&state, holdings)).await?;
 
-    let agent = folder.listen(&folder.agent_socket())?;
-    let agent = listener(agent).map_err(LaunchError::Cut)?;
+    let (notes, ended) = judge(holdings.processes.clone());
+    let pid = started.first().map_or(0, |engine| engine.process.id().pid);
+    for started in started {
+        tokio::spawn(watch(started, notes.clone(), Arc::clone(&progress)));
+    }
+    Ok(Launched { holdings, pid, notes, ended, progress, agent })
+}
+
+/// The engine first, then what serves its devices.
+async fn start(
+    config: &Config,
+    prepared: &Prepared,
+    files: Files,
+) -> Result<[Started; 3], LaunchError> {
+    let cgroup = prepared.holdings.cgroup.clone().unwrap_or_default();
+    let folder = prepared.folder()?;
     let (rng, rng_engine) = folder.wire("rng")?;
     let (vsock, vsock_engine) = folder.wire("vsock.vu")?;
     let (fs, fs_engine) = folder.wire("fs")?;
     let parts = Parts {
-        kernel: prepared.kernel,
-        initramfs: prepared.initramfs,
-        console: prepared.console,
+        kernel: files.kernel,
+        initramfs: files.initramfs,
+        console: files.console,
         devices: vec![
             (DeviceKind::Rng, rng_engine.into()),
             (DeviceKind::Vsock, vsock_engine.into()),
@@ -151,49 +183,22 @@ pub(crate) async fn launch(
         ],
         cgroup: cgroup.clone(),
     };
-
     let engine = prepared.chosen.engine.as_ref();
     let name = engine.name();
-    let failed = |process| {
-        let program = config.vmm.clone();
-        move |source| LaunchError::Process { program, process, source }
+    let started = |role, outcome: io::Result<(HostProcess, Control)>| match outcome {
+        Ok((process, control)) => Ok(Started { role, process: Arc::new(process), control }),
+        Err(source) => {
+            let program = config.vmm.clone();
+            Err(LaunchError::Process { program, process: role, source })
+        }
     };
     let (io, fs, vm) = tokio::join!(
         start_io(&config.vmm, folder, &cgroup, rng, vsock),
         start_fs(&config.vmm, folder, &cgroup, fs, name == "kvm"),
         engine.boot(&prepared.vm, parts),
     );
-    let io = io.map_err(failed("io"));
-    let fs = fs.map_err(failed("fs"));
-    let vm = vm.map(|vm| (vm.process, vm.control)).map_err(failed(name));
-    let mut members = Vec::new();
-    for (role, started) in [(name, vm), ("io", io), ("fs", fs)] {
-        let (process, control) = started?;
-        let process = Arc::new(process);
-        holdings.processes.push(Arc::clone(&process));
-        members.push((role, process, control));
-    }
-
-    let state = State::new(NewState {
-        namespace: id.namespace().to_owned(),
-        id: id.id().to_owned(),
-        bundle: spec.bundle.clone(),
-        engine: name.to_owned(),
-        engine_reason: prepared.chosen.reason.clone(),
-        vcpus: prepared.vm.vcpus,
-        memory_mib: prepared.vm.memory_mib,
-        started: seconds_now(),
-    });
-    let pids: Vec<_> = members.iter().map(|(role, p, _)| (*role, p.id())).collect();
-    let mut holdings = blocking(move || settle(holdings, state, &pids)).await?;
-
-    let (notes, ended) = judge(holdings.processes.clone());
-    let pid = members.first().map_or(0, |(_, process, _)| process.id().pid);
-    for (role, process, control) in members {
-        tokio::spawn(watch(role, process, control, notes.clone(), Arc::clone(&progress)));
-    }
-    holdings.processes.shrink_to_fit();
-    Ok(Launched { holdings, pid, notes, ended, progress, agent })
+    let vm = vm.map(|vm| (vm.process, vm.control));
+    Ok([started(name, vm)?, started("io", io)?, started("fs", fs)?])
 }
 
 async fn blocking<T: Send + 'static>(
@@ -206,7 +211,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Everything that can be refused before something exists, then the folder.
-fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<Prepared, LaunchError> {
+fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<(Prepared, Files), LaunchError> {
     let vm = size::vm_spec(config, spec)?;
     size::check_host(&vm)?;
     let cgroup = match spec.cgroups_path.as_deref() {
@@ -221,7 +226,48 @@ fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<Prepared, Laun
     let folder = holdings.folder.insert(Folder::create(&config.state_dir, id)?);
     let console = folder.furnish()?;
     holdings.cgroup = make_cgroup(&cgroup);
-    Ok(Prepared { vm, chosen, kernel, initramfs, console, holdings })
+    let state = first_state(id, spec, &vm, &chosen, holdings.cgroup.as_ref())?;
+    let holdings = write(&state, holdings)?;
+    Ok((Prepared { vm, chosen, state, holdings }, Files { kernel, initramfs, console }))
+}
+
+/// With the shim alone: what it makes from here on, others can find.
+fn first_state(
+    id: &PodId,
+    spec: &PodSpec,
+    vm: &VmSpec,
+    chosen: &Chosen,
+    cgroup: Option<&Cgroup>,
+) -> Result<State, LaunchError> {
+    let shim = ProcessId::of(std::process::id()).map_err(LaunchError::Cut)?;
+    let mut state = State::new(NewState {
+        namespace: id.namespace().to_owned(),
+        id: id.id().to_owned(),
+        bundle: spec.bundle.clone(),
+        engine: chosen.name().to_owned(),
+        engine_reason: chosen.reason.clone(),
+        vcpus: vm.vcpus,
+        memory_mib: vm.memory_mib,
+        started: seconds_now(),
+    });
+    state.processes.push(Member { role: "shim".to_owned(), process: shim });
+    state.cgroups = cgroup.map(|cgroup| cgroup.created().to_vec()).unwrap_or_default();
+    Ok(state)
+}
+
+fn write(state: &State, holdings: Holdings) -> Result<Holdings, LaunchError> {
+    if let Some(folder) = &holdings.folder {
+        let path = folder.state();
+        state.write(&path).map_err(|source| LaunchError::State { path, source })?;
+    }
+    Ok(holdings)
+}
+
+impl Prepared {
+    fn folder(&self) -> Result<&Folder, LaunchError> {
+        let gone = || LaunchError::Cut(io::ErrorKind::NotFound.into());
+        self.holdings.folder.as_ref().ok_or_else(gone)
+    }
 }
 
 /// Without a cgroup a sandbox still runs: a user may have none to give.
@@ -239,9 +285,11 @@ fn image(what: &'static str, path: &Path) -> Result<File, LaunchError> {
     File::open(path).map_err(|source| LaunchError::Image { what, path: path.to_owned(), source })
 }
 
-fn listener(std: StdListener) -> io::Result<UnixListener> {
-    std.set_nonblocking(true)?;
-    UnixListener::from_std(std)
+/// Where the agent will connect: bound before there is a guest.
+fn listener(folder: &Folder) -> Result<UnixListener, LaunchError> {
+    let listener = folder.listen(&folder.agent_socket())?;
+    listener.set_nonblocking(true).map_err(LaunchError::Cut)?;
+    UnixListener::from_std(listener).map_err(LaunchError::Cut)
 }
 
 fn seconds_now() -> u64 {
@@ -285,35 +333,9 @@ async fn start_fs(
     fds.launch(vmm, "fs", &launch, cgroup).await
 }
 
-/// Writes down what the shim's end would leave.
-fn settle(
-    holdings: Holdings,
-    mut state: State,
-    members: &[(&'static str, ProcessId)],
-) -> Result<Holdings, LaunchError> {
-    let shim = ProcessId::of(std::process::id()).map_err(LaunchError::Cut)?;
-    state.processes.push(Member { role: "shim".to_owned(), process: shim });
-    for (role, process) in members {
-        state.processes.push(Member { role: (*role).to_owned(), process: *process });
-    }
-    if let Some(cgroup) = &holdings.cgroup {
-        state.cgroups = cgroup.created().to_vec();
-    }
-    if let Some(folder) = &holdings.folder {
-        let path = folder.state();
-        state.write(&path).map_err(|source| LaunchError::State { path, source })?;
-    }
-    Ok(holdings)
-}
-
 /// Listens to a process until it has ended.
-async fn watch(
-    role: &'static str,
-    process: Arc<HostProcess>,
-    mut control: Control,
-    notes: Notes,
-    progress: Arc<Progress>,
-) {
+async fn watch(started: Started, notes: Notes, progress: Arc<Progress>) {
+    let Started { role, process, mut control } = started;
     let engine = !matches!(role, "io" | "fs");
     if engine {
         progress.reach(Stage::Engine, &format!("{role} started"));

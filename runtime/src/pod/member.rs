@@ -1,5 +1,6 @@
 //! One container of a pod.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -23,16 +24,11 @@ pub(super) struct Member {
     pub streams: Streams,
     /// Held by start and delete, one at a time. An exit is told after the
     /// start that it follows.
-    pub turn: tokio::sync::Mutex<Turn>,
+    pub turn: tokio::sync::Mutex<()>,
+    started: AtomicBool,
+    deleted: AtomicBool,
     exit: watch::Sender<Option<Exit>>,
     host: Mutex<Option<HostSide>>,
-}
-
-/// What start and delete leave to each other.
-#[derive(Debug, Default)]
-pub(super) struct Turn {
-    pub started: bool,
-    pub deleted: bool,
 }
 
 impl Member {
@@ -42,6 +38,8 @@ impl Member {
             pid,
             streams,
             turn: tokio::sync::Mutex::default(),
+            started: AtomicBool::new(false),
+            deleted: AtomicBool::new(false),
             exit: watch::Sender::new(None),
             host: Mutex::new(Some(host)),
         }
@@ -72,23 +70,50 @@ impl Member {
         })
     }
 
-    pub fn state(&self, started: bool) -> ContainerState {
-        let exit = self.exit();
-        let status = match (exit, started) {
+    /// Where it is in its life; answers at once.
+    pub fn status(&self) -> Status {
+        match (self.exit(), self.started.load(Ordering::Relaxed)) {
             (Some(_), _) => Status::Stopped,
             (None, true) => Status::Running,
             (None, false) => Status::Created,
-        };
-        ContainerState { created: self.created.clone(), pid: self.pid, status, exit }
+        }
+    }
+
+    pub fn state(&self) -> ContainerState {
+        let status = self.status();
+        ContainerState { created: self.created.clone(), pid: self.pid, status, exit: self.exit() }
+    }
+
+    /// Its first process was let run.
+    pub fn set_started(&self) {
+        self.started.store(true, Ordering::Relaxed);
+    }
+
+    /// It is gone; who waits for its turn finds out.
+    pub fn set_deleted(&self) {
+        self.deleted.store(true, Ordering::Relaxed);
+    }
+
+    /// Refuses what needs another state, or a container at all. For those
+    /// who hold the turn.
+    pub fn check(
+        &self,
+        fits: impl FnOnce(Status) -> bool,
+        must: &'static str,
+    ) -> Result<(), Error> {
+        if self.deleted.load(Ordering::Relaxed) {
+            return Err(Error::NoContainer(self.created.id.clone()));
+        }
+        let is = self.status();
+        if fits(is) {
+            return Ok(());
+        }
+        Err(Error::WrongState { container: self.created.id.clone(), is: is.as_str(), must })
     }
 
     /// Lets go of what it has on the host.
     pub fn release(&self) {
         self.host.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    pub fn wrong_state(&self, is: Status, must: &'static str) -> Error {
-        Error::WrongState { container: self.created.id.clone(), is: is.as_str(), must }
     }
 }
 

@@ -19,6 +19,10 @@ const USED_BUFFER: u32 = 1;
 const CONFIG_CHANGE: u32 = 2;
 /// There is no shared memory region.
 const NO_REGION: u32 = u32::MAX;
+/// Most resets that a backend may have before it; a driver that starts the
+/// device again beyond them fails it. Stops a guest that resets faster than
+/// the backend can from growing the queue of jobs without end.
+const MAX_RESETTING: u32 = 16;
 /// VIRTIO_F_VERSION_1.
 const VERSION_1: u64 = 1 << 32;
 
@@ -219,6 +223,9 @@ impl Registers {
             Change::Fail => self.set_status(self.status | status::FAILED),
             Change::Negotiate if self.is_acceptable() => self.set_status(wanted),
             Change::Negotiate => Effect::None,
+            Change::Run if self.resetting >= MAX_RESETTING => {
+                self.set_status(self.status | status::FAILED)
+            }
             Change::Run => {
                 self.set_status(wanted);
                 Effect::Activate(Activation {

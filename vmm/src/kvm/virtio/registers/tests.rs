@@ -241,3 +241,22 @@ fn a_driver_that_failed_must_reset() {
     assert_eq!(read(&device, 0x70), u32::from(15 | FAILED));
     assert_eq!(status(&mut device, 0), Effect::Reset);
 }
+
+#[test]
+fn a_driver_that_outruns_its_backend_queues_a_bounded_number_of_jobs() {
+    let mut device = device();
+    let mut jobs = 0;
+    for _ in 0..1000 {
+        for bits in [ACKNOWLEDGE, ACKNOWLEDGE | DRIVER] {
+            status(&mut device, bits);
+        }
+        accept(&mut device, FEATURES);
+        status(&mut device, ACKNOWLEDGE | DRIVER | FEATURES_OK);
+        for bits in [ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK, 0] {
+            jobs += u32::from(status(&mut device, bits) != Effect::None);
+        }
+    }
+    assert_eq!(jobs, 2 * MAX_RESETTING);
+    (0..MAX_RESETTING).for_each(|_| device.reset_done());
+    assert_eq!(read(&device, 0x70), 0, "the device can be used again");
+}
