@@ -10,6 +10,9 @@ use linux_loader::loader::{Elf, KernelLoader};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, GuestMemoryRegion};
 
 use super::{layout, mp_table};
+use image::Image;
+
+mod image;
 
 /// The guest cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -63,11 +66,12 @@ pub struct Placed {
 pub fn load(
     memory: &GuestMemoryMmap,
     vcpus: u8,
-    mut kernel: File,
+    kernel: File,
     initramfs: File,
     cmdline: &str,
 ) -> Result<u64, Error> {
     let base = Some(GuestAddress(layout::HIGH_MEMORY));
+    let mut kernel = Image::new(kernel, memory);
     let loaded = Elf::load(memory, None, &mut kernel, base)
         .map_err(|source| Error::Kernel { mib: mib(memory), source })?;
     let initramfs = load_initramfs(memory, initramfs, loaded.kernel_end)?;
@@ -98,8 +102,9 @@ fn load_initramfs(
     file.rewind().map_err(Error::Initramfs)?;
     let start = initramfs_start(low_end(memory), kernel_end, len)
         .ok_or(Error::InitramfsRoom { size: len, mib: mib(memory) })?;
+    let mut image = Image::new(file, memory);
     memory
-        .read_exact_volatile_from(GuestAddress(start), &mut file, len as usize)
+        .read_exact_volatile_from(GuestAddress(start), &mut image, len as usize)
         .map_err(Error::InitramfsRead)?;
     Ok(Placed { start, len })
 }
