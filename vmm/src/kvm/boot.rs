@@ -3,16 +3,14 @@
 //! Protocol").
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io;
 
 use linux_loader::loader::bootparam::{boot_e820_entry, boot_params};
 use linux_loader::loader::{Elf, KernelLoader};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, GuestMemoryRegion};
 
+use super::loader::Source;
 use super::{layout, mp_table};
-use image::Image;
-
-mod image;
 
 /// The guest cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +69,7 @@ pub fn load(
     cmdline: &str,
 ) -> Result<u64, Error> {
     let base = Some(GuestAddress(layout::HIGH_MEMORY));
-    let mut kernel = Image::new(kernel, memory);
-    let loaded = Elf::load(memory, None, &mut kernel, base)
+    let loaded = Elf::load(memory, None, &mut Source::new(kernel, memory), base)
         .map_err(|source| Error::Kernel { mib: mib(memory), source })?;
     let initramfs = load_initramfs(memory, initramfs, loaded.kernel_end)?;
     write_cmdline(memory, cmdline)?;
@@ -93,18 +90,13 @@ struct Params(boot_params);
 // SAFETY: a packed C structure of integers: any bytes are one of it.
 unsafe impl vm_memory::ByteValued for Params {}
 
-fn load_initramfs(
-    memory: &GuestMemoryMmap,
-    mut file: File,
-    kernel_end: u64,
-) -> Result<Placed, Error> {
-    let len = file.seek(SeekFrom::End(0)).map_err(Error::Initramfs)?;
-    file.rewind().map_err(Error::Initramfs)?;
+fn load_initramfs(memory: &GuestMemoryMmap, file: File, kernel_end: u64) -> Result<Placed, Error> {
+    let mut source = Source::new(file, memory);
+    let len = source.size().map_err(Error::Initramfs)?;
     let start = initramfs_start(low_end(memory), kernel_end, len)
         .ok_or(Error::InitramfsRoom { size: len, mib: mib(memory) })?;
-    let mut image = Image::new(file, memory);
     memory
-        .read_exact_volatile_from(GuestAddress(start), &mut image, len as usize)
+        .read_exact_volatile_from(GuestAddress(start), &mut source, len as usize)
         .map_err(Error::InitramfsRead)?;
     Ok(Placed { start, len })
 }
