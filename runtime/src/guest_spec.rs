@@ -10,7 +10,7 @@ mod devices;
 mod linux;
 mod mounts;
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use sandbox_agent_protocol::SHARE_DIR;
@@ -24,6 +24,12 @@ pub enum SpecError {
     /// A part that must be there.
     #[error("the container's spec has no {0}")]
     Missing(&'static str),
+    /// A root that is none or climbs.
+    #[error(
+        "the container's root path {0:?} is refused: it must be absolute or below the bundle, \
+         with no \"..\" in it"
+    )]
+    Root(PathBuf),
     /// A mount.
     #[error(transparent)]
     Mount(#[from] MountError),
@@ -50,7 +56,7 @@ impl SpecError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Mount(e) => e.kind(),
-            Self::Missing(_) | Self::Device { .. } => ErrorKind::InvalidArgument,
+            Self::Missing(_) | Self::Root(_) | Self::Device { .. } => ErrorKind::InvalidArgument,
             Self::Write(_) => ErrorKind::Internal,
         }
     }
@@ -71,6 +77,8 @@ pub(crate) struct HostBind {
 pub(crate) struct GuestSpec {
     /// For the agent.
     pub json: Vec<u8>,
+    /// The root that the spec named: of the host, absolute or below the bundle.
+    pub root: PathBuf,
     /// For the host, by index.
     pub binds: Vec<HostBind>,
 }
@@ -78,6 +86,7 @@ pub(crate) struct GuestSpec {
 /// What a transformer knows beside the spec.
 struct Context<'a> {
     container: &'a str,
+    root: PathBuf,
     binds: Vec<HostBind>,
 }
 
@@ -105,17 +114,27 @@ const CHAIN: &[Transformer] = &[
 
 /// Translates the spec of `container`.
 pub(crate) fn translate(mut spec: Spec, container: &str) -> Result<GuestSpec, SpecError> {
-    let mut context = Context { container, binds: Vec::new() };
+    let mut context = Context { container, root: PathBuf::new(), binds: Vec::new() };
     for transform in CHAIN {
         transform(&mut spec, &mut context)?;
     }
-    Ok(GuestSpec { json: serde_json::to_vec(&spec)?, binds: context.binds })
+    Ok(GuestSpec { json: serde_json::to_vec(&spec)?, root: context.root, binds: context.binds })
 }
 
 fn root(spec: &mut Spec, context: &mut Context) -> Result<(), SpecError> {
     let root = spec.root_mut().as_mut().ok_or(SpecError::Missing("root"))?;
+    context.root.clone_from(root.path());
+    if !is_root(&context.root) {
+        return Err(SpecError::Root(context.root.clone()));
+    }
     root.set_path(context.shared("rootfs"));
     Ok(())
+}
+
+fn is_root(path: &Path) -> bool {
+    let has_nul = path.as_os_str().as_encoded_bytes().contains(&0);
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    !path.as_os_str().is_empty() && !has_nul && !climbs
 }
 
 fn hooks(spec: &mut Spec, context: &mut Context) -> Result<(), SpecError> {

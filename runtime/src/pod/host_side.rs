@@ -51,7 +51,7 @@ impl HostSide {
             tree: folder.tree().join(&create.id),
         };
         side.make_dirs()?;
-        side.mount_root(create, &stage)?;
+        side.mount_root(create, &spec.root, &stage)?;
         side.mount_binds(&spec.binds, &stage)?;
         Ok(Some((side, spec.json)))
     }
@@ -65,14 +65,21 @@ impl HostSide {
         Ok(())
     }
 
-    fn mount_root(&self, create: &CreateContainer, stage: &Path) -> Result<(), MountError> {
+    /// With no mounts of containerd's, the root is a folder that the spec
+    /// names: `ctr run --rootfs`.
+    fn mount_root(
+        &self,
+        create: &CreateContainer,
+        root: &Path,
+        stage: &Path,
+    ) -> Result<(), MountError> {
         let rootfs = self.share.join("rootfs");
         if !create.rootfs.is_empty() {
             return mount_rootfs(&create.rootfs, stage, &rootfs);
         }
         let own = RootfsMount {
             kind: "bind".to_owned(),
-            source: create.bundle.join("rootfs").to_string_lossy().into_owned(),
+            source: create.bundle.join(root).to_string_lossy().into_owned(),
             target: String::new(),
             options: vec!["rbind".to_owned()],
         };
