@@ -11,6 +11,11 @@ use rustix::io::Errno;
 use super::check::is_bind;
 use super::rootfs;
 
+/// How often a path is resolved anew when the kernel says that a mount or a
+/// rename elsewhere in the guest may have moved a `..` of it. Each of those is
+/// short; a container that renames for ever must not keep the agent here.
+const MAX_RACES: usize = 128;
+
 /// Makes the working directory of `spec` where the container will see it: in
 /// its root, or in what is bound over that. Below any other mount, say a
 /// tmpfs, it cannot be made beforehand, and a missing one fails later.
@@ -71,5 +76,11 @@ fn open_in(
     resolve: ResolveFlags,
 ) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    openat2(dir, path, flags, Mode::empty(), resolve)
+    for _ in 0..MAX_RACES {
+        match openat2(&dir, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) => {}
+            opened => return opened,
+        }
+    }
+    Err(Errno::AGAIN)
 }

@@ -22,7 +22,7 @@ use ttrpc::asynchronous::transport::Socket;
 use ttrpc::context::{self, Context};
 
 /// A guest emulated on a loaded machine takes its time.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 pub struct Vm {
     pub agent: AgentClient,
