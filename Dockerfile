@@ -1,15 +1,15 @@
-# The installed layout, to be copied onto nodes: what `make install` puts into
-# /usr, below /opt/sandbox/usr. `docker build -t sandbox .`; the first build
-# compiles a kernel, which takes some minutes.
-FROM rust:1.95-bookworm AS build
+# Builds Sandbox and its guest image, and keeps what an installation needs:
+#   docker build -t sandbox .
+#   docker run --rm -v /usr:/host/usr sandbox     installs below /usr of the host
+ARG DEBIAN=bookworm
+
+FROM rust:1.95-${DEBIAN} AS build
 WORKDIR /src
-COPY deploy/install-deps.sh deploy/install-deps.sh
+COPY deploy/install-deps.sh deploy/
 RUN deploy/install-deps.sh
 COPY . .
-RUN make install DESTDIR=/opt/sandbox
+RUN make install DESTDIR=/out PREFIX=/usr
 
-# An installer's job is to copy; the host's containerd runs what it copied:
-#   docker run --rm -v /usr:/host/usr sandbox
-FROM debian:bookworm-slim
-COPY --from=build /opt/sandbox /opt/sandbox
+FROM debian:${DEBIAN}-slim
+COPY --from=build /out/usr /opt/sandbox/usr
 CMD ["cp", "-a", "/opt/sandbox/usr/.", "/host/usr/"]
