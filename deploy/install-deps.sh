@@ -8,7 +8,7 @@ set -euo pipefail
 # Checks: a program by its name, a file by its path. What counts is that it is
 # there, not which package brought it: a containerd from elsewhere is kept.
 readonly -a BUILD=(
-	make:make gcc:gcc ld:binutils flex:flex bison:bison bc:bc xz:xz-utils pkg-config:pkg-config
+	make:make gcc:gcc ld:binutils flex:flex bison:bison bc:bc patch:patch xz:xz-utils pkg-config:pkg-config
 	/usr/src/linux-source-6.12.tar.xz:linux-source-6.12
 	/usr/include/libelf.h:libelf-dev
 	/usr/lib/x86_64-linux-gnu/libseccomp.a:libseccomp-dev

@@ -30,9 +30,10 @@ sha() { sha256sum -- "$1" | cut -d' ' -f1; }
 
 check_tools() {
 	local missing=() tool
-	for tool in make gcc ld flex bison bc xz:xz-utils tar cargo:; do
+	for tool in make gcc ld:binutils flex bison bc patch xz:xz-utils tar; do
 		command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
 	done
+	command -v cargo >/dev/null || missing+=("a Rust toolchain")
 	[ -e /usr/include/libelf.h ] || missing+=(libelf-dev)
 	[ -e "$SOURCE" ] || missing+=(linux-source-6.12)
 	[ -e /usr/lib/x86_64-linux-gnu/libseccomp.a ] || missing+=(libseccomp-dev)
@@ -45,6 +46,7 @@ compiler() { gcc --version | head -1; ld --version | head -1; }
 kernel_inputs() {
 	echo "source $source_sha"
 	echo "config $(sha "$FRAGMENT")"
+	echo "patches $(cat "$here"/patches/*.patch | sha256sum)"
 	compiler
 	printf '%s\n' "${STAMP[@]}"
 }
@@ -54,6 +56,9 @@ unpack() {
 	local pattern exclude=()
 	for pattern in "${UNUSED[@]}"; do exclude+=("--exclude=$pattern"); done
 	tar -C "$1" --strip-components=1 -xf "$SOURCE" "${exclude[@]}"
+	for pattern in "$here"/patches/*.patch; do
+		patch -s -p1 -d "$1" <"$pattern" || die "$pattern does not fit $SOURCE"
+	done
 }
 
 configure() {
