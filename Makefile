@@ -89,6 +89,7 @@ test-unit: ## the crates' own tests, no root and no VM needed
 	cargo test --locked -p sandbox-tests --lib
 
 test-vm: build guest toolbox ## real containerd, real microVMs, the engine that "auto" picks (root)
+	SANDBOX_TEST_BIN=$(CURDIR)/$(BIN) cargo test --locked -p sandbox-agent --test guest -- $(TESTS)
 	cargo test --locked -p sandbox-tests --test vm -- --test-threads $(TEST_THREADS) $(TESTS)
 
 test-kvm: build guest toolbox ## the same tests on the kvm engine; without real KVM, in the lab (root)

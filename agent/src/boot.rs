@@ -22,6 +22,7 @@ use ttrpc::asynchronous::transport::Listener;
 use crate::cgroup;
 use crate::mounts;
 use crate::reaper::Reaper;
+use crate::rlimits;
 use crate::service::Service;
 use crate::stage::mark;
 use crate::streams;
@@ -52,6 +53,8 @@ enum BootError {
     Cgroup(#[from] cgroup::CgroupError),
     #[error("bringing the loopback interface up: {0}")]
     Loopback(io::Error),
+    #[error("raising resource limits: {0}")]
+    Limits(io::Error),
     #[error("serving: {0}")]
     Serve(#[from] ttrpc::Error),
     #[error("no handshake within {HANDSHAKE_TIMEOUT:?}")]
@@ -117,6 +120,7 @@ async fn start_server(service: Service, connection: Watched) -> Result<Server, B
 
 /// What may be done while the host is already talking.
 fn finish_boot() -> Result<(), BootError> {
+    rlimits::raise().map_err(BootError::Limits)?;
     mounts::later()?;
     // IFF_UP; the kernel adds the addresses by itself.
     fs::write("/sys/class/net/lo/flags", "0x1").map_err(BootError::Loopback)

@@ -119,6 +119,7 @@ async fn create_in(
         Some(listener) => {
             let what = "taking over the terminal";
             let terminal = take_terminal(listener).await.map_err(CreateError::io(what))?;
+            terminal.give_to(prepared.uid).map_err(CreateError::io(what))?;
             if let Some((columns, lines)) = prepared.console_size.filter(|size| *size != (0, 0)) {
                 terminal.resize(columns, lines).map_err(CreateError::io(what))?;
             }

@@ -18,6 +18,7 @@ pub mod paths;
 pub mod process;
 pub mod readiness;
 pub mod reaper;
+pub mod rlimits;
 pub mod service;
 pub mod signal;
 pub mod spec;

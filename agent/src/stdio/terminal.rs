@@ -4,7 +4,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use rustix::fs::{Uid, fchown};
 use rustix::io::{Errno, ioctl_fionbio};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -22,6 +24,14 @@ impl Terminal {
         ioctl_fionbio(&master, true)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         Ok(Self { master: readiness::watch(master, interest)? })
+    }
+
+    /// Gives the other side to `uid`, whose programs can then open their own
+    /// terminal anew.
+    pub fn give_to(&self, uid: u32) -> io::Result<()> {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let slave = ioctl_tiocgptpeer(self.master.get_ref(), flags)?;
+        Ok(fchown(slave, Some(Uid::from_raw(uid)), None)?)
     }
 
     /// Sets the size that programs see, and tells them by SIGWINCH.

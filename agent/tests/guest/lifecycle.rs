@@ -208,3 +208,35 @@ pub async fn sigterm_to_init(vm: &Vm) {
     assert_eq!(vm.wait("term").await.exit_status, 137);
     vm.delete("term").await.unwrap();
 }
+
+/// What process 1 has open, the zombies, and the cgroups of containers.
+async fn inventory(vm: &Vm) -> String {
+    let script = "mount -t cgroup2 none /mnt; ls /proc/1/fd | wc -l; \
+                  grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l; \
+                  ls -d /mnt/container-* | wc -l; ls /proc/1/root/run/sandbox/c \
+                  /proc/1/root/run/sandbox/b | wc -l";
+    let mut spec = spec("inventory", &["sh", "-c", script]);
+    spec["linux"]["namespaces"] = serde_json::json!([{"type": "mount"}]);
+    let caps = serde_json::json!(["CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]);
+    spec["process"]["capabilities"] =
+        serde_json::json!({"bounding": caps, "effective": caps, "permitted": caps});
+    spec.as_object_mut().unwrap().remove("hostname");
+    let outcome = vm.run("inventory", &spec).await;
+    assert_eq!(outcome.status, 0, "{}", outcome.errors());
+    outcome.text()
+}
+
+/// Runs when every other case has ended.
+pub async fn nothing_is_left(vm: &Vm) {
+    let root = vm.rootfs("inventory");
+    std::fs::create_dir_all(root.join("mnt")).unwrap();
+    vm.rootfs("cycles");
+    let before = inventory(vm).await;
+    println!("open files of process 1, zombies, cgroups, files: {before:?}");
+    for _ in 0..20 {
+        vm.run("cycles", &spec("cycles", &["sh", "-c", "sleep 100 & exit 0"])).await;
+        let missing = spec("cycles", &["nope"]);
+        vm.create("cycles", &missing, stdio(true, true, true)).await.unwrap_err();
+    }
+    assert_eq!(inventory(vm).await, before);
+}

@@ -68,6 +68,9 @@ async fn run() -> ExitCode {
             }
         }
     }
+    if filter.is_empty() {
+        lifecycle::nothing_is_left(&vm).await;
+    }
     println!("console:\n{}", vm.console());
     // A case that hangs keeps its handle, and has failed already.
     if let Some(vm) = Arc::into_inner(vm) {

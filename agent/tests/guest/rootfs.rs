@@ -18,6 +18,7 @@ pub const CASES: &[Case] = &[
     case!(rootfs::read_only_root),
     case!(rootfs::bind_mounts),
     case!(rootfs::limits),
+    case!(rootfs::default_limits),
     case!(rootfs::out_of_memory),
     case!(rootfs::too_many_processes),
     case!(rootfs::capabilities),
@@ -186,6 +187,20 @@ pub async fn limits(vm: &Vm) {
     assert_eq!(outcome.text(), expected, "{}", outcome.errors());
 }
 
+/// Without limits in the spec a container has those of containerd's.
+pub async fn default_limits(vm: &Vm) {
+    let outcome = sh(
+        vm,
+        "nolimits",
+        "ulimit -n; awk '/Max processes/ {print $3}' /proc/self/limits",
+        |spec| {
+            spec["process"].as_object_mut().unwrap().remove("rlimits");
+        },
+    )
+    .await;
+    assert_eq!(outcome.text(), "1048576\nunlimited", "{}", outcome.errors());
+}
+
 pub async fn out_of_memory(vm: &Vm) {
     let outcome = sh(vm, "oom", "exec tail /dev/zero", |spec| {
         spec["linux"]["resources"] = json!({"memory": {"limit": 24 << 20, "swap": -1}});
@@ -333,7 +348,8 @@ pub async fn specs_from_clusters(vm: &Vm) {
 
 pub async fn refused_specs(vm: &Vm) {
     vm.rootfs("refused");
-    let changes: &[(fn(&mut Value), &str)] = &[
+    type Change = fn(&mut Value);
+    let changes: &[(Change, &str)] = &[
         (|s| s["process"]["args"] = json!([]), "process.args must not be empty"),
         (|s| s["process"]["args"] = json!(["a\0b"]), "NUL"),
         (|s| s["root"]["path"] = "/".into(), "not below /run/sandbox/share"),

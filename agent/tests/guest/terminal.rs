@@ -8,7 +8,11 @@ use crate::protocol::code;
 use crate::vm::{Stdio_, Vm, ctx, spec, stdio};
 use crate::{Case, case};
 
-pub const CASES: &[Case] = &[case!(terminal::output_size_and_keys), case!(terminal::none)];
+pub const CASES: &[Case] = &[
+    case!(terminal::output_size_and_keys),
+    case!(terminal::belongs_to_the_user),
+    case!(terminal::none),
+];
 
 fn on_terminal() -> Stdio_ {
     Stdio_ { stdin: true, stdout: true, terminal: true, ..Default::default() }
@@ -45,6 +49,21 @@ pub async fn output_size_and_keys(vm: &Vm) {
     let error = vm.agent.resize_pty(ctx(), &resize("tty", 70000, 1)).await.unwrap_err();
     assert_eq!(code(&error).0, Code::INVALID_ARGUMENT);
     vm.delete("tty").await.unwrap();
+}
+
+pub async fn belongs_to_the_user(vm: &Vm) {
+    vm.rootfs("ttyuser");
+    let script = "echo one > $(tty); echo two > /dev/stderr; echo three > /dev/console";
+    let mut spec = spec("ttyuser", &["sh", "-c", script]);
+    spec["process"]["user"] = serde_json::json!({"uid": 1000, "gid": 1000});
+    vm.create("ttyuser", &spec, on_terminal()).await.unwrap();
+    let mut out = vm.fetch("ttyuser - stdout").await.unwrap();
+    vm.start("ttyuser").await.unwrap();
+    let mut text = String::new();
+    out.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "one\r\ntwo\r\nthree\r\n");
+    assert_eq!(vm.wait("ttyuser").await.exit_status, 0);
+    vm.delete("ttyuser").await.unwrap();
 }
 
 async fn read_until(from: &mut (impl AsyncReadExt + Unpin), seen: &mut String, what: &str) {
