@@ -46,7 +46,7 @@ doctor: build ## what this machine has, and what it lacks
 ##@ Build
 .PHONY: deps build guest toolbox install clean
 deps: ## install what the build and the tests need from Debian (root)
-	@deploy/install-deps.sh
+	@deploy/install-deps.sh --lab
 
 build: ## the shim, the VMM and sandboxctl, in target/release
 	cargo build --release --locked -p sandbox-shim -p sandbox-runtime -p sandbox-vmm
@@ -89,6 +89,7 @@ test-unit: ## the crates' own tests, no root and no VM needed
 	cargo test --locked -p sandbox-tests --lib
 
 test-vm: build guest toolbox ## real containerd, real microVMs, the engine that "auto" picks (root)
+	SANDBOX_TEST_BIN=$(CURDIR)/$(BIN) cargo test --locked -p sandbox-agent --test guest -- $(TESTS)
 	cargo test --locked -p sandbox-tests --test vm -- --test-threads $(TEST_THREADS) $(TESTS)
 
 test-kvm: build guest toolbox ## the same tests on the kvm engine; without real KVM, in the lab (root)
