@@ -99,6 +99,7 @@ async fn create_in(
     write_bundle(&bundle, &prepared)?;
     set_net_sysctls(&prepared.net_sysctls)?;
     let cwd = prepared.spec.process().as_ref().map(|p| p.cwd().clone()).unwrap_or_default();
+    spec::clear_dev(&prepared.spec).map_err(CreateError::io("preparing /dev of the image"))?;
     spec::make_cwd(&prepared.spec)
         .map_err(CreateError::io(format!("making the working directory {cwd:?}")))?;
 
@@ -183,7 +184,14 @@ async fn run_child(
             received = Report::receive(report) => {
                 outcome.add(received.map_err(CreateError::io("hearing of the creation"))?);
             }
-            exit = &mut ended => return outcome.finish(exit.status),
+            exit = &mut ended => {
+                // All was sent before the end, but the runtime may tell the
+                // two in any order.
+                while let Some(report) = Report::arrived(report) {
+                    outcome.add(report);
+                }
+                return outcome.finish(exit.status);
+            }
         }
     }
 }

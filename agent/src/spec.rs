@@ -7,6 +7,7 @@
 
 mod check;
 mod cwd;
+mod dev;
 mod guest;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use oci_spec::runtime::Spec;
 use crate::stdio::Wanted;
 
 pub use cwd::make as make_cwd;
+pub use dev::clear as clear_dev;
 
 /// Longest spec. It must fit one ttrpc message (4 MiB) anyway; the bound says
 /// so by name, and keeps the parsed form, which is larger, within the memory

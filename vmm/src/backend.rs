@@ -328,3 +328,6 @@ impl<D: Device + 'static> VhostUserBackend for Adapter<D> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,11 @@
 //! What the creating child and the first process tell the agent: datagrams of
-//! a kind byte and text. The agent has read them all when the child has ended,
-//! because each was sent before that.
+//! a kind byte and text. All are there when the child has ended.
 
 use std::io;
 use std::os::unix::net;
 use std::path::Path;
 
+use rustix::net::{RecvFlags, recv};
 use rustix::process::Pid;
 use tokio::net::UnixDatagram;
 
@@ -56,6 +56,13 @@ impl Report {
             b'C' => text.parse().ok().map(Self::Created),
             _ => None,
         }
+    }
+
+    /// A message that has arrived, whether the runtime has heard of it or not.
+    pub fn arrived(socket: &UnixDatagram) -> Option<Option<Self>> {
+        let mut message = [0; MAX_MESSAGE];
+        let (length, _) = recv(socket, &mut message, RecvFlags::DONTWAIT).ok()?;
+        Some(Self::decode(&message[..length]))
     }
 
     /// The next message.
@@ -128,15 +135,37 @@ impl Outcome {
     }
 }
 
-/// libcontainer's errors say what failed and its log says why.
+/// What each layer of libcontainer puts before the error of the one below.
+const LAYERS: &[&str] = &[
+    "failed to create container: ",
+    "exec process failed with error ",
+    "error in executing process : ",
+    "intermediate process error ",
+];
+
+/// What the outer layers log when an inner one has failed.
+const ECHOES: &[&str] = &[
+    "failed to initialize container process",
+    "failed to run intermediate process",
+    "failed to run container process",
+    "failed to wait for",
+];
+
+/// libcontainer's errors say what failed and its log says why, from the inside
+/// to the outside, where it only repeats itself.
 fn explain(failed: &str, log: &[String]) -> String {
-    let mut why: Vec<&str> = Vec::new();
-    for line in log.iter().map(|line| line.trim()) {
-        if !line.is_empty() && !why.contains(&line) {
-            why.push(line);
+    let mut failed = failed;
+    while let Some(inner) = LAYERS.iter().find_map(|layer| failed.strip_prefix(layer)) {
+        failed = inner;
+    }
+    let mut text = failed.to_owned();
+    let inner = |line: &&str| !ECHOES.iter().any(|echo| line.starts_with(echo));
+    for line in log.iter().map(|line| line.trim()).take_while(inner) {
+        if !line.is_empty() && !text.contains(line) {
+            text = format!("{text}: {line}");
         }
     }
-    if why.is_empty() { failed.to_owned() } else { format!("{failed}: {}", why.join("; ")) }
+    text
 }
 
 #[cfg(test)]

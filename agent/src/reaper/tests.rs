@@ -7,6 +7,7 @@ fn exit(status: u32) -> Exit {
 }
 
 /// The status of a shell that runs `script`, as wait(2) gives it.
+#[allow(clippy::zombie_processes, reason = "waited for by its number")]
 fn waited(script: &str) -> WaitStatus {
     let child = std::process::Command::new("sh").arg("-c").arg(script).spawn().unwrap();
     let pid = rustix::process::Pid::from_raw(child.id().cast_signed());

@@ -33,7 +33,7 @@ pub fn make(spec: &Spec) -> io::Result<()> {
 }
 
 /// Resolves `.` and `..` by name, as runc does with a spec's paths.
-fn normal(path: &Path) -> PathBuf {
+pub(super) fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::from("/");
     for component in path.components() {
         match component {

@@ -205,3 +205,27 @@ fn the_working_directory_is_made_where_the_container_sees_it() {
     assert!(!bound.join("tmp").exists());
     assert!(made("/file").is_err());
 }
+
+#[test]
+fn the_images_dev_is_cleared_unless_mounted_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    std::fs::create_dir_all(root.join("dev/fd")).unwrap();
+    std::fs::write(root.join("dev/null"), "").unwrap();
+    std::fs::write(root.join("dev/mine"), "").unwrap();
+    let clear = |mounts: Value| {
+        let mut spec = base();
+        spec["root"]["path"] = root.to_str().unwrap().into();
+        spec["mounts"] = mounts;
+        clear_dev(&serde_json::from_value(spec).unwrap())
+    };
+    clear(json!([{"destination": "/dev/", "type": "tmpfs"}])).unwrap();
+    assert!(root.join("dev/null").exists());
+    clear(json!([])).unwrap();
+    assert!(!root.join("dev/null").exists() && root.join("dev/mine").exists());
+    std::fs::remove_dir_all(root.join("dev")).unwrap();
+    clear(json!([])).unwrap();
+    std::os::unix::fs::symlink("/run", root.join("dev")).unwrap();
+    let error = clear(json!([{"destination": "/dev", "type": "tmpfs"}])).unwrap_err();
+    assert_eq!(error.to_string(), "it is not a folder");
+}

@@ -118,7 +118,7 @@ pub async fn descendants_die_with_init(vm: &Vm) {
 
 pub async fn kill_all(vm: &Vm) {
     vm.rootfs("all");
-    let spec = spec("all", &["sh", "-c", "sleep 1000 & sleep 1000"]);
+    let spec = spec("all", &["sh", "-c", "sleep 1000 & sleep 1000; true"]);
     vm.create("all", &spec, stdio(false, false, false)).await.unwrap();
     vm.start("all").await.unwrap();
     while vm.pids("all").await.len() < 3 {

@@ -1,11 +1,16 @@
 //! A guest on QEMU, driven as the shim drives it.
 
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use command_fds::{CommandFdExt, FdMapping};
+use nix::mount::{MsFlags, mount};
 use sandbox_agent_protocol::agent::*;
 use sandbox_agent_protocol::agent_ttrpc::AgentClient;
 use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_DIR, SHARE_TAG};
@@ -22,57 +27,90 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Vm {
     pub agent: AgentClient,
     pub dir: PathBuf,
+    backends: Backends,
+}
+
+/// The processes around the guest, QEMU last. They end when their control
+/// sockets close.
+struct Backends {
     processes: Vec<Child>,
+    controls: Vec<net::UnixStream>,
+}
+
+impl Backends {
+    fn start(dir: &Path, share: &Path, sockets: &Path) -> Self {
+        let mut backends = Self { processes: Vec::new(), controls: Vec::new() };
+        let listen = |name: &str| OwnedFd::from(net::UnixListener::bind(dir.join(name)).unwrap());
+        let host = net::UnixListener::bind(sockets.join("vsock.sock")).unwrap();
+        let io = json!({"process": "io", "rng": 4, "vsock": 5, "listener": 6, "cid": 3,
+            "sockets": sockets, "guest_ports": [1024]});
+        backends.spawn("io", &io, vec![listen("rng.sock"), listen("vhost.sock"), host.into()]);
+        let fs = json!({"process": "fs", "listener": 4, "tag": SHARE_TAG, "share": share,
+            "config": false});
+        backends.spawn("fs", &fs, vec![listen("fs.sock")]);
+        backends
+    }
+
+    /// Starts a process of sandbox-vmm, with descriptors from 4 on.
+    fn spawn(&mut self, name: &str, launch: &Value, fds: Vec<OwnedFd>) {
+        let (ours, theirs) = net::UnixStream::pair().unwrap();
+        let fds = std::iter::once(theirs.into()).chain(fds);
+        let mappings =
+            fds.zip(3..).map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd }).collect();
+        let mut command = Command::new(binaries().join("sandbox-vmm"));
+        command.arg(name).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+        command.fd_mappings(mappings).unwrap();
+        self.processes.push(command.spawn().unwrap());
+        writeln!(&ours, "{launch}").unwrap();
+        self.controls.push(ours);
+    }
+}
+
+fn named(variable: &str, default: &str) -> PathBuf {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    std::env::var_os(variable).map_or_else(|| tree.join(default), PathBuf::from)
+}
+
+/// Folder of sandbox-vmm.
+fn binaries() -> PathBuf {
+    named("SANDBOX_TEST_BIN", "target/debug")
+}
+
+/// Folder of the guest's kernel and initramfs.
+fn guest_image() -> PathBuf {
+    named("SANDBOX_TEST_GUEST", "build/guest")
+}
+
+fn bind(dir: &Path) {
+    let flags = MsFlags::MS_BIND;
+    mount(Some(dir), dir, None::<&str>, flags, None::<&str>).unwrap();
+    mount(None::<&str>, dir, None::<&str>, MsFlags::MS_SHARED, None::<&str>).unwrap();
 }
 
 pub fn ctx() -> Context {
     context::with_duration(PATIENCE)
 }
 
-/// Runs the program and arguments of an environment variable.
-fn tool(variable: &str, default: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| default.to_owned())
-}
-
 impl Vm {
     /// Boots without the handshake.
     pub async fn boot(dir: &Path) -> Self {
-        fs::create_dir_all(dir.join("share")).unwrap();
-        let uds = dir.join("vsock.sock");
-        let vhost = dir.join("vhost.sock");
-        let fs_socket = dir.join("fs.sock");
-        let listener = UnixListener::bind(dir.join("vsock.sock_1024")).unwrap();
-        let log = |name: &str| File::create(dir.join(name)).unwrap();
-        let mut processes = Vec::new();
-        let mut spawn = |command: &mut Command, name: &str| {
-            let child = command.stdin(Stdio::null()).stdout(log(name)).stderr(log(name));
-            processes.push(child.spawn().unwrap());
-        };
-        let vm = format!("guest-cid=3,socket={},uds-path={}", vhost.display(), uds.display());
-        spawn(
-            Command::new(tool("SANDBOX_TEST_VSOCK", "/tmp/agent-tools/bin/vhost-device-vsock"))
-                .args(["--vm", &vm]),
-            "vsock.log",
-        );
-        spawn(
-            Command::new("/usr/lib/qemu/virtiofsd")
-                .arg(format!("--socket-path={}", fs_socket.display()))
-                .args(["-o", &format!("source={}", dir.join("share").display())])
-                .args(["-o", "sandbox=chroot", "-o", "xattr", "-o", "cache=auto"]),
-            "fs.log",
-        );
-        for socket in [&vhost, &fs_socket] {
-            while !socket.exists() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
-        spawn(&mut qemu(dir, &vhost, &fs_socket), "qemu.log");
+        let share = dir.join("share");
+        let sockets = dir.join("vsock");
+        fs::create_dir_all(&share).unwrap();
+        fs::create_dir_all(&sockets).unwrap();
+        // A mount of its own, as the runtime makes it.
+        bind(&share);
+        let listener = UnixListener::bind(sockets.join("vsock.sock_1024")).unwrap();
+        let mut backends = Backends::start(dir, &share, &sockets);
+        let mut qemu = qemu(dir);
+        qemu.stdin(Stdio::null()).stderr(File::create(dir.join("qemu.log")).unwrap());
+        backends.processes.push(qemu.spawn().unwrap());
         let accepted = tokio::time::timeout(PATIENCE, listener.accept()).await;
         let Ok(Ok((connection, _))) = accepted else {
             panic!("the guest did not connect; console:\n{}", console(dir));
         };
         let agent = AgentClient::new(Client::new(Socket::new(connection)));
-        Self { agent, dir: dir.to_owned(), processes }
+        Self { agent, dir: dir.to_owned(), backends }
     }
 
     pub async fn handshake(&self) -> HandshakeResponse {
@@ -102,7 +140,7 @@ impl Vm {
 
     /// Connects to a stream; `Err` holds the agent's refusal.
     pub async fn fetch(&self, header: &str) -> Result<BufReader<UnixStream>, String> {
-        let stream = UnixStream::connect(self.dir.join("vsock.sock")).await.unwrap();
+        let stream = UnixStream::connect(self.dir.join("vsock/vsock.sock")).await.unwrap();
         let mut stream = BufReader::new(stream);
         stream.get_mut().write_all(b"CONNECT 1025\n").await.unwrap();
         let mut line = String::new();
@@ -183,7 +221,8 @@ impl Vm {
 
     /// Ends the guest from outside.
     pub fn kill_all(&mut self) {
-        for child in &mut self.processes {
+        self.backends.controls.clear();
+        for child in &mut self.backends.processes {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -191,7 +230,7 @@ impl Vm {
 
     /// Waits for QEMU to end by itself.
     pub async fn ended(&mut self) -> bool {
-        let qemu = self.processes.last_mut().unwrap();
+        let qemu = self.backends.processes.last_mut().unwrap();
         for _ in 0..PATIENCE.as_millis() / 10 {
             if qemu.try_wait().unwrap().is_some() {
                 return true;
@@ -234,24 +273,34 @@ const APPLETS: &[&str] = &[
     "awk", "sync", "umount", "dmesg", "ip", "sysctl", "ulimit", "trap", "tty", "md5sum", "yes",
 ];
 
-fn qemu(dir: &Path, vhost: &Path, fs_socket: &Path) -> Command {
-    let kernel = tool("SANDBOX_TEST_KERNEL", "/var/cache/sandbox-dev/linux-source-6.12/vmlinux");
-    let initrd = tool("SANDBOX_TEST_INITRAMFS", "/tmp/agent-tools/initramfs.cpio");
+fn qemu(dir: &Path) -> Command {
+    let image = guest_image();
     let mut command = Command::new("qemu-system-x86_64");
     command
         .args(["-M", "microvm,x-option-roms=off,rtc=on,acpi=off,memory-backend=mem"])
         .args(["-object", "memory-backend-memfd,id=mem,size=512M,share=on", "-m", "512"])
         .args(["-global", "virtio-mmio.force-legacy=false"])
         .args(["-accel", "tcg", "-cpu", "max", "-nodefaults", "-no-user-config"])
-        .args(["-display", "none", "-no-reboot", "-kernel", &kernel, "-initrd", &initrd])
+        .args(["-display", "none", "-no-reboot"])
         .args(["-append", "console=ttyS0 panic=-1 reboot=t quiet"])
+        .arg("-kernel")
+        .arg(image.join("vmlinux"))
+        .arg("-initrd")
+        .arg(image.join("initramfs.cpio"))
         .arg("-serial")
-        .arg(format!("file:{}", dir.join("console.log").display()))
-        .arg("-chardev")
-        .arg(format!("socket,id=v,path={}", vhost.display()))
-        .args(["-device", "vhost-user-vsock-device,chardev=v", "-chardev"])
-        .arg(format!("socket,id=f,path={}", fs_socket.display()))
-        .args(["-device", "vhost-user-fs-device,chardev=f,tag=share"]);
+        .arg(format!("file:{}", dir.join("console.log").display()));
+    for (name, device) in [
+        ("rng", "vhost-user-rng"),
+        ("vhost", "vhost-user-vsock-device"),
+        ("fs", "vhost-user-fs-device,tag=share"),
+    ] {
+        let socket = dir.join(format!("{name}.sock"));
+        command
+            .arg("-chardev")
+            .arg(format!("socket,id={name},path={}", socket.display()))
+            .arg("-device")
+            .arg(format!("{device},chardev={name}"));
+    }
     command
 }
 

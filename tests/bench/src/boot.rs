@@ -3,7 +3,8 @@
 //! `FIRECRACKER` names one, all with the same kernel and initramfs.
 //!
 //! `NAME=value` arguments: `VMM`, `GUEST` (folder of vmlinux and
-//! initramfs.cpio), `BOOTS`, `VCPUS`, `MEMORY` in MiB, `CASE` (part of a name).
+//! initramfs.cpio), `BOOTS`, `VCPUS`, `MEMORY` in MiB, `CASE` (part of a name),
+//! `CMDLINE` (words for the kernel). With `CONSOLE=yes` the consoles are shown.
 #![allow(clippy::print_stdout)]
 
 mod figure;
@@ -33,6 +34,10 @@ struct Guest {
     initramfs: PathBuf,
     vcpus: u8,
     memory_mib: u32,
+    /// Appended to the kernel's command line.
+    cmdline: String,
+    /// Whether to show what the console says, on stderr.
+    console: bool,
 }
 
 fn main() -> Result<()> {
@@ -80,6 +85,8 @@ impl Plan {
                 initramfs: guest.join("initramfs.cpio"),
                 vcpus: u8::try_from(number(named("VCPUS"), 1)?)?,
                 memory_mib: number(named("MEMORY"), 128)?,
+                cmdline: named("CMDLINE").unwrap_or_default(),
+                console: named("CONSOLE").is_some_and(|value| value == "yes"),
             },
         })
     }

@@ -35,7 +35,7 @@ pub fn boot(binary: &Path, guest: &Guest) -> Result<Boot> {
     let config = folder.path().join("config.json");
     let machine = json!({
         "boot-source": {
-            "kernel_image_path": guest.vmlinux, "initrd_path": guest.initramfs, "boot_args": CMDLINE,
+            "kernel_image_path": guest.vmlinux, "initrd_path": guest.initramfs, "boot_args": format!("{CMDLINE} {}", guest.cmdline),
         },
         "drives": [],
         "machine-config": { "vcpu_count": guest.vcpus, "mem_size_mib": guest.memory_mib },

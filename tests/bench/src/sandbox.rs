@@ -1,7 +1,7 @@
 //! Boots a machine with the processes of `sandbox-vmm`, as the shim does.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Write, pipe};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -43,12 +43,15 @@ pub fn boot(engine: Engine, vmm: &Path, guest: &Guest) -> Result<Boot> {
     let mut running = Running::default();
     let mut watch = Watch::new(start, pod.agent_listener()?);
     let devices = start_backends(engine, &pod, vmm, &mut running, &mut watch)?;
-    start_machine(engine, vmm, guest, devices, &mut running, &mut watch)?;
+    start_machine(engine, &pod, vmm, guest, devices, &mut running, &mut watch)?;
 
     let mut marks = Marks::default();
     let mut console = Vec::new();
     let connected = watch.until_connected(|at, seen| {
         if let Seen::Line("console", line) = &seen {
+            if guest.console {
+                eprintln!("{line}");
+            }
             console.push(line.clone());
         }
         marks.see(at, seen)
@@ -165,17 +168,19 @@ fn start_backends(
 
 fn start_machine(
     engine: Engine,
+    pod: &Pod,
     vmm: &Path,
     guest: &Guest,
     devices: Devices,
     running: &mut Running,
     watch: &mut Watch,
 ) -> Result<()> {
-    let (console, console_writer) = pipe()?;
+    let console_path = pod.path("console.log");
+    let console = File::create(&console_path)?;
     let mut fds: Vec<OwnedFd> =
-        vec![open(&guest.vmlinux)?, open(&guest.initramfs)?, console_writer.into()];
+        vec![open(&guest.vmlinux)?, open(&guest.initramfs)?, console.into()];
     let mut launch = json!({
-        "vm": { "vcpus": guest.vcpus, "memory_mib": guest.memory_mib },
+        "vm": { "vcpus": guest.vcpus, "memory_mib": guest.memory_mib, "cmdline": guest.cmdline },
         "kernel": 4, "initramfs": 5, "console": 6, "console_max": 1 << 20,
     });
     let kinds = devices.iter().map(|(kind, _)| *kind).zip(7..);
@@ -197,7 +202,7 @@ fn start_machine(
         }
     };
     launch["process"] = json!(name);
-    watch.add("console", console.into());
+    watch.follow("console", &console_path)?;
     running.start(vmm, name, &launch, fds, watch)
 }
 

@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 /// Longest boot in milliseconds: a machine that says nothing for so long is broken.
 const PATIENCE: u16 = 60_000;
@@ -31,6 +33,8 @@ pub struct Watch {
 struct Stream {
     name: &'static str,
     file: File,
+    /// Tells of growth where `file` is a regular file.
+    growth: Option<Inotify>,
     partial: Vec<u8>,
     ended: bool,
 }
@@ -43,7 +47,19 @@ impl Watch {
 
     /// Also watches `stream`, whose lines it reports by `name`.
     pub fn add(&mut self, name: &'static str, stream: OwnedFd) {
-        self.streams.push(Stream { name, file: stream.into(), partial: Vec::new(), ended: false });
+        self.push(name, stream.into(), None);
+    }
+
+    /// Also watches the file at `path` grow.
+    pub fn follow(&mut self, name: &'static str, path: &Path) -> Result<()> {
+        let growth = Inotify::init(InitFlags::IN_NONBLOCK)?;
+        growth.add_watch(path, AddWatchFlags::IN_MODIFY)?;
+        self.push(name, File::open(path)?, Some(growth));
+        Ok(())
+    }
+
+    fn push(&mut self, name: &'static str, file: File, growth: Option<Inotify>) {
+        self.streams.push(Stream { name, file, growth, partial: Vec::new(), ended: false });
     }
 
     /// Hands everything to `seen` with its time, until the agent has connected
@@ -62,7 +78,7 @@ impl Watch {
             if connected {
                 return seen(at, Seen::Connected);
             }
-            if self.streams.iter().all(|stream| stream.ended) {
+            if self.streams.iter().all(|stream| stream.ended || stream.growth.is_some()) {
                 bail!("all processes have ended");
             }
         }
@@ -72,7 +88,7 @@ impl Watch {
         let open: Vec<_> = (0..self.streams.len()).filter(|i| !self.streams[*i].ended).collect();
         let mut fds: Vec<_> = [self.listener.as_fd()]
             .into_iter()
-            .chain(open.iter().map(|index| self.streams[*index].file.as_fd()))
+            .chain(open.iter().map(|index| self.streams[*index].poll_fd()))
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         match poll(&mut fds, PollTimeout::from(PATIENCE)) {
@@ -89,11 +105,19 @@ impl Watch {
 }
 
 impl Stream {
+    fn poll_fd(&self) -> BorrowedFd<'_> {
+        self.growth.as_ref().map_or_else(|| self.file.as_fd(), |growth| growth.as_fd())
+    }
+
     /// Reads once; returns the lines that are complete.
     fn lines(&mut self) -> Vec<String> {
-        let mut chunk = [0; 4096];
+        if let Some(growth) = &self.growth {
+            // What has grown is read below, whatever the events say.
+            let _ = growth.read_events();
+        }
+        let mut chunk = vec![0; 64 * 1024];
         match self.file.read(&mut chunk) {
-            Ok(0) | Err(_) => self.ended = true,
+            Ok(0) | Err(_) => self.ended = self.growth.is_none(),
             Ok(read) => self.partial.extend_from_slice(&chunk[..read]),
         }
         let mut lines = Vec::new();

@@ -180,3 +180,6 @@ impl Device for Fs {
         self.server.destroy();
     }
 }
+
+#[cfg(test)]
+mod tests;

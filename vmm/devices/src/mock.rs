@@ -51,7 +51,12 @@ impl Driver {
 
     /// Sets up queues of `sizes`.
     pub fn with_sizes(sizes: &[u16]) -> Self {
-        let memory = Memory::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
+        Self::over(Memory::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap(), sizes)
+    }
+
+    /// Sets up queues of `sizes` in `memory`, which begins at address 0 and
+    /// is at least [`MEMORY`] long.
+    pub fn over(memory: Memory, sizes: &[u16]) -> Self {
         let queues: Vec<Queue> = sizes.iter().enumerate().map(|(i, s)| queue(i, *s)).collect();
         let zeros = vec![0; queues.len()];
         Self {
@@ -142,6 +147,26 @@ impl Driver {
             self.used[queue] = self.used[queue].wrapping_add(1);
         }
         returned
+    }
+
+    /// Writes bytes into guest memory.
+    pub fn write(&self, addr: u64, bytes: &[u8]) {
+        self.memory.write_slice(bytes, GuestAddress(addr)).unwrap();
+    }
+
+    /// Address of a queue's descriptor table.
+    pub fn descriptors(&self, queue: usize) -> u64 {
+        self.queues[queue].desc_table()
+    }
+
+    /// Address of a queue's available ring.
+    pub fn available_ring(&self, queue: usize) -> u64 {
+        self.queues[queue].avail_ring()
+    }
+
+    /// Address of a queue's used ring.
+    pub fn used_ring(&self, queue: usize) -> u64 {
+        self.queues[queue].used_ring()
     }
 
     /// Bytes of guest memory.

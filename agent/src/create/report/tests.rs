@@ -41,9 +41,18 @@ fn the_users_words_win_over_libcontainers() {
 
 #[test]
 fn a_failure_is_explained_by_the_log_without_repetition() {
-    let line = Report::Logged("cause".into());
-    let error = outcome(&[line.clone(), line, Report::Failed("f".into())]).finish(1).unwrap_err();
-    assert_eq!(error.to_string(), "f: cause");
+    let logged = |line: &str| Report::Logged(line.into());
+    let failed = "failed to create container: exec process failed with error \
+                  error in executing process : failed to prepare rootfs";
+    let reports = [
+        logged("failed to mount x err=ENODEV"),
+        logged("failed to mount x err=ENODEV"),
+        logged("failed to initialize container process: failed to prepare rootfs"),
+        logged("failed to wait for init ready: exec process failed"),
+        Report::Failed(failed.into()),
+    ];
+    let error = outcome(&reports).finish(1).unwrap_err();
+    assert_eq!(error.to_string(), "failed to prepare rootfs: failed to mount x err=ENODEV");
 }
 
 #[test]

@@ -157,7 +157,7 @@ impl Connection {
     fn data(&mut self, header: &Header, payload: u32) -> Effect {
         let allowed = self.guest_shut & SHUT_SEND == 0
             && header.len <= payload
-            && header.len <= self.credit.from_guest();
+            && header.len <= self.credit.room_on_host();
         if !allowed {
             return Effect::Over { answered: true };
         }
@@ -238,11 +238,14 @@ impl Connection {
     /// Most bytes of data that may be sent to the guest now.
     pub fn may_send(&self) -> u32 {
         let sending = self.phase == Phase::Open && self.readable;
-        if sending { self.credit.to_guest() } else { 0 }
+        if sending { self.credit.room_in_guest() } else { 0 }
     }
 
     fn must_ask(&self) -> bool {
-        self.phase == Phase::Open && self.readable && self.credit.to_guest() == 0 && !self.asked
+        self.phase == Phase::Open
+            && self.readable
+            && self.credit.room_in_guest() == 0
+            && !self.asked
     }
 
     /// The next packet that carries no data. A shutdown comes after all data:

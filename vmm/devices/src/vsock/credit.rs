@@ -38,12 +38,12 @@ impl Credit {
 
     /// Bytes that may be sent to the guest. None if it claims to have taken
     /// more than it was sent.
-    pub fn to_guest(&self) -> u32 {
+    pub fn room_in_guest(&self) -> u32 {
         self.buffer.saturating_sub((self.sent - self.taken).0)
     }
 
     /// Bytes that the guest may send.
-    pub fn from_guest(&self) -> u32 {
+    pub fn room_on_host(&self) -> u32 {
         WINDOW.saturating_sub((self.received - self.forwarded).0)
     }
 
@@ -52,7 +52,7 @@ impl Credit {
         self.sent += Wrapping(len);
     }
 
-    /// `len` bytes came from the guest, which [`from_guest`](Self::from_guest)
+    /// `len` bytes came from the guest, which [`room_on_host`](Self::room_on_host)
     /// allows.
     pub fn received(&mut self, len: u32) {
         self.received += Wrapping(len);

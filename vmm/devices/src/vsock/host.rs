@@ -107,8 +107,8 @@ impl Host {
                     id => self.event(id, event.event_set(), now),
                 }
             }
-            if count < EVENTS {
-                self.accept(now);
+            // What was accepted may have greeted already.
+            if !self.accept(now) && count < EVENTS {
                 return Ok(());
             }
         }
@@ -141,13 +141,15 @@ impl Host {
         }
     }
 
-    fn accept(&mut self, now: Instant) {
+    /// Accepts who is waiting; returns whether there was anyone.
+    fn accept(&mut self, now: Instant) -> bool {
+        let mut accepted = false;
         while self.waiting && self.endpoints.len() < MAX_CONNECTIONS {
             match self.listener.accept() {
                 Ok((stream, _)) => {
                     let ready = stream.set_nonblocking(true);
                     if ready.is_ok() {
-                        self.add(Endpoint::greeting(stream, now));
+                        accepted |= self.add(Endpoint::greeting(stream, now)).is_some();
                     }
                 }
                 Err(error) if wait(&error) => self.waiting = false,
@@ -158,6 +160,7 @@ impl Host {
                 }
             }
         }
+        accepted
     }
 
     fn add(&mut self, endpoint: Endpoint) -> Option<Id> {
