@@ -10,7 +10,7 @@ mod devices;
 mod linux;
 mod mounts;
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use sandbox_agent_protocol::SHARE_DIR;
@@ -24,6 +24,12 @@ pub enum SpecError {
     /// A part that must be there.
     #[error("the container's spec has no {0}")]
     Missing(&'static str),
+    /// The root file system's path is not one.
+    #[error(
+        "the root path {0:?} of the container's spec is refused: it must be absolute, or \
+         below the bundle without '..'"
+    )]
+    Root(String),
     /// A mount.
     #[error(transparent)]
     Mount(#[from] MountError),
@@ -50,7 +56,7 @@ impl SpecError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Mount(e) => e.kind(),
-            Self::Missing(_) | Self::Device { .. } => ErrorKind::InvalidArgument,
+            Self::Missing(_) | Self::Root(_) | Self::Device { .. } => ErrorKind::InvalidArgument,
             Self::Write(_) => ErrorKind::Internal,
         }
     }
@@ -86,6 +92,17 @@ impl Context<'_> {
     fn shared(&self, path: &str) -> PathBuf {
         Path::new(SHARE_DIR).join(self.container).join(path)
     }
+}
+
+/// Where the bundle itself holds the root file system.
+pub(crate) fn own_root(spec: &Spec, bundle: &Path) -> Result<PathBuf, SpecError> {
+    let path = spec.root().as_ref().ok_or(SpecError::Missing("root"))?.path();
+    let climbs = path.components().any(|c| c == Component::ParentDir);
+    let text = path.to_string_lossy();
+    if text.is_empty() || text.contains('\0') || climbs {
+        return Err(SpecError::Root(text.into_owned()));
+    }
+    Ok(bundle.join(path))
 }
 
 type Transformer = fn(&mut Spec, &mut Context) -> Result<(), SpecError>;

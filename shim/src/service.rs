@@ -72,6 +72,9 @@ impl Service {
     pub async fn boot(&self) -> Result<&Pod, Error> {
         self.pod
             .get_or_try_init(|| async {
+                if self.life().closing {
+                    return Err(self.closed());
+                }
                 let config = Config::load()?;
                 let spec = PodSpec::from_bundle(self.bundle.dir())?;
                 let (pod, events) = Pod::create(config, self.pod_id.clone(), spec).await?;
@@ -121,7 +124,9 @@ impl Service {
         if let Some(identity) = self.socket_identity {
             self.socket.remove(identity);
         }
-        if let Some(pod) = self.pod() {
+        // A boot under way is waited for: it holds what must be removed.
+        let booted = self.pod.get_or_try_init(|| async { Err(self.closed()) }).await;
+        if let Ok(pod) = booted {
             pod.shutdown().await;
         }
         if !self.outbox.flush(FLUSH_LIMIT).await {
@@ -150,6 +155,10 @@ impl Service {
                 return;
             }
         }
+    }
+
+    fn closed(&self) -> Error {
+        Error::Ended { pod: self.pod_id.to_string(), reason: "its shim is ending".to_owned() }
     }
 
     fn containers(&self) -> usize {
