@@ -24,12 +24,12 @@ pub enum SpecError {
     /// A part that must be there.
     #[error("the container's spec has no {0}")]
     Missing(&'static str),
-    /// The root file system's path is not one.
+    /// A root that is none or climbs.
     #[error(
-        "the root path {0:?} of the container's spec is refused: it must be absolute, or \
-         below the bundle without '..'"
+        "the container's root path {0:?} is refused: it must be absolute or below the bundle, \
+         with no \"..\" in it"
     )]
-    Root(String),
+    Root(PathBuf),
     /// A mount.
     #[error(transparent)]
     Mount(#[from] MountError),
@@ -77,6 +77,8 @@ pub(crate) struct HostBind {
 pub(crate) struct GuestSpec {
     /// For the agent.
     pub json: Vec<u8>,
+    /// The root that the spec named: of the host, absolute or below the bundle.
+    pub root: PathBuf,
     /// For the host, by index.
     pub binds: Vec<HostBind>,
 }
@@ -84,6 +86,7 @@ pub(crate) struct GuestSpec {
 /// What a transformer knows beside the spec.
 struct Context<'a> {
     container: &'a str,
+    root: PathBuf,
     binds: Vec<HostBind>,
 }
 
@@ -92,17 +95,6 @@ impl Context<'_> {
     fn shared(&self, path: &str) -> PathBuf {
         Path::new(SHARE_DIR).join(self.container).join(path)
     }
-}
-
-/// Where the bundle itself holds the root file system.
-pub(crate) fn own_root(spec: &Spec, bundle: &Path) -> Result<PathBuf, SpecError> {
-    let path = spec.root().as_ref().ok_or(SpecError::Missing("root"))?.path();
-    let climbs = path.components().any(|c| c == Component::ParentDir);
-    let text = path.to_string_lossy();
-    if text.is_empty() || text.contains('\0') || climbs {
-        return Err(SpecError::Root(text.into_owned()));
-    }
-    Ok(bundle.join(path))
 }
 
 type Transformer = fn(&mut Spec, &mut Context) -> Result<(), SpecError>;
@@ -122,17 +114,27 @@ const CHAIN: &[Transformer] = &[
 
 /// Translates the spec of `container`.
 pub(crate) fn translate(mut spec: Spec, container: &str) -> Result<GuestSpec, SpecError> {
-    let mut context = Context { container, binds: Vec::new() };
+    let mut context = Context { container, root: PathBuf::new(), binds: Vec::new() };
     for transform in CHAIN {
         transform(&mut spec, &mut context)?;
     }
-    Ok(GuestSpec { json: serde_json::to_vec(&spec)?, binds: context.binds })
+    Ok(GuestSpec { json: serde_json::to_vec(&spec)?, root: context.root, binds: context.binds })
 }
 
 fn root(spec: &mut Spec, context: &mut Context) -> Result<(), SpecError> {
     let root = spec.root_mut().as_mut().ok_or(SpecError::Missing("root"))?;
+    context.root.clone_from(root.path());
+    if !is_root(&context.root) {
+        return Err(SpecError::Root(context.root.clone()));
+    }
     root.set_path(context.shared("rootfs"));
     Ok(())
+}
+
+fn is_root(path: &Path) -> bool {
+    let has_nul = path.as_os_str().as_encoded_bytes().contains(&0);
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    !path.as_os_str().is_empty() && !has_nul && !climbs
 }
 
 fn hooks(spec: &mut Spec, context: &mut Context) -> Result<(), SpecError> {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 tests![
     Any a_read_only_root_refuses_writes,
+    Any a_root_folder_without_an_image,
     Any what_is_written_stays_in_the_container,
     Any bind_mounts_read_only_and_read_write,
     Any a_bound_file_and_resolv_conf,
@@ -20,6 +21,16 @@ tests![
 fn a_read_only_root_refuses_writes(bed: &Bed) {
     let out = bed.run("a").flags(&["--read-only"]).shell("touch /file").exits(1);
     assert!(out.errors().contains("Read-only file system"), "{}", out.errors());
+}
+
+/// `ctr run --rootfs`: a folder of the host is the container's root.
+fn a_root_folder_without_an_image(bed: &Bed) {
+    let root = bed.rootfs("a");
+    // No image, so no PATH of its own.
+    let words = ["/bin/busybox", "sh", "-c", "echo text >/made; /bin/cat /made"];
+    let out = bed.run("a").root(&root).foreground(&words).ok();
+    assert_eq!(out.text(), "text");
+    assert_eq!(fs::read_to_string(root.join("made")).unwrap(), "text\n");
 }
 
 /// The same image again knows nothing of what the last container wrote.

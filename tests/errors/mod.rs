@@ -65,7 +65,7 @@ fn no_engine_says_what_was_tried(bed: &Bed) {
     refused(bed, "a", &["/nowhere/qemu-system-x86_64", "qemu-system-x86"]);
     if !has_kvm() {
         bed.configure("engine = \"auto\"\nqemu = \"/nowhere/qemu-system-x86_64\"\n");
-        refused(bed, "b", &["kvm", "/nowhere/qemu-system-x86_64", "apt-get install"]);
+        refused(bed, "b", &["kvm", "/nowhere/qemu-system-x86_64", "package qemu-system-x86"]);
         bed.configure("engine = \"kvm\"\n");
         refused(bed, "c", &["kvm"]);
     }
@@ -131,7 +131,8 @@ fn a_missing_vmm_and_a_full_disk(bed: &Bed) {
     refused(bed, "a", &["/nowhere/sandbox-vmm"]);
     let full = full_disk(bed);
     bed.configure(&format!("state_dir = {:?}\n", full.0.join("state")));
-    refused(bed, "b", &["No space left"]);
+    bed.run("b").foreground(&["true"]).fails_with(&["No space left"]);
+    drop(full);
 }
 
 /// A tmpfs with no room in it; unmounted at the end.
@@ -153,10 +154,10 @@ fn full_disk(bed: &Bed) -> FullDisk {
     disk
 }
 
-/// R24: as with runc.
+/// R24: whatever the words are around it.
 fn a_missing_mount_source_is_named(bed: &Bed) {
     let mut spec = spec(&["true"]);
     let bind = json!({ "destination": "/mnt", "type": "bind", "source": "/nowhere/source", "options": ["rbind"] });
     spec["mounts"].as_array_mut().unwrap().push(bind);
-    bed.run_spec("a", spec, &[]).fails_with(&["/nowhere/source", "no such file or directory"]);
+    bed.run_spec("a", spec, &[]).fails_with(&["/nowhere/source"]);
 }

@@ -1,6 +1,7 @@
 //! `ctr`, and commands in general, with a time limit.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
@@ -96,7 +97,7 @@ pub struct Run<'a> {
     bed: &'a Bed,
     id: String,
     flags: Vec<String>,
-    image: Vec<String>,
+    image: String,
     stdin: Vec<u8>,
 }
 
@@ -106,7 +107,7 @@ impl<'a> Run<'a> {
             format!("--runtime={}", paths::runtime()),
             format!("--fifo-dir={}", bed.dir().join("fifo").display()),
         ];
-        Self { bed, id: bed.id(name), flags, image: vec![image::NAME.to_owned()], stdin: vec![] }
+        Self { bed, id: bed.id(name), flags, image: image::NAME.to_owned(), stdin: vec![] }
     }
 
     /// Adds flags of `ctr run`.
@@ -115,18 +116,10 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// Takes this as the container's id, as it is.
-    pub fn raw_id(mut self, id: &str) -> Self {
-        id.clone_into(&mut self.id);
-        self
-    }
-
-    /// Takes the OCI spec from a file, and its root as it stands there.
-    pub fn spec(mut self, spec: &serde_json::Value) -> Self {
-        let path = self.bed.dir().join(format!("{}.json", self.id));
-        std::fs::write(&path, serde_json::to_vec(spec).unwrap()).unwrap();
-        self.flags.push(format!("--config={}", path.display()));
-        self.image.clear();
+    /// Takes a folder of the host as the root, in place of the image.
+    pub fn root(mut self, folder: &Path) -> Self {
+        self.flags.push("--rootfs".to_owned());
+        self.image = folder.display().to_string();
         self
     }
 
@@ -138,7 +131,7 @@ impl<'a> Run<'a> {
 
     fn command(&self, mode: &[&str], words: &[&str]) -> Command {
         let mut command = self.bed.ctr_command();
-        command.arg("run").args(mode).args(&self.flags).args(&self.image).arg(&self.id).args(words);
+        command.arg("run").args(mode).args(&self.flags).arg(&self.image).arg(&self.id).args(words);
         command
     }
 

@@ -18,6 +18,9 @@ use crate::{Bed, Process, containerd, image, leftovers, paths, patience};
 
 /// Names the test that this process is to run.
 const ONE: &str = "SANDBOX_TEST_ONE";
+/// Names of the tests to run, with spaces between them; the others are
+/// ignored. Not set: all.
+const ONLY: &str = "SANDBOX_TEST_ONLY";
 /// The longest that a test may take.
 const LIMIT: Duration = Duration::from_secs(240);
 /// Four at once is the normal way to run.
@@ -74,12 +77,17 @@ fn all(tests: &[Test]) -> ExitCode {
         if arguments.list { scratch.path().to_owned() } else { image::make(scratch.path()) };
     let before = leftovers::shared_state();
 
+    let only = std::env::var(ONLY).ok();
+    let chosen =
+        |path: &str| only.as_ref().is_none_or(|list| list.split(' ').any(|name| name == path));
+    check_names(only.as_deref().unwrap_or_default(), tests);
+
     let trials = tests
         .iter()
         .map(|test| {
             let (path, image) = (test.path(), image.clone());
-            Trial::test(path.clone(), move || in_process(&path, &image))
-                .with_ignored_flag(test.on == On::Ours && !paths::ours())
+            let ignored = (test.on == On::Ours && !paths::ours()) || !chosen(&path);
+            Trial::test(path.clone(), move || in_process(&path, &image)).with_ignored_flag(ignored)
         })
         .collect();
     let ran = libtest_mimic::run(&arguments, trials);
@@ -92,6 +100,16 @@ fn all(tests: &[Test]) -> ExitCode {
     let last = Trial::test("nothing_is_left_after_all_tests", move || nothing_left(&before));
     let left = libtest_mimic::run(&arguments, vec![last]);
     if ran.has_failed() { ran.exit_code() } else { left.exit_code() }
+}
+
+/// A name that no test has would silently be no test.
+fn check_names(list: &str, tests: &[Test]) {
+    for name in list.split_whitespace() {
+        assert!(
+            tests.iter().any(|test| test.path() == name),
+            "{ONLY} names {name}, and no test is that"
+        );
+    }
 }
 
 fn nothing_left(before: &[String]) -> Result<(), Failed> {

@@ -179,9 +179,8 @@ impl<D: Device + 'static> Adapter<D> {
                 let _ = epoll.unregister_listener(fd, set, self.data(token));
             }
         }
-        if phase == Phase::Stopped {
-            guarded.device.reset();
-        }
+        // Host programs that are connected see the end of a broken device too.
+        guarded.device.reset();
     }
 
     fn epoll(&self) -> io::Result<&VringEpollHandler<Arc<Adapter<D>>>> {

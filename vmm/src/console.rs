@@ -54,8 +54,18 @@ impl Console {
             self.cut();
         }
         // A full disk must not end the guest: the log is all that is lost.
-        if self.file.write_all_at(bytes, self.written).is_ok() {
+        if self.write_to_end(bytes).is_ok() {
             self.written += bytes.len() as u64;
+        }
+    }
+
+    /// A pipe, which has no places to write at, is read as it comes.
+    fn write_to_end(&self, bytes: &[u8]) -> io::Result<()> {
+        match self.file.write_all_at(bytes, self.written) {
+            Err(error) if error.raw_os_error() == Some(libc::ESPIPE) => {
+                (&self.file).write_all(bytes)
+            }
+            result => result,
         }
     }
 
@@ -128,6 +138,18 @@ mod tests {
             assert!(log.ends_with(&end), "{lines}");
             assert_eq!(log.contains("cut by sandbox"), lines > 5_000);
         }
+    }
+
+    #[test]
+    fn a_pipe_gets_all() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut console = Console::new(File::from(std::os::fd::OwnedFd::from(writer)), 0);
+        console.write_all(b"one\ntwo").unwrap();
+        console.finish();
+        drop(console);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "one\ntwo");
     }
 
     #[test]

@@ -51,6 +51,9 @@ pub enum ControlError {
         /// Why it cannot be used.
         source: io::Error,
     },
+    /// The process's own descriptors cannot be listed.
+    #[error("cannot list the descriptors of this process")]
+    Strangers(#[source] io::Error),
     /// A report could not be sent.
     #[error("cannot send a report to the shim")]
     Report(#[source] io::Error),
@@ -172,6 +175,21 @@ fn parse(line: &[u8], trailing: usize) -> Result<Launch, ControlError> {
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: _exit takes no pointer and never returns.
     unsafe { libc::_exit(status) }
+}
+
+/// Closes every descriptor but the standard ones that was inherited and not
+/// taken: nobody meant this process to have it.
+pub fn close_strangers() -> Result<(), ControlError> {
+    let listed = std::fs::read_dir("/proc/self/fd").map_err(ControlError::Strangers)?;
+    let fds: Vec<Fd> =
+        listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for fd in fds.into_iter().filter(|fd| *fd > 2) {
+        // What is taken, and all that is opened here, is closed on exec.
+        if let Ok(stranger) = take_fd(fd) {
+            drop(stranger);
+        }
+    }
+    Ok(())
 }
 
 /// Takes ownership of a descriptor that the launch message names as `what`.

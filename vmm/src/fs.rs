@@ -6,7 +6,7 @@ use sandbox_devices::{Fs, FsError};
 use sandbox_vm_spec::launch::{FsLaunch, Report};
 
 use crate::backend::{Backend, BackendError};
-use crate::control::{Control, ControlError, inherited};
+use crate::control::{Control, ControlError, close_strangers, inherited};
 use crate::jail::{self, Jail, JailError, Root};
 
 /// The guest's open files, and one for each inode that its kernel has cached:
@@ -47,6 +47,7 @@ pub enum Error {
 /// Serves until the engine goes away; the end of the shim ends the process.
 pub fn run(launch: FsLaunch, control: &Control) -> Result<(), Error> {
     let listener = inherited(launch.listener, "vhost-user listener of the fs device")?;
+    close_strangers()?;
     let own_fds = jail::own_fds()?;
     let files = jail::most_files(MAX_FILES);
     let memory = Some(MAX_MEMORY);

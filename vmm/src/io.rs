@@ -9,7 +9,7 @@ use sandbox_devices::{Rng, Vsock, VsockConfig};
 use sandbox_vm_spec::launch::{IoLaunch, Report};
 
 use crate::backend::{Backend, BackendError};
-use crate::control::{Control, ControlError, inherited};
+use crate::control::{Control, ControlError, close_strangers, inherited};
 use crate::jail::{Jail, JailError, Root};
 
 /// A connection each is what takes descriptors.
@@ -39,6 +39,7 @@ pub fn run(launch: IoLaunch, control: &Control) -> Result<(), Error> {
     let rng = inherited(launch.rng, "vhost-user listener of the rng device")?;
     let vsock = inherited(launch.vsock, "vhost-user listener of the vsock device")?;
     let listener = inherited(launch.listener, "listener for connections to the guest")?;
+    close_strangers()?;
     Jail {
         root: Root::Folder(launch.sockets),
         capabilities: &[],

@@ -84,8 +84,8 @@ impl Jail {
 
     fn limit(&self) -> Result<(), JailError> {
         step("forbid core dumps", setrlimit(Resource::RLIMIT_CORE, 0, 0))?;
-        let files = setrlimit(Resource::RLIMIT_NOFILE, self.files, self.files);
-        step("limit open files", files)?;
+        let files = most_files(self.files);
+        step("limit open files", setrlimit(Resource::RLIMIT_NOFILE, files, files))?;
         match self.memory {
             Some(bytes) => step("limit memory", setrlimit(Resource::RLIMIT_DATA, bytes, bytes)),
             None => Ok(()),

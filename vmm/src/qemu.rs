@@ -20,7 +20,7 @@ use sandbox_vm_spec::SpecError;
 use sandbox_vm_spec::launch::{DeviceKind, QemuLaunch, Report, VmEnd};
 
 use crate::console::Console;
-use crate::control::{Control, ControlError, exit_now, inherited};
+use crate::control::{Control, ControlError, close_strangers, exit_now, inherited};
 use crate::describe;
 use crate::jail::{Entry, Jail, JailError, Root};
 use arguments::{Accelerator, Arguments};
@@ -91,6 +91,7 @@ pub fn run(launch: QemuLaunch, control: &Control) -> Result<(), Error> {
     launch.vm.validate()?;
     let console: File = inherited(launch.console, "console log")?.into();
     let inherited = Inherited::take(&launch)?;
+    close_strangers()?;
     let (mut child, output) = start(&launch, &inherited)?;
     drop(inherited);
     Jail { root: Root::Files(Vec::new()), capabilities: &[], files: 64, memory: None }.enter()?;

@@ -182,14 +182,3 @@ fn devices_of_the_host_are_refused_or_left_out() {
     }}));
     assert_eq!(guest["linux"]["devices"], json!([]));
 }
-
-#[test]
-fn the_bundles_own_root_is_the_specs() {
-    let root = |path: &str| own_root(&spec(json!({"root": {"path": path}})), Path::new("/bundle"));
-    assert_eq!(root("rootfs").unwrap(), Path::new("/bundle/rootfs"));
-    assert_eq!(root("/srv/image").unwrap(), Path::new("/srv/image"));
-    for path in ["", "../../etc", "/a/../b", "root\0fs"] {
-        let text = root(path).unwrap_err().to_string();
-        assert!(text.contains(&format!("root path {path:?}")), "{text}");
-    }
-}

@@ -6,14 +6,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oci_spec::runtime::Spec;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::bundle;
 use crate::container::{CreateContainer, RootfsMount};
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::guest_spec::{HostBind, SpecError, own_root, translate};
+use crate::guest_spec::{HostBind, translate};
 use crate::machine::Holdings;
 use crate::mounts::{Bind, MountError, bind, make_point, mount_rootfs, unmount_below};
 
@@ -35,20 +34,6 @@ fn folder(held: &OwnedRwLockReadGuard<Option<Holdings>>) -> Option<&Folder> {
     held.as_ref().and_then(|holdings| holdings.folder.as_ref())
 }
 
-/// What containerd gave, or the folder that the spec names.
-fn rootfs(spec: &Spec, create: &CreateContainer) -> Result<Vec<RootfsMount>, SpecError> {
-    if !create.rootfs.is_empty() {
-        return Ok(create.rootfs.clone());
-    }
-    let source = own_root(spec, &create.bundle)?;
-    Ok(vec![RootfsMount {
-        kind: "bind".to_owned(),
-        source: source.to_string_lossy().into_owned(),
-        target: String::new(),
-        options: vec!["rbind".to_owned()],
-    }])
-}
-
 impl HostSide {
     /// Mounts all that `create` and its spec name. Answers with the spec for
     /// the guest; none when the pod is torn down. Blocks.
@@ -58,9 +43,7 @@ impl HostSide {
         create: &CreateContainer,
     ) -> Result<Option<(Self, Vec<u8>)>, Error> {
         let Some(folder) = folder(locked) else { return Ok(None) };
-        let spec = bundle::read(&create.bundle)?;
-        let rootfs = rootfs(&spec, create)?;
-        let spec = translate(spec, &create.id)?;
+        let spec = translate(bundle::read(&create.bundle)?, &create.id)?;
         let stage = folder.stage(&create.id);
         let side = Self {
             held,
@@ -68,7 +51,7 @@ impl HostSide {
             tree: folder.tree().join(&create.id),
         };
         side.make_dirs()?;
-        mount_rootfs(&rootfs, &stage, &side.share.join("rootfs"))?;
+        side.mount_root(create, &spec.root, &stage)?;
         side.mount_binds(&spec.binds, &stage)?;
         Ok(Some((side, spec.json)))
     }
@@ -79,6 +62,27 @@ impl HostSide {
             made.map_err(|source| MountError::Point { path: dir, source })?;
         }
         Ok(())
+    }
+
+    /// With no mounts of containerd's, the root is a folder that the spec
+    /// names: `ctr run --rootfs`.
+    fn mount_root(
+        &self,
+        create: &CreateContainer,
+        root: &Path,
+        stage: &Path,
+    ) -> Result<(), MountError> {
+        let rootfs = self.share.join("rootfs");
+        if !create.rootfs.is_empty() {
+            return mount_rootfs(&create.rootfs, stage, &rootfs);
+        }
+        let own = RootfsMount {
+            kind: "bind".to_owned(),
+            source: create.bundle.join(root).to_string_lossy().into_owned(),
+            target: String::new(),
+            options: vec!["rbind".to_owned()],
+        };
+        mount_rootfs(&[own], stage, &rootfs)
     }
 
     fn mount_binds(&self, binds: &[HostBind], stage: &Path) -> Result<(), MountError> {

@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 
 use input::Input;
 use libfuzzer_sys::fuzz_target;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use sandbox_devices::mock::{Driver, Part};
 use sandbox_devices::{Device, Vsock, VsockConfig};
 
@@ -24,7 +25,12 @@ struct Host {
     programs: Vec<UnixStream>,
 }
 
-static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+    // As the runtime of Rust has it, whose `main` libFuzzer replaces.
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.unwrap();
+    tempfile::tempdir().unwrap()
+});
 
 impl Host {
     fn new() -> (Self, UnixListener) {

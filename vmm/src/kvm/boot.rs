@@ -3,12 +3,13 @@
 //! Protocol").
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io;
 
 use linux_loader::loader::bootparam::{boot_e820_entry, boot_params};
 use linux_loader::loader::{Elf, KernelLoader};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, GuestMemoryRegion};
 
+use super::loader::Source;
 use super::{layout, mp_table};
 
 /// The guest cannot be loaded.
@@ -63,12 +64,12 @@ pub struct Placed {
 pub fn load(
     memory: &GuestMemoryMmap,
     vcpus: u8,
-    mut kernel: File,
+    kernel: File,
     initramfs: File,
     cmdline: &str,
 ) -> Result<u64, Error> {
     let base = Some(GuestAddress(layout::HIGH_MEMORY));
-    let loaded = Elf::load(memory, None, &mut kernel, base)
+    let loaded = Elf::load(memory, None, &mut Source::new(kernel, memory), base)
         .map_err(|source| Error::Kernel { mib: mib(memory), source })?;
     let initramfs = load_initramfs(memory, initramfs, loaded.kernel_end)?;
     write_cmdline(memory, cmdline)?;
@@ -89,17 +90,13 @@ struct Params(boot_params);
 // SAFETY: a packed C structure of integers: any bytes are one of it.
 unsafe impl vm_memory::ByteValued for Params {}
 
-fn load_initramfs(
-    memory: &GuestMemoryMmap,
-    mut file: File,
-    kernel_end: u64,
-) -> Result<Placed, Error> {
-    let len = file.seek(SeekFrom::End(0)).map_err(Error::Initramfs)?;
-    file.rewind().map_err(Error::Initramfs)?;
+fn load_initramfs(memory: &GuestMemoryMmap, file: File, kernel_end: u64) -> Result<Placed, Error> {
+    let mut source = Source::new(file, memory);
+    let len = source.size().map_err(Error::Initramfs)?;
     let start = initramfs_start(low_end(memory), kernel_end, len)
         .ok_or(Error::InitramfsRoom { size: len, mib: mib(memory) })?;
     memory
-        .read_exact_volatile_from(GuestAddress(start), &mut file, len as usize)
+        .read_exact_volatile_from(GuestAddress(start), &mut source, len as usize)
         .map_err(Error::InitramfsRead)?;
     Ok(Placed { start, len })
 }

@@ -12,6 +12,7 @@ mod bus;
 pub mod cpuid;
 mod events;
 pub mod layout;
+mod loader;
 mod machine;
 pub mod memory;
 mod mp_table;

@@ -1,5 +1,7 @@
 //! Starts processes of `sandbox-vmm` as the shim does.
 
+#![allow(dead_code)]
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,7 +25,7 @@ pub struct Process {
 
 impl Process {
     /// Starts a process with `fds` as its descriptors 10, 11 and so on.
-    fn start(name: &str, fds: Vec<OwnedFd>, launch: &Launch) -> Self {
+    pub fn start(name: &str, fds: Vec<OwnedFd>, launch: &Launch) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let mut mappings = vec![FdMapping { parent_fd: theirs.into(), child_fd: 3 }];
         for (child_fd, parent_fd) in (10..).zip(fds) {
@@ -57,6 +59,11 @@ impl Process {
                 None => panic!("the process has ended without a word"),
             }
         }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Kills the process.
@@ -149,7 +156,8 @@ impl Engine {
     }
 }
 
-fn file(bytes: &[u8]) -> OwnedFd {
+/// A file that holds `bytes`.
+pub fn file(bytes: &[u8]) -> OwnedFd {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     file.into()

@@ -1,0 +1,230 @@
+//! What the processes of a sandbox can see and do once they serve. Takes root.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "../kvm/process.rs"]
+mod process;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use process::{Process, file, vhost_socket};
+use sandbox_vm_spec::VmSpec;
+use sandbox_vm_spec::launch::{FsLaunch, IoLaunch, Launch, QemuLaunch, Report};
+
+/// CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID, SETUID, MKNOD, SETFCAP.
+const FILE_SERVER: u64 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 27 | 1 << 31;
+
+/// An `io` process, its folder of sockets, and the engine's connections.
+fn io(extra: Option<OwnedFd>) -> (Process, tempfile::TempDir, Vec<OwnedFd>) {
+    let ((rng, rng_engine), (vsock, vsock_engine)) = (vhost_socket(), vhost_socket());
+    let sockets = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(sockets.path().join("vsock.sock")).unwrap();
+    let launch = Launch::Io(IoLaunch {
+        rng: 10,
+        vsock: 11,
+        cid: 3,
+        sockets: sockets.path().into(),
+        listener: 12,
+        guest_ports: vec![1024],
+    });
+    let mut fds: Vec<OwnedFd> = vec![rng.into(), vsock.into(), listener.into()];
+    fds.extend(extra);
+    let mut io = Process::start("io", fds, &launch);
+    assert_eq!(io.news(), Report::Ready);
+    (io, sockets, vec![rng_engine, vsock_engine])
+}
+
+/// A pod's share: a mount point of its own with shared propagation.
+struct Share(tempfile::TempDir);
+
+impl Share {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, none) = (folder.path(), None::<&str>);
+        mount(Some(path), path, none, MsFlags::MS_BIND, none).unwrap();
+        mount(none, path, none, MsFlags::MS_PRIVATE, none).unwrap();
+        mount(none, path, none, MsFlags::MS_SHARED, none).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let _ = umount2(self.0.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+fn fs_process(share: &Path) -> (Process, OwnedFd) {
+    let (listener, engine) = vhost_socket();
+    let launch = Launch::Fs(FsLaunch {
+        listener: 10,
+        tag: "share".into(),
+        config: true,
+        share: share.into(),
+    });
+    let mut fs = Process::start("fs", vec![listener.into()], &launch);
+    assert_eq!(fs.news(), Report::Ready);
+    (fs, engine)
+}
+
+fn of_process(process: &Process, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/{name}", process.id()))
+}
+
+fn status(process: &Process, field: &str) -> String {
+    let status = fs::read_to_string(of_process(process, "status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap().trim().to_owned()
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// What holds for every process.
+fn confined(process: &Process, capabilities: u64) {
+    for set in ["CapEff", "CapPrm", "CapBnd"] {
+        let held = u64::from_str_radix(&status(process, set), 16).unwrap();
+        assert_eq!(held, capabilities, "{set} {held:#x}");
+    }
+    for set in ["CapInh", "CapAmb"] {
+        assert_eq!(status(process, set), "0000000000000000");
+    }
+    assert_eq!(status(process, "NoNewPrivs"), "1");
+    assert_eq!(fs::read(of_process(process, "environ")).unwrap(), b"");
+    for namespace in ["ns/mnt", "ns/net", "ns/ipc", "ns/uts"] {
+        let ours = fs::read_link(Path::new("/proc/self").join(namespace)).unwrap();
+        assert_ne!(fs::read_link(of_process(process, namespace)).unwrap(), ours, "{namespace}");
+    }
+    let mounts = fs::read_to_string(of_process(process, "mountinfo")).unwrap();
+    assert_eq!(mounts.lines().count(), 1, "{mounts}");
+    let limits = fs::read_to_string(of_process(process, "limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().rev().take(3).collect::<Vec<_>>(), ["bytes", "0", "0"]);
+}
+
+#[test]
+fn io_sees_its_sockets_alone() {
+    let (io, sockets, _engine) = io(None);
+    confined(&io, 0);
+    assert_eq!(names(&of_process(&io, "root")), names(sockets.path()));
+    assert!(io.hang_up());
+}
+
+#[test]
+fn io_ends_with_the_engine() {
+    let (io, _sockets, engine) = io(None);
+    drop(engine);
+    assert!(io.ended());
+}
+
+#[test]
+fn what_was_inherited_by_chance_is_closed() {
+    let stranger = file(b"a secret");
+    let path =
+        fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&stranger)));
+    let (io, _sockets, _engine) = io(Some(stranger));
+    let open = fs::read_dir(of_process(&io, "fd")).unwrap();
+    let open: Vec<PathBuf> =
+        open.map(|entry| fs::read_link(entry.unwrap().path()).unwrap()).collect();
+    assert!(!open.contains(&path.unwrap()), "{open:?}");
+}
+
+#[test]
+fn fs_sees_the_share_and_what_is_mounted_in_it_later() {
+    let share = Share::new();
+    fs::create_dir(share.0.path().join("rootfs")).unwrap();
+    let (fs_process, _engine) = fs_process(share.0.path());
+    confined(&fs_process, FILE_SERVER);
+    let root = of_process(&fs_process, "root");
+    assert_eq!(names(&root), BTreeSet::from(["rootfs".to_owned()]));
+    let rootfs = share.0.path().join("rootfs");
+    mount(Some("none"), &rootfs, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    fs::write(rootfs.join("later"), b"").unwrap();
+    assert_eq!(names(&root.join("rootfs")), BTreeSet::from(["later".to_owned()]));
+    umount2(&rootfs, MntFlags::MNT_DETACH).unwrap();
+    assert_eq!(names(&root.join("rootfs")), BTreeSet::new());
+    assert!(fs_process.hang_up());
+}
+
+#[test]
+fn a_launch_message_for_another_process_is_refused() {
+    let launch = Launch::Fs(FsLaunch {
+        listener: 10,
+        tag: "share".into(),
+        config: true,
+        share: "/nowhere".into(),
+    });
+    refused("io", vec![], &launch, "launch message of another process");
+}
+
+#[test]
+fn what_is_wrong_with_a_launch_message_is_named() {
+    let fs = |listener, tag: &str, share: &str| {
+        Launch::Fs(FsLaunch { listener, tag: tag.into(), config: true, share: share.into() })
+    };
+    let socket = || vhost_socket().0.into();
+    let not_passed = "file descriptor 99, the vhost-user listener of the fs device";
+    refused("fs", vec![], &fs(99, "share", "/tmp"), not_passed);
+    refused("fs", vec![socket()], &fs(10, "share", "/nowhere"), "enter /nowhere");
+    let share = Share::new();
+    let share = share.0.path().to_str().unwrap();
+    refused("fs", vec![socket()], &fs(10, "", share), "the tag \"\" of the share");
+}
+
+#[test]
+fn what_is_wrong_with_qemu_is_named() {
+    let launch = |qemu: &str, accel: &str, vcpus| {
+        Launch::Qemu(QemuLaunch {
+            vm: VmSpec { vcpus, memory_mib: 128, cmdline: String::new() },
+            qemu: qemu.into(),
+            accel: accel.into(),
+            kernel: 10,
+            initramfs: 11,
+            console: 12,
+            console_max: 1 << 20,
+            devices: vec![],
+            tag: "share".into(),
+        })
+    };
+    let fds = || vec![file(b"no kernel"), file(b""), file(b"")];
+    refused("qemu", fds(), &launch("/nowhere/qemu", "tcg", 1), "cannot execute /nowhere/qemu");
+    refused("qemu", fds(), &launch("qemu", "tcg", 1), "path qemu of QEMU is not absolute");
+    refused("qemu", fds(), &launch("/bin/true", "hvf", 1), "\"hvf\" is no accelerator");
+    refused("qemu", fds(), &launch("/bin/true", "tcg", 17), "17 vCPUs");
+    refused("qemu", fds(), &launch("/bin/false", "tcg", 1), "QEMU ended with status 1");
+}
+
+fn refused(name: &str, fds: Vec<OwnedFd>, launch: &Launch, words: &str) {
+    let mut process = Process::start(name, fds, launch);
+    let failure = loop {
+        match process.news() {
+            Report::Ready => {}
+            report => break report,
+        }
+    };
+    let Report::Failed { error } = failure else { panic!("{failure:?}") };
+    assert!(error.contains(words), "{words:?} is not in {error:?}");
+    assert!(!process.ended());
+}
+
+#[test]
+fn started_by_hand_it_says_so() {
+    for name in ["io", "fs", "qemu", "kvm"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_sandbox-vmm"))
+            .arg(name)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success());
+        assert!(said.contains("started by the shim, not by hand"), "{said}");
+    }
+}
