@@ -46,7 +46,7 @@ doctor: build ## what this machine has, and what it lacks
 ##@ Build
 .PHONY: deps build guest toolbox install clean
 deps: ## install what the build and the tests need from Debian (root)
-	@deploy/install-deps.sh
+	@deploy/install-deps.sh --lab
 
 build: ## the shim, the VMM and sandboxctl, in target/release
 	cargo build --release --locked -p sandbox-shim -p sandbox-runtime -p sandbox-vmm

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Installs what building and running Sandbox needs on Debian 12 or 13, from the
 # distribution alone. Quick, and needs no root, when everything is there.
-# With --lab also what tests/lab needs on a machine without usable KVM.
+# With --lab also what the tests need: fuzz targets a C++ compiler, tests/lab a
+# kernel and more.
 set -euo pipefail
 
 # Checks: a program by its name, a file by its path. What counts is that it is
@@ -19,7 +20,7 @@ readonly -a RUN=(
 )
 readonly -a LAB=(
 	'/boot/vmlinuz-*-cloud-amd64:linux-image-cloud-amd64'
-	python3:python3
+	g++:g++ python3:python3
 	'/usr/lib/python3*/ensurepip/__main__.py:python3-venv'
 	modprobe:kmod
 )

@@ -1,149 +1,132 @@
-//! The gate of a link: the first look at each frame of a guest. What a guest
-//! may do is bound to its link, so a frame that claims to come from somebody
-//! else ends here, before anything asks what it wants.
+//! The gate: whether a frame is one that the guest may send at all.
+//!
+//! Policy is bound to the link, and never to an address that the guest claims.
+//! So a frame whose source is not the link's own is nobody's, and goes no
+//! further; nor does one whose headers are cut short or say what later stages
+//! would have to guess about. What is admitted is not yet allowed: where it
+//! goes is for the policy.
 
-use smoltcp::wire::{
-    ArpHardware, ArpPacket, EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv6Message,
-    IpAddress, IpProtocol, Ipv4Address, Ipv4Packet, Ipv6Address, Ipv6Packet,
-};
+mod arp;
+mod ipv4;
+mod ipv6;
 
-/// IEEE 802.1Q and 802.1ad tags.
-const VLAN: [u16; 2] = [0x8100, 0x88a8];
+use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol, Ipv4Address, Ipv6Address};
 
-/// What a link belongs to.
+/// Longest frame: an IP packet of the largest size behind an Ethernet header.
+/// Segmentation offload makes them that long; a longer one is no packet.
+pub const MAX_FRAME: usize = 14 + 65_535;
+
+/// Tags of VLANs: 802.1Q, 802.1ad, and what was used before it.
+const TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
+
+/// What the guest's end of the link is: given by the pod's interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Hardware address of the guest's interface.
-    pub mac: EthernetAddress,
-    /// The pod's addresses. Link-local IPv6 addresses need not be listed.
-    pub addresses: Vec<IpAddress>,
-}
-
-/// A frame that comes from where it says, without its padding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admitted<'a> {
-    /// A packet of RFC 826, hardware Ethernet, protocol IPv4.
-    Arp(&'a [u8]),
-    /// A packet of RFC 791, as long as its total length.
-    Ipv4(&'a [u8]),
-    /// A packet of RFC 8200, as long as its payload length and header.
-    Ipv6(&'a [u8]),
-}
-
-/// Why a frame does not pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Shorter than what its headers announce.
-    #[error("the frame is cut off")]
-    Truncated,
-    /// The source hardware address is not the guest's.
-    #[error("the frame comes from {0}, which is not the guest's hardware address")]
-    Mac(EthernetAddress),
-    /// VLAN tags could carry a packet past checks of the one below.
-    #[error("the frame has a VLAN tag")]
-    Vlan,
-    /// Neither IPv4, IPv6 nor ARP.
-    #[error("the frame carries protocol {0:#06x}, only IPv4, IPv6 and ARP pass")]
-    Protocol(u16),
-    /// Fields that contradict each other or the specification.
-    #[error("the packet's header is malformed")]
-    Malformed,
-    /// The source address is not the pod's.
-    #[error("the packet comes from {0}, which is not an address of the pod")]
-    Source(IpAddress),
+    mac: EthernetAddress,
+    ipv4: Vec<Ipv4Address>,
+    ipv6: Vec<Ipv6Address>,
 }
 
 impl Link {
-    fn has(&self, address: IpAddress) -> bool {
-        self.addresses.contains(&address)
+    /// A link with these addresses, and the link-local one that the guest
+    /// makes of its MAC address (RFC 4291, appendix A).
+    pub fn new(mac: EthernetAddress, ipv4: &[Ipv4Address], ipv6: &[Ipv6Address]) -> Self {
+        let mut ipv6 = ipv6.to_vec();
+        ipv6.push(link_local(mac));
+        Self { mac, ipv4: ipv4.to_vec(), ipv6 }
     }
 }
 
-/// Checks a frame of the guest on `link`.
-pub fn admit<'a>(link: &Link, frame: &'a [u8]) -> Result<Admitted<'a>, Refused> {
-    let ethernet = EthernetFrame::new_checked(frame).map_err(|_| Refused::Truncated)?;
-    if ethernet.src_addr() != link.mac {
-        return Err(Refused::Mac(ethernet.src_addr()));
-    }
-    match ethernet.ethertype() {
-        EthernetProtocol::Arp => arp(link, ethernet.payload()),
-        EthernetProtocol::Ipv4 => ipv4(link, ethernet.payload()),
-        EthernetProtocol::Ipv6 => ipv6(link, ethernet.payload()),
-        EthernetProtocol::Unknown(tag) if VLAN.contains(&tag) => Err(Refused::Vlan),
-        EthernetProtocol::Unknown(other) => Err(Refused::Protocol(other)),
-    }
+/// `fe80::` and the interface's identifier in the form of EUI-64.
+pub fn link_local(mac: EthernetAddress) -> Ipv6Address {
+    let [a, b, c, d, e, f] = mac.0;
+    let word = |high, low| u16::from_be_bytes([high, low]);
+    Ipv6Address::new(0xfe80, 0, 0, 0, word(a ^ 2, b), word(c, 0xff), word(0xfe, d), word(e, f))
 }
 
-fn arp<'a>(link: &Link, packet: &'a [u8]) -> Result<Admitted<'a>, Refused> {
-    const LEN: usize = 28;
-    let packet = packet.get(..LEN).ok_or(Refused::Truncated)?;
-    let arp = ArpPacket::new_unchecked(packet);
-    let kinds = (arp.hardware_type(), arp.protocol_type());
-    let lengths = (arp.hardware_len(), arp.protocol_len());
-    if kinds != (ArpHardware::Ethernet, EthernetProtocol::Ipv4) || lengths != (6, 4) {
-        return Err(Refused::Malformed);
-    }
-    let mac = EthernetAddress::from_bytes(arp.source_hardware_addr());
-    if mac != link.mac {
-        return Err(Refused::Mac(mac));
-    }
-    let source = ipv4_address(arp.source_protocol_addr());
-    // The sender of a probe has no address yet (RFC 5227, section 2.1.1).
-    if !source.is_unspecified() && !link.has(source.into()) {
-        return Err(Refused::Source(source.into()));
-    }
-    Ok(Admitted::Arp(packet))
+/// What the frame carries, to be parsed next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// An ARP request or reply for Ethernet and IPv4.
+    Arp,
+    /// An IPv4 packet from an address of the link.
+    Ipv4,
+    /// An IPv6 packet from an address of the link, or the probe for one.
+    Ipv6,
 }
 
-fn ipv4_address(bytes: &[u8]) -> Ipv4Address {
-    bytes.try_into().map_or(Ipv4Address::UNSPECIFIED, |b: [u8; 4]| b.into())
+/// Why a frame goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There are fewer bytes than the header says or needs.
+    #[error("the {0} header or what it announces is cut short")]
+    Truncated(&'static str),
+    /// More bytes than [`MAX_FRAME`].
+    #[error("the frame has {0} bytes, at most {MAX_FRAME} are taken")]
+    TooLong(usize),
+    /// Another MAC address than the link's.
+    #[error("the frame comes from {0}, which is not the link's address")]
+    SourceMac(EthernetAddress),
+    /// A VLAN tag: the link is in no VLAN.
+    #[error("the frame has a VLAN tag ({0:#06x})")]
+    Tagged(u16),
+    /// Neither ARP nor IP.
+    #[error("EtherType {0:#06x} is neither ARP nor IP")]
+    EtherType(u16),
+    /// A version in the header that the EtherType does not announce.
+    #[error("the {0} header has another version")]
+    Version(&'static str),
+    /// An IPv4 header of fewer than five words.
+    #[error("the IPv4 header has {0} bytes, at least 20 are its fixed part")]
+    HeaderLength(u8),
+    /// The sum over the IPv4 header is wrong.
+    #[error("the checksum of the IPv4 header is wrong")]
+    Checksum,
+    /// An IPv4 address that is not the link's.
+    #[error("the packet comes from {0}, which is not an address of the link")]
+    SourceIpv4(Ipv4Address),
+    /// An IPv6 address that is not the link's.
+    #[error("the packet comes from {0}, which is not an address of the link")]
+    SourceIpv6(Ipv6Address),
+    /// ARP for something else than Ethernet and IPv4, or of another kind than
+    /// request and reply.
+    #[error("an ARP packet that is not a request or reply for Ethernet and IPv4")]
+    ArpKind,
+    /// An ARP packet that speaks for another.
+    #[error("an ARP packet that speaks for {0} at {1}")]
+    ArpSender(Ipv4Address, EthernetAddress),
+    /// Neighbour discovery that speaks for another address.
+    #[error("neighbour discovery that speaks for {0}")]
+    Neighbour(Ipv6Address),
+    /// What only routers send.
+    #[error("ICMPv6 type {0} is for routers to send")]
+    RouterMessage(u8),
+    /// Neighbour discovery behind extension headers or as a fragment
+    /// (RFC 6980): nothing legitimate needs it, and it hides from a filter.
+    #[error("neighbour discovery behind an extension header")]
+    HiddenDiscovery,
+    /// More extension headers than anything legitimate has, or a jumbogram.
+    #[error("an IPv6 packet with {0}")]
+    Extension(&'static str),
 }
 
-fn ipv4<'a>(link: &Link, packet: &'a [u8]) -> Result<Admitted<'a>, Refused> {
-    const LEAST: u8 = 20;
-    if packet.len() < usize::from(LEAST) {
-        return Err(Refused::Truncated);
+/// Decides on a frame, without the checksum and segmentation header that a
+/// virtio device has before it.
+pub fn admit(link: &Link, frame: &[u8]) -> Result<Admitted, Refusal> {
+    if frame.len() > MAX_FRAME {
+        return Err(Refusal::TooLong(frame.len()));
     }
-    let ip = Ipv4Packet::new_unchecked(packet);
-    let (header, total) = (ip.header_len(), usize::from(ip.total_len()));
-    if ip.version() != 4 || header < LEAST || total < usize::from(header) {
-        return Err(Refused::Malformed);
+    let frame = EthernetFrame::new_checked(frame).map_err(|_| Refusal::Truncated("Ethernet"))?;
+    if frame.src_addr() != link.mac {
+        return Err(Refusal::SourceMac(frame.src_addr()));
     }
-    let packet = packet.get(..total).ok_or(Refused::Truncated)?;
-    if !link.has(ip.src_addr().into()) {
-        return Err(Refused::Source(ip.src_addr().into()));
+    match frame.ethertype() {
+        EthernetProtocol::Arp => arp::check(link, frame.payload()).map(|()| Admitted::Arp),
+        EthernetProtocol::Ipv4 => ipv4::check(link, frame.payload()).map(|()| Admitted::Ipv4),
+        EthernetProtocol::Ipv6 => ipv6::check(link, frame.payload()).map(|()| Admitted::Ipv6),
+        EthernetProtocol::Unknown(tag) if TAGS.contains(&tag) => Err(Refusal::Tagged(tag)),
+        EthernetProtocol::Unknown(other) => Err(Refusal::EtherType(other)),
     }
-    Ok(Admitted::Ipv4(packet))
-}
-
-fn ipv6<'a>(link: &Link, packet: &'a [u8]) -> Result<Admitted<'a>, Refused> {
-    const HEADER: usize = 40;
-    if packet.len() < HEADER {
-        return Err(Refused::Truncated);
-    }
-    let ip = Ipv6Packet::new_unchecked(packet);
-    if ip.version() != 6 {
-        return Err(Refused::Malformed);
-    }
-    let packet = packet.get(..HEADER + usize::from(ip.payload_len())).ok_or(Refused::Truncated)?;
-    let source = ip.src_addr();
-    let claims = match source {
-        Ipv6Address::UNSPECIFIED => asks_for_duplicates(&ip, packet),
-        _ => source.is_unicast_link_local() || link.has(source.into()),
-    };
-    if !claims {
-        return Err(Refused::Source(source.into()));
-    }
-    Ok(Admitted::Ipv6(packet))
-}
-
-/// Duplicate address detection (RFC 4862, section 5.4.2) is what a packet
-/// from no address is for.
-fn asks_for_duplicates(ip: &Ipv6Packet<&[u8]>, packet: &[u8]) -> bool {
-    let solicits = u8::from(Icmpv6Message::NeighborSolicit);
-    ip.next_header() == IpProtocol::Icmpv6
-        && ip.dst_addr().is_multicast()
-        && packet.get(40) == Some(&solicits)
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! What stands between a guest and any network. The guest's kernel is not
-//! trusted: all that its link carries is checked here, on the host.
-
+//! Frames of the guest, what the policy says to them, and the host's sockets.
+//!
+//! So far: the [gate](gate), which every frame of the guest passes first.
 #![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing)]
 
-mod gate;
-
-pub use gate::{Admitted, Link, Refused, admit};
+pub mod gate;

@@ -31,7 +31,10 @@ pub enum MountError {
         source: io::Error,
     },
     /// The source of a bind mount is not there.
-    #[error("the source {path} of the mount on {destination} does not exist", path = path.display())]
+    #[error(
+        "the source {path} of the mount on {destination}: no such file or directory",
+        path = path.display()
+    )]
     NoSource {
         /// The source.
         path: PathBuf,

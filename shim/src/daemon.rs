@@ -11,6 +11,7 @@ use std::time::Duration;
 use containerd_shim_protos::shim_async::create_task;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_name;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use sandbox_runtime::{IdError, PodId, chain};
 use thiserror::Error;
@@ -121,6 +122,8 @@ fn prepare(flags: &Flags) -> Result<UnixListener, DaemonError> {
     step("replace its stdout", dup2_stdout(&null))?;
     // Fails only for the leader of a group, which has what this is for.
     let _ = setsid();
+    // It was run through /proc/self/exe and would be called "exe".
+    step("name itself", set_name(c"containerd-shim"))?;
     private_mounts()?;
     join_cgroup()?;
     let bundle = Bundle::at(".");

@@ -23,7 +23,7 @@ const ONE: &str = "SANDBOX_TEST_ONE";
 const ONLY: &str = "SANDBOX_TEST_ONLY";
 /// The longest that a test may take.
 const LIMIT: Duration = Duration::from_secs(240);
-/// Four at once is the normal way to run.
+/// R40: four at once is the normal way to run.
 const THREADS: usize = 4;
 
 /// Which runtimes a test holds for.
@@ -65,7 +65,8 @@ pub fn main(modules: &[&[Test]]) -> ExitCode {
     }
 }
 
-/// Runs every test that the arguments select, then looks at what they left.
+/// R39: runs every test that the arguments select, then looks at what they
+/// left.
 fn all(tests: &[Test]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
@@ -95,7 +96,6 @@ fn all(tests: &[Test]) -> ExitCode {
         return ran.exit_code();
     }
 
-    // R39: after the whole suite, too.
     arguments.filter = None;
     let last = Trial::test("nothing_is_left_after_all_tests", move || nothing_left(&before));
     let left = libtest_mimic::run(&arguments, vec![last]);

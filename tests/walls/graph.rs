@@ -11,6 +11,7 @@ use crate::{none, tree};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("sandbox-agent", &["sandbox-agent-protocol"]),
     ("sandbox-agent-protocol", &[]),
+    ("sandbox-bench", &[]),
     ("sandbox-devices", &["sandbox-netstack", "sandbox-vm-spec"]),
     ("sandbox-netstack", &[]),
     ("sandbox-runtime", &["sandbox-agent-protocol", "sandbox-netstack", "sandbox-vm-spec"]),

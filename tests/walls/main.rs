@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod graph;
+mod requirements;
 mod source;
 
 use std::path::PathBuf;

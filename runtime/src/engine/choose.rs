@@ -88,7 +88,8 @@ fn find_qemu(config: &Config) -> Result<PathBuf, String> {
 }
 
 fn search(qemu: &Path, path: &std::ffi::OsStr) -> Result<PathBuf, String> {
-    let help = format!("install the package {QEMU_PACKAGE} or set `qemu` in the configuration");
+    let help =
+        format!("`apt-get install {QEMU_PACKAGE}`, or set `qemu` in the configuration to its path");
     let executable = |file: &PathBuf| file.is_file() && access(file, Access::EXEC_OK).is_ok();
     if qemu.is_absolute() {
         let found = Some(qemu.to_owned()).filter(executable);

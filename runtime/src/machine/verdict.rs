@@ -91,10 +91,13 @@ pub(crate) fn judge(processes: Vec<Arc<HostProcess>>) -> (Notes, Ended) {
 
 async fn best(first: (Rank, String), notes: &mut mpsc::Receiver<(Rank, String)>) -> String {
     let (mut rank, mut reason) = first;
-    let end = Instant::now() + rank.patience();
+    let mut end = Instant::now() + rank.patience();
     while rank > Rank::Engine {
         match timeout_at(end, notes.recv()).await {
-            Ok(Some(next)) if next.0 < rank => (rank, reason) = next,
+            Ok(Some(next)) if next.0 < rank => {
+                (rank, reason) = next;
+                end = end.min(Instant::now() + rank.patience());
+            }
             Ok(Some(_)) => {}
             Ok(None) | Err(_) => break,
         }

@@ -58,8 +58,7 @@ impl HostSide {
 
     fn make_dirs(&self) -> Result<(), MountError> {
         for dir in [self.tree.clone(), self.tree.join("rootfs"), self.tree.join("mounts")] {
-            // The guest's root may not be the only user that looks into these.
-            let made = DirBuilder::new().mode(0o755).create(&dir);
+            let made = DirBuilder::new().mode(0o700).create(&dir);
             made.map_err(|source| MountError::Point { path: dir, source })?;
         }
         Ok(())
