@@ -130,6 +130,18 @@ impl Bundle {
         self.write(CONFIG, path)
     }
 
+    /// Whether the shim that wrote its pid here has ended, though threads of
+    /// it may still hold what it had open.
+    pub fn shim_has_ended(&self) -> bool {
+        let Ok(pid) = read(&self.dir.join(PID), MAX_SMALL) else { return false };
+        let Ok(pid) = pid.trim().parse::<u32>() else { return false };
+        match fs::read_to_string(format!("/proc/{pid}/stat")) {
+            // The state follows the name, which may hold anything.
+            Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])),
+            Err(_) => true,
+        }
+    }
+
     /// Keeps the shim's pid, for people and tools.
     pub fn set_pid(&self, pid: u32) -> Result<(), BundleError> {
         self.write(PID, &pid.to_string())

@@ -65,7 +65,11 @@ fn no_engine_says_what_was_tried(bed: &Bed) {
     refused(bed, "a", &["/nowhere/qemu-system-x86_64", "qemu-system-x86"]);
     if !has_kvm() {
         bed.configure("engine = \"auto\"\nqemu = \"/nowhere/qemu-system-x86_64\"\n");
-        refused(bed, "b", &["kvm", "/nowhere/qemu-system-x86_64", "package qemu-system-x86"]);
+        refused(
+            bed,
+            "b",
+            &["kvm", "/nowhere/qemu-system-x86_64", "apt-get install qemu-system-x86"],
+        );
         bed.configure("engine = \"kvm\"\n");
         refused(bed, "c", &["kvm"]);
     }

@@ -110,7 +110,7 @@ fn matching(names: &BTreeSet<&str>, prefixes: &[&str]) -> Vec<String> {
 /// Device logic knows rings and guest memory and nothing of who carries them.
 /// `virtiofsd` is one crate with a vhost-user front of its own, which it links
 /// always and which we do not call; the wall stands around it
-/// (`docs/decisions/0001-virtiofsd-behind-the-wall.md`).
+/// (`docs/decisions/002-virtiofsd-behind-the-wall.md`).
 #[test]
 fn devices_know_no_kvm_no_vhost_and_no_tokio() {
     let graph = Graph::read();
