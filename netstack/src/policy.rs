@@ -17,6 +17,7 @@ mod document;
 mod flow;
 mod live;
 mod name;
+mod partial;
 mod place;
 mod ports;
 mod tier;
@@ -31,6 +32,7 @@ pub use document::{
 };
 pub use flow::{Direction, Flow, Known, Names, Protocol};
 pub use live::Live;
+pub(crate) use name::MAX_LABEL;
 pub use name::{Name, NameError, Pattern};
 pub use place::Place;
 pub use ports::{Ports, PortsError};

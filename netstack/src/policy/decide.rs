@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::class::Class;
 use super::document::{Action, DenyMode, Stance};
+use super::partial::{Match, Partial};
 use super::tier::{Compiled, Matcher, Policy, Probe, stance};
 use super::{
     Denial, Direction, Flow, Forms, Ground, Invalid, Known, Names, Permit, Protocol, Reason, Tier,
@@ -113,6 +114,24 @@ impl Policy {
             .iter()
             .find(|class| class.contains(probe.address, &self.place) && !is_opened(**class))?;
         Some(self.system(Stance::Deny, Reason::System(*closed)))
+    }
+
+    /// The same for whatever goes to this address by this name.
+    pub(super) fn closed_partial(&self, address: IpAddr, partial: &Partial<'_>) -> Option<Class> {
+        if self.place.is_resolver(address) {
+            return None;
+        }
+        let place = self.node.place().unwrap_or(&self.place);
+        let opens = |rule: &Matcher, class| {
+            rule.action == Action::Allow
+                && self.node.compare(rule, partial) != Match::No
+                && rule.singles_out(class, address, place)
+        };
+        let is_opened = |class| self.node.candidates(partial).any(|rule| opens(rule, class));
+        CLOSED
+            .iter()
+            .copied()
+            .find(|class| class.contains(address, &self.place) && !is_opened(*class))
     }
 
     /// What a tier says, if anything.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::class::{Class, ClassName};
 use super::document::{Action, Defaults, Dns, Document, Other, Resolvers, Rule, Stance};
+use super::partial::{Match, Partial};
 use super::{Cidr, Direction, Flow, Forms, Known, Name, Pattern, Place, Ports, Protocol};
 
 /// The class that a file may list and the node otherwise knows.
@@ -114,7 +115,8 @@ impl Compiled {
     pub(super) fn first(&self, probe: &Probe<'_>) -> Option<&Matcher> {
         let Self::Read { file, rules, place, .. } = self else { return None };
         rules.iter().find(|rule| {
-            rule.matches(probe, place) && !rule.is_rebound(probe, &file.dns.private_names, place)
+            rule.matches(probe, place)
+                && !rule.is_rebound(probe.address, probe.known, &file.dns.private_names, place)
         })
     }
 
@@ -123,8 +125,34 @@ impl Compiled {
     pub(super) fn rebound(&self, probe: &Probe<'_>) -> Option<&Matcher> {
         let Self::Read { file, rules, place, .. } = self else { return None };
         rules.iter().find(|rule| {
-            rule.matches(probe, place) && rule.is_rebound(probe, &file.dns.private_names, place)
+            rule.matches(probe, place)
+                && rule.is_rebound(probe.address, probe.known, &file.dns.private_names, place)
         })
+    }
+
+    /// The rules that may match, in their order.
+    pub(super) fn candidates(&self, _partial: &Partial<'_>) -> impl Iterator<Item = &Matcher> {
+        let rules = match self {
+            Self::Read { rules, .. } => rules.as_slice(),
+            Self::Unset | Self::Broken => &[],
+        };
+        rules.iter().filter(|rule| rule.direction == Direction::Egress)
+    }
+
+    /// Compares a rule with what is known of a flow on the way out.
+    pub(super) fn compare(&self, rule: &Matcher, partial: &Partial<'_>) -> Match {
+        let Self::Read { file, place, .. } = self else { return Match::No };
+        let private = &file.dns.private_names;
+        let reaches = match partial.address {
+            Some(address) if !rule.reaches(address, place) => Match::No,
+            Some(address) if rule.is_rebound(address, Some(partial.known), private, place) => {
+                Match::No
+            }
+            Some(_) => Match::Yes,
+            None if rule.means_any_address() => Match::Yes,
+            None => Match::Maybe,
+        };
+        reaches.min(rule.speaks_partial()).min(rule.names_partial(partial))
     }
 
     fn uses_names(&self) -> bool {
@@ -236,14 +264,31 @@ impl Matcher {
     /// Whether the rule opens something by a name alone, which the owner of
     /// the name pointed at an address inside. A network or a class in the rule
     /// says that the address is meant.
-    fn is_rebound(&self, probe: &Probe<'_>, private: &[Pattern], place: &Place) -> bool {
-        let by_name_alone = !self.names.is_empty()
+    fn is_rebound(
+        &self,
+        address: IpAddr,
+        known: Option<&Known>,
+        private: &[Pattern],
+        place: &Place,
+    ) -> bool {
+        let is_private =
+            |known: &Known| private.iter().any(|pattern| pattern.matches(&known.asked));
+        self.opens_by_name_alone() && is_inside(address, place) && !known.is_some_and(is_private)
+    }
+
+    fn opens_by_name_alone(&self) -> bool {
+        !self.names.is_empty()
             && self.action != Action::Deny
             && self.networks.is_none()
-            && self.kinds.is_none();
-        by_name_alone
-            && is_inside(probe.address, place)
-            && !probe.known.is_some_and(|known| private.iter().any(|own| own.matches(&known.asked)))
+            && self.kinds.is_none()
+    }
+
+    /// Whether it matches whatever the address is.
+    fn means_any_address(&self) -> bool {
+        self.networks.is_none()
+            && self.kinds.is_none()
+            && self.except.is_empty()
+            && !self.opens_by_name_alone()
     }
 
     /// Whether the rule means an address of this class by name or by number,
