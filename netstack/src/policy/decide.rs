@@ -63,7 +63,7 @@ impl Policy {
     fn by_names(&self, flow: &Flow, address: IpAddr, names: &Names) -> Ruling {
         let look = |known| self.walk(&Probe { flow: *flow, address, known });
         let Some((first, rest)) = names.live.split_first() else {
-            return self.unnamed(look(None), names);
+            return self.unnamed(flow, look(None), names);
         };
         let mut best = look(Some(first));
         for known in rest {
@@ -79,9 +79,10 @@ impl Policy {
     }
 
     /// Says why nothing matched, where a name was what was missing.
-    fn unnamed(&self, mut ruling: Ruling, names: &Names) -> Ruling {
+    fn unnamed(&self, flow: &Flow, mut ruling: Ruling, names: &Names) -> Ruling {
         let is_default = ruling.ground.reason == Reason::Default;
-        if ruling.stance == Stance::Deny && is_default && self.uses_names {
+        let is_egress = flow.direction == Direction::Egress;
+        if ruling.stance == Stance::Deny && is_default && is_egress && self.uses_names {
             ruling.ground.reason = if names.has_expired { Reason::Expired } else { Reason::NoName };
         }
         ruling

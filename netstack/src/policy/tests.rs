@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod decisions;
+mod documented;
 mod edges;
 mod explanations;
 mod files;

@@ -186,6 +186,13 @@ fn policies_are_replaced() {
     live.replace(&Layer::Unset, &layer(&old), place());
     assert_eq!(said(&live.recheck(&permit)), "allow pod yes rule");
     assert_eq!(live.policy().generation(), 4);
+    // What is offered and cannot be read leaves everything as it is.
+    let problem = live.offer(None, Some("version = 9"), place()).unwrap_err();
+    assert!(problem.to_string().starts_with("line 1: version"), "{problem}");
+    assert!(live.offer(Some("nonsense"), Some(&new), place()).is_err());
+    assert_eq!(said(&live.decide(&flow, &known)), "allow pod yes rule");
+    assert_eq!(live.offer(None, Some(&new), place()), Ok(5));
+    assert_eq!(said(&live.decide(&flow, &known)), "deny pod default");
 }
 
 /// A pinned resolver is open by itself only where rules have names.

@@ -48,7 +48,7 @@ fn some<T: Clone + std::fmt::Debug + 'static>(
     parse: impl Fn(&str) -> T + Clone + 'static,
     chance: f64,
 ) -> impl Strategy<Value = Option<Vec<T>>> {
-    let one = select(from).prop_map(move |text| parse(text));
+    let one = select(from).prop_map(parse);
     prop::option::weighted(chance, prop::collection::vec(one, 1..3))
 }
 
