@@ -129,6 +129,8 @@ fn hundreds_of_megabytes_pass_while_other_streams_run(bed: &Bed) {
     let expected = format!("{} {}\n", sent.len(), sum(&sent));
     let seen = thread::spawn(move || first_wrong_byte(out));
     input.write_all(&sent).unwrap();
+    // The input ends when no one else can write to it.
+    drop(input);
     shim.rpc().close_stdin().unwrap();
     assert_eq!(shim.rpc().wait().unwrap().exit_status, 0);
     shim.rpc().delete().unwrap();
@@ -139,17 +141,17 @@ fn hundreds_of_megabytes_pass_while_other_streams_run(bed: &Bed) {
     shim.shutdown();
 }
 
-/// Reads to the end: how many bytes of [`pattern`] came, or where it is broken.
+/// Reads to the end, so that the writer is never held up: how many bytes of
+/// [`pattern`] came, or where it is broken.
 fn first_wrong_byte(mut reader: File) -> Result<usize, usize> {
-    let (mut buffer, mut at) = (vec![0; 1 << 16], 0);
+    let (mut buffer, mut at, mut wrong) = (vec![0; 1 << 16], 0, None);
     loop {
         let read = reader.read(&mut buffer).unwrap();
         if read == 0 {
-            return Ok(at);
+            return wrong.map_or(Ok(at), Err);
         }
-        if let Some(wrong) = (0..read).find(|&index| buffer[index] != pattern(at + index)) {
-            return Err(at + wrong);
-        }
+        let broken = (0..read).find(|&index| buffer[index] != pattern(at + index));
+        wrong = wrong.or(broken.map(|index| at + index));
         at += read;
     }
 }
