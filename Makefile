@@ -49,7 +49,7 @@ deps: ## install what the build and the tests need from Debian (root)
 	@deploy/install-deps.sh --lab
 
 build: ## the shim, the VMM and sandboxctl, in target/release
-	cargo build --release --locked -p sandbox-shim -p sandbox-runtime -p sandbox-vmm
+	@deploy/build.sh
 
 guest: ## the guest's kernel and initramfs, in build/guest
 	@deploy/guest/build.sh
