@@ -22,7 +22,7 @@ mod wait;
 pub use bed::Bed;
 pub use ctr::{Output, Run, exec};
 pub use initramfs::initramfs;
-pub use paths::{has_kvm, ours as is_ours, shim_binary};
+pub use paths::{ctl_binary, has_kvm, ours as is_ours, shim_binary};
 pub use process::Process;
 pub use runner::{On, Test, main};
 pub use shim::{Rpc, Shim, code, command, open_reader};
