@@ -10,6 +10,8 @@ mod arp;
 mod ipv4;
 mod ipv6;
 
+use std::net::IpAddr;
+
 use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol, Ipv4Address, Ipv6Address};
 
 /// Longest frame: an IP packet of the largest size behind an Ethernet header.
@@ -34,6 +36,27 @@ impl Link {
         let mut ipv6 = ipv6.to_vec();
         ipv6.push(link_local(mac));
         Self { mac, ipv4: ipv4.to_vec(), ipv6 }
+    }
+
+    /// The guest's MAC address.
+    pub fn mac(&self) -> EthernetAddress {
+        self.mac
+    }
+
+    /// Whether this is an address of the guest.
+    pub fn has(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => self.ipv4.contains(&ip),
+            IpAddr::V6(ip) => self.ipv6.contains(&ip),
+        }
+    }
+
+    /// The guest's first address of the other end's family.
+    pub fn address_for(&self, peer: IpAddr) -> Option<IpAddr> {
+        match peer {
+            IpAddr::V4(_) => self.ipv4.first().copied().map(IpAddr::V4),
+            IpAddr::V6(_) => self.ipv6.first().copied().map(IpAddr::V6),
+        }
     }
 }
 
