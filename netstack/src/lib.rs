@@ -1,6 +1,7 @@
 //! Frames of the guest, what the policy says to them, and the host's sockets.
 //!
-//! The [gate](gate) is what every frame of the guest passes first.
+//! A frame of the guest first passes the [gate]. Where it wants to go is
+//! decided by the [policy](policy).
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
@@ -12,6 +13,7 @@ pub mod icmp;
 pub mod neighbour;
 pub mod outbox;
 pub mod packet;
+pub mod policy;
 pub mod port;
 pub mod tcp;
 pub mod wheel;
