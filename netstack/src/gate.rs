@@ -133,6 +133,29 @@ pub enum Refusal {
     Extension(&'static str),
 }
 
+impl Refusal {
+    /// What frames refused for this reason are counted under.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Truncated(_) => "truncated",
+            Self::TooLong(_) => "too long",
+            Self::SourceMac(_) => "source MAC",
+            Self::Tagged(_) => "VLAN",
+            Self::EtherType(_) => "EtherType",
+            Self::Version(_) => "version",
+            Self::HeaderLength(_) => "header length",
+            Self::Checksum => "IPv4 checksum",
+            Self::SourceIpv4(_) | Self::SourceIpv6(_) => "source address",
+            Self::ArpKind => "ARP kind",
+            Self::ArpSender(..) => "ARP sender",
+            Self::Neighbour(_) => "neighbour",
+            Self::RouterMessage(_) => "router message",
+            Self::HiddenDiscovery => "hidden discovery",
+            Self::Extension(_) => "extension",
+        }
+    }
+}
+
 /// Decides on a frame, without the checksum and segmentation header that a
 /// virtio device has before it.
 pub fn admit(link: &Link, frame: &[u8]) -> Result<Admitted, Refusal> {

@@ -7,13 +7,17 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 
 pub mod checksum;
+pub mod counters;
 pub mod emit;
+pub mod env;
 pub mod gate;
+pub mod host;
 pub mod icmp;
 pub mod neighbour;
 pub mod outbox;
 pub mod packet;
 pub mod policy;
 pub mod port;
+pub mod stack;
 pub mod tcp;
 pub mod wheel;

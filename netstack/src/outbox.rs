@@ -55,23 +55,36 @@ impl Outbox {
         self.waiting.is_empty() && port.room(ETHERNET + packet)
     }
 
-    /// Sends an IP packet that `write` fills in; it may change the offload by
-    /// what it found. Without room, the packet waits.
-    pub fn packet(
+    /// Sends an IP packet that `write` fills in, and answers what it says.
+    /// Without room, the packet waits.
+    pub fn packet<R>(
         &mut self,
         port: &mut dyn Port,
         length: usize,
-        write: impl FnOnce(&mut [u8]) -> Offload,
-    ) {
+        write: impl FnOnce(&mut [u8]) -> (R, Offload),
+    ) -> R {
         let (guest, gateway) = (self.guest, self.gateway);
-        let Some(frame) = self.frame.get_mut(..ETHERNET + length) else { return };
-        let Some((header, ip)) = frame.split_at_mut_checked(ETHERNET) else { return };
-        let offload = write(ip);
+        if self.frame.len() < ETHERNET + length {
+            self.frame.resize(ETHERNET + length, 0);
+        }
+        let (header, rest) = self.frame.split_at_mut(ETHERNET);
+        let (ip, _) = rest.split_at_mut(length);
+        let (result, offload) = write(ip);
         let ethertype: u16 = if ip.first().is_some_and(|b| b >> 4 == 6) { 0x86dd } else { 0x0800 };
         ethernet(header, guest, gateway, ethertype);
+        let (frame, _) = self.frame.split_at(ETHERNET + length);
         if !self.waiting.is_empty() || !port.transmit(frame, offload) {
             Self::wait(&mut self.waiting, &mut self.dropped, frame, offload);
         }
+        result
+    }
+
+    /// Sends an IP packet as it is.
+    pub fn whole(&mut self, port: &mut dyn Port, packet: &[u8]) {
+        self.packet(port, packet.len(), |ip| {
+            ip.copy_from_slice(packet);
+            ((), Offload::default())
+        });
     }
 
     /// Sends an ARP packet.

@@ -11,7 +11,7 @@
 //! - the guest is told a window a little smaller than smoltcp's, and the
 //!   difference is used to keep the edge from moving back.
 
-use super::segment::{FIN, FLAGS, Segment, WINDOW, ahead};
+use super::segment::{ACK, FIN, FLAGS, SYN, Segment, WINDOW, ahead};
 
 /// Bytes kept back of a scaled window. One acknowledgement uses up at most
 /// `2^shift - 1` of them, and the host's reading gives them back.
@@ -49,7 +49,12 @@ impl Guard {
 
     /// Notes the window of a segment to the guest, whose window is unscaled if
     /// it is a SYN, and lowers it if the edge is to stay.
-    pub fn to_guest(&mut self, ack: u32, window: u16, syn: bool, tcp: &mut [u8]) {
+    pub fn to_guest(&mut self, sent: &Segment, tcp: &mut [u8]) {
+        let (ack, window) = (sent.ack, sent.window);
+        let (syn, acks) = (sent.has(SYN), sent.has(ACK));
+        if syn && !acks {
+            return;
+        }
         if self.shift == 0 || syn {
             let edge = ack.wrapping_add(u32::from(window));
             // smoltcp scales the window of its SYN when it reads it back; its

@@ -7,7 +7,8 @@ fn tell(guard: &mut Guard, ack: u32, free: u32, shift: u8) -> u32 {
     let window = u16::try_from(free >> shift).unwrap();
     let mut tcp = [0; HEADER];
     tcp[WINDOW..WINDOW + 2].copy_from_slice(&window.to_be_bytes());
-    guard.to_guest(ack, window, false, &mut tcp);
+    let sent = Segment { from: 1, to: 2, seq: 0, ack, flags: ACK, window, header: HEADER, payload: 0 };
+    guard.to_guest(&sent, &mut tcp);
     let told = u32::from(u16::from_be_bytes([tcp[WINDOW], tcp[WINDOW + 1]])) << shift;
     assert!(told <= free, "more was promised than there is room for");
     ack.wrapping_add(told)
