@@ -10,6 +10,8 @@ use std::path::{Component, Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{XattrFlags, getxattr, setxattr};
+
 use crate::error::ErrorKind;
 use crate::mounts::{MountError, MountTable};
 
@@ -18,6 +20,10 @@ use crate::mounts::{MountError, MountTable};
 const REMOVAL: Duration = Duration::from_secs(2);
 /// Between two looks: version 1 tells nobody when a cgroup becomes empty.
 const PAUSE: Duration = Duration::from_millis(5);
+/// Extended attribute of every folder that a pod made. Who made a parent may
+/// end before others that use it: the last of them removes it, and knows by
+/// this that no one else's is taken.
+const MARK: &str = "trusted.sandbox";
 /// How often a parent may vanish under us, removed by another pod's end.
 const MAX_TRIES: usize = 10;
 
@@ -147,6 +153,7 @@ impl Cgroup {
             dir.push(name);
             match fs::create_dir(&dir) {
                 Ok(()) => {
+                    mark(&dir);
                     inherit_cpuset(&parent, &dir);
                     if !self.created.contains(&dir) {
                         self.created.push(dir.clone());
@@ -207,6 +214,16 @@ fn hierarchies(table: &MountTable) -> Vec<PathBuf> {
     roots
 }
 
+fn mark(dir: &Path) {
+    if let Err(error) = setxattr(dir, MARK, b"made", XattrFlags::empty()) {
+        tracing::debug!("cannot mark the cgroup {}: {error}", dir.display());
+    }
+}
+
+fn is_marked(dir: &Path) -> bool {
+    getxattr(dir, MARK, &mut [0; 16]).is_ok()
+}
+
 /// Whether `path` is a folder of a cgroup file system: nothing else is looked
 /// into or removed here, whatever a state file says.
 fn is_cgroup(path: &Path, roots: &[PathBuf]) -> bool {
@@ -228,24 +245,29 @@ pub(crate) fn members(created: &[PathBuf]) -> Vec<u32> {
     pids
 }
 
-/// Removes cgroups that were made for a pod, deepest first. Parents that
-/// others use by now stay.
+/// Removes cgroups that were made for a pod, deepest first, and the parents
+/// that other pods made and use no longer. Parents in use stay, and those that
+/// no pod made.
 pub(crate) fn remove_created(created: &[PathBuf]) {
     let roots = MountTable::read().map(|table| hierarchies(&table)).unwrap_or_default();
     let end = Instant::now() + REMOVAL;
-    for dir in created.iter().rev().filter(|dir| is_cgroup(dir, &roots)) {
-        let is_parent = created.iter().any(|other| other != dir && other.starts_with(dir));
-        remove_one(dir, is_parent, end);
+    let own = created.iter().filter(|dir| is_cgroup(dir, &roots));
+    for leaf in own.filter(|dir| !created.iter().any(|d| d != *dir && d.starts_with(dir))) {
+        remove_leaf(leaf, end);
+        let parents = leaf.ancestors().skip(1).take_while(|dir| is_cgroup(dir, &roots));
+        for dir in parents.filter(|dir| created.contains(&dir.to_path_buf()) || is_marked(dir)) {
+            // Another pod's too, which removes it in its turn.
+            let _ = fs::remove_dir(dir);
+        }
     }
 }
 
-fn remove_one(dir: &Path, is_parent: bool, end: Instant) {
+fn remove_leaf(dir: &Path, end: Instant) {
     loop {
         match fs::remove_dir(dir) {
             Ok(()) => return,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return,
-            // Another pod's, or the last process is still on its way out.
-            Err(_) if is_parent => return,
+            // The last process is still on its way out.
             Err(error) if Instant::now() >= end => {
                 tracing::warn!("cannot remove the cgroup {}: {error}", dir.display());
                 return;

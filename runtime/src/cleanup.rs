@@ -27,8 +27,8 @@ pub fn cleanup(config: &Config, id: &PodId, bundle: &Path) -> Result<(), Error> 
     let path = config.state_dir.join(id.folder());
     let state = State::read(&path.join("state.json")).ok().filter(|state| is_of(state, id));
     if let Some(state) = &state {
-        if state.is_running() && !is_same(&state.bundle, bundle) {
-            tracing::info!("sandbox {id} runs for {}: left alone", state.bundle.display());
+        if state.is_running() && !is_same(&state.pod.bundle, bundle) {
+            tracing::info!("sandbox {id} runs for {}: left alone", state.pod.bundle.display());
             return Ok(());
         }
         kill_shim(state);
@@ -49,7 +49,7 @@ fn is_same(a: &Path, b: &Path) -> bool {
 pub(crate) fn remove_locked(folder: Folder, id: &PodId) -> Result<(), FolderError> {
     match State::read(&folder.state()) {
         Ok(state) if is_of(&state, id) => end_processes(&state),
-        Ok(state) => tracing::warn!("{} is of sandbox {}", folder.state().display(), state.id),
+        Ok(state) => tracing::warn!("{} is of sandbox {}", folder.state().display(), state.pod.id),
         // Its processes, if there ever were any, end with their shim.
         Err(error) => tracing::warn!("cannot read {}: {error}", folder.state().display()),
     }
@@ -57,7 +57,7 @@ pub(crate) fn remove_locked(folder: Folder, id: &PodId) -> Result<(), FolderErro
 }
 
 fn is_of(state: &State, id: &PodId) -> bool {
-    state.namespace == id.namespace() && state.id == id.id()
+    state.pod.namespace == id.namespace() && state.pod.id == id.id()
 }
 
 fn kill_shim(state: &State) {

@@ -49,5 +49,5 @@ pub use mounts::MountError;
 pub use pod::{Pod, PodSpec};
 pub use process::ProcessId;
 pub use size::SizeError;
-pub use state::{Member, State, list};
+pub use state::{Description, Member, State, list};
 pub use stdio::StdioError;

@@ -29,31 +29,50 @@ pub struct ProcessId {
 impl ProcessId {
     /// The process that has `pid` now.
     pub fn of(pid: u32) -> io::Result<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let start_time = start_time(&stat)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/<pid>/stat"))?;
-        Ok(Self { pid, start_time })
+        let stat = Stat::of(pid)?;
+        Ok(Self { pid, start_time: stat.start_time })
     }
 
-    /// Whether it is there still, and no other process took its pid.
+    /// Whether it runs still, and no other process took its pid. One that has
+    /// ended and waits for its parent, or for its threads, runs no more.
     pub fn is_alive(self) -> bool {
-        Self::of(self.pid).is_ok_and(|now| now == self)
+        Stat::of(self.pid).is_ok_and(|now| now.start_time == self.start_time && !now.ended)
     }
 
-    /// Opens it, unless it has ended.
+    /// Opens it, unless it has ended and is reaped. One whose first thread has
+    /// ended is opened, too: others of a hostile process may run on.
     pub(crate) fn open(self) -> Option<OwnedFd> {
         let pid = Pid::from_raw(i32::try_from(self.pid).ok()?)?;
         let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         // Looked at after the open: what the descriptor names cannot change.
-        self.is_alive().then_some(fd)
+        Self::of(self.pid).is_ok_and(|now| now == self).then_some(fd)
     }
 }
 
-/// The name of the program is in parentheses and may itself hold any byte.
-fn start_time(stat: &str) -> Option<u64> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    // Field 3 is the first after the name.
-    after_name.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+/// What is read of `/proc/<pid>/stat` (proc(5)).
+struct Stat {
+    /// Field 3 is Z or X.
+    ended: bool,
+    /// Field 22.
+    start_time: u64,
+}
+
+impl Stat {
+    fn of(pid: u32) -> io::Result<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        Self::parse(&text)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/<pid>/stat"))
+    }
+
+    /// The name of the program is in parentheses and may itself hold any byte.
+    fn parse(text: &str) -> Option<Self> {
+        let (_, after_name) = text.rsplit_once(')')?;
+        let mut fields = after_name.split_ascii_whitespace();
+        // Field 3 is the first after the name.
+        let ended = matches!(fields.next()?, "Z" | "X");
+        let start_time = fields.nth(22 - 4)?.parse().ok()?;
+        Some(Self { ended, start_time })
+    }
 }
 
 /// A process to be started.

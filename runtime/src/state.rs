@@ -25,10 +25,9 @@ pub struct Member {
     pub process: ProcessId,
 }
 
-/// The content of a pod's `state.json`.
+/// What is known of a pod before anything of it is started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    version: u32,
+pub struct Description {
     /// containerd's namespace.
     pub namespace: String,
     /// Id of the pod.
@@ -45,39 +44,24 @@ pub struct State {
     pub memory_mib: u32,
     /// Seconds since 1970.
     pub started: u64,
+}
+
+/// The content of a pod's `state.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    version: u32,
+    /// The pod.
+    #[serde(flatten)]
+    pub pod: Description,
     /// The shim first, then what it started.
     pub processes: Vec<Member>,
     /// cgroups that were made for it, deepest last.
     pub cgroups: Vec<PathBuf>,
 }
 
-/// What a new state needs.
-pub(crate) struct NewState {
-    pub namespace: String,
-    pub id: String,
-    pub bundle: PathBuf,
-    pub engine: String,
-    pub engine_reason: String,
-    pub vcpus: u8,
-    pub memory_mib: u32,
-    pub started: u64,
-}
-
 impl State {
-    pub(crate) fn new(new: NewState) -> Self {
-        Self {
-            version: VERSION,
-            namespace: new.namespace,
-            id: new.id,
-            bundle: new.bundle,
-            engine: new.engine,
-            engine_reason: new.engine_reason,
-            vcpus: new.vcpus,
-            memory_mib: new.memory_mib,
-            started: new.started,
-            processes: Vec::new(),
-            cgroups: Vec::new(),
-        }
+    pub(crate) fn new(pod: Description) -> Self {
+        Self { version: VERSION, pod, processes: Vec::new(), cgroups: Vec::new() }
     }
 
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
@@ -111,7 +95,7 @@ pub fn list(config: &Config) -> io::Result<Vec<State>> {
     let mut states: Vec<State> = entries
         .filter_map(|entry| State::read(&entry.ok()?.path().join("state.json")).ok())
         .collect();
-    states.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+    states.sort_by(|a, b| (a.pod.started, &a.pod.id).cmp(&(b.pod.started, &b.pod.id)));
     Ok(states)
 }
 

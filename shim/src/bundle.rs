@@ -7,7 +7,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use sandbox_runtime::ProcessId;
 use serde::Deserialize;
+use serde_json::json;
 use thiserror::Error;
 
 #[cfg(test)]
@@ -29,7 +31,7 @@ const GROUP_ANNOTATIONS: [&str; 2] =
 const ADDRESS: &str = "address";
 const BOOTSTRAP: &str = "bootstrap.json";
 const CONFIG: &str = "sandbox-config";
-const PID: &str = "shim.pid";
+const PROCESS: &str = "shim.json";
 
 /// A bundle that cannot be used.
 #[derive(Debug, Error)]
@@ -130,21 +132,16 @@ impl Bundle {
         self.write(CONFIG, path)
     }
 
-    /// Whether the shim that wrote its pid here has ended, though threads of
+    /// Whether the shim that kept its process here has ended, though threads of
     /// it may still hold what it had open.
     pub fn shim_has_ended(&self) -> bool {
-        let Ok(pid) = read(&self.dir.join(PID), MAX_SMALL) else { return false };
-        let Ok(pid) = pid.trim().parse::<u32>() else { return false };
-        match fs::read_to_string(format!("/proc/{pid}/stat")) {
-            // The state follows the name, which may hold anything.
-            Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])),
-            Err(_) => true,
-        }
+        let Ok(kept) = read(&self.dir.join(PROCESS), MAX_SMALL) else { return false };
+        serde_json::from_str::<ProcessId>(&kept).is_ok_and(|shim| !shim.is_alive())
     }
 
-    /// Keeps the shim's pid, for people and tools.
-    pub fn set_pid(&self, pid: u32) -> Result<(), BundleError> {
-        self.write(PID, &pid.to_string())
+    /// Keeps which process the shim is.
+    pub fn set_process(&self, shim: ProcessId) -> Result<(), BundleError> {
+        self.write(PROCESS, &json!(shim).to_string())
     }
 
     /// The FIFO from which containerd takes the shim's log, open so that

@@ -13,7 +13,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_name;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
-use sandbox_runtime::{IdError, PodId, chain};
+use sandbox_runtime::{IdError, PodId, ProcessId, chain};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
@@ -138,8 +138,9 @@ fn prepare(flags: &Flags) -> Result<UnixListener, DaemonError> {
     if let Err(error) = raise_oom_score() {
         warn!(%error, "cannot make the shim a likelier victim than containerd");
     }
-    if let Err(error) = bundle.set_pid(std::process::id()) {
-        warn!(error = chain(&error), "no pid file");
+    let me = step("look itself up", ProcessId::of(std::process::id()))?;
+    if let Err(error) = bundle.set_process(me) {
+        warn!(error = chain(&error), "cannot keep which process the shim is");
     }
     Ok(listener)
 }

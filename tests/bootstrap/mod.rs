@@ -96,8 +96,9 @@ impl<'a> Bundle<'a> {
     }
 
     fn shim(&self) -> Process {
-        let pid = fs::read_to_string(self.dir.join("shim.pid")).unwrap();
-        Process::read(pid.parse().unwrap()).unwrap()
+        let kept = fs::read(self.dir.join("shim.json")).unwrap();
+        let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+        Process::read(kept["pid"].as_i64().unwrap().try_into().unwrap()).unwrap()
     }
 
     /// Asks the shim to end, and sees it gone with its socket.

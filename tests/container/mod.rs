@@ -16,6 +16,7 @@ tests![
     Any masked_and_read_only_paths,
     Any sysctls_are_set,
     Any proc_sys_and_dev_are_usable,
+    Any devices_follow_their_rules,
 ];
 
 fn a_read_only_root_refuses_writes(bed: &Bed) {
@@ -138,4 +139,23 @@ fn proc_sys_and_dev_are_usable(bed: &Bed) {
             "no kvm"
         ]
     );
+}
+
+/// A node of any device can be made, as under runc; the cgroup's rules say
+/// which are opened: those of every container, and what the spec adds.
+fn devices_follow_their_rules(bed: &Bed) {
+    let line = "mknod /tmp/null c 1 3 && echo x >/tmp/null && echo null; \
+                mknod /tmp/console c 4 64 && echo x >/tmp/console; \
+                mknod /tmp/hwrng c 10 183 && head -c 4 /tmp/hwrng | wc -c; \
+                echo x >/tmp/hwrng";
+    let mut spec = spec(&["sh", "-c", line]);
+    spec["linux"]["resources"]["devices"] = json!([
+        { "allow": false, "access": "rwm" },
+        { "allow": true, "type": "c", "major": 10, "minor": 183, "access": "r" },
+    ]);
+    let out = bed.run_spec("a", spec, &[]).fails_with(&[
+        "can't create /tmp/console: Operation not permitted",
+        "can't create /tmp/hwrng: Operation not permitted",
+    ]);
+    assert_eq!(out.text().lines().map(str::trim).collect::<Vec<_>>(), ["null", "4"]);
 }

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use sha2::{Digest, Sha256};
 
 use crate::wait::patience;
-use crate::{Bed, Process, containerd};
+use crate::{Bed, Process, containerd, paths};
 
 /// How long what has ended may take to be gone.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -140,5 +140,10 @@ pub fn shared_state() -> Vec<String> {
     let mut seen = files(Path::new(SHIM_SOCKETS), &[]);
     seen.extend(files(Path::new("/run/containerd/fifo"), &[]));
     seen.extend(files(Path::new("/run/netns"), &[]));
+    // runc leaves the parent of its containers' cgroups.
+    if paths::ours() {
+        let parent = ["default".to_owned()];
+        seen.extend(named_after(Path::new("/sys/fs/cgroup"), &parent, 2));
+    }
     seen
 }

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::prctl::set_child_subreaper;
@@ -122,6 +122,7 @@ fn nothing_left(before: &[String]) -> Result<(), Failed> {
 /// Runs one test in a process, bounded in time; on failure gives all it said.
 fn in_process(path: &str, image: &std::path::Path) -> Result<(), Failed> {
     let mut output = tempfile::tempfile().unwrap();
+    let since = Instant::now();
     let child = Command::new("/proc/self/exe")
         .env(ONE, path)
         .env("RUST_BACKTRACE", "0")
@@ -132,6 +133,7 @@ fn in_process(path: &str, image: &std::path::Path) -> Result<(), Failed> {
         .spawn()
         .unwrap();
     let failure = wait(child);
+    println!("{path}: {:.1} s", since.elapsed().as_secs_f64());
     let mut text = vec![];
     output.rewind().unwrap();
     output.read_to_end(&mut text).unwrap();

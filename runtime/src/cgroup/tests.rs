@@ -99,3 +99,34 @@ fn a_process_joins_and_all_is_removed() {
     assert!(cgroup.created().iter().all(|dir| !dir.exists()));
     assert!(!cgroup.created().is_empty());
 }
+
+/// Two pods below one parent, where the one that made it ends first.
+#[test]
+fn the_last_pod_takes_the_parent_away() {
+    let parent = PathBuf::from(format!("sandbox-parent-{}", std::process::id()));
+    let Ok(first) = Cgroup::create(&parent.join("first")) else { return };
+    let second = Cgroup::create(&parent.join("second")).unwrap();
+    assert!(!second.created().iter().any(|dir| dir.ends_with(&parent)), "made by the first");
+    let parents: Vec<&PathBuf> =
+        first.created().iter().filter(|dir| dir.ends_with(&parent)).collect();
+    assert!(!parents.is_empty());
+    first.remove();
+    assert!(parents.iter().all(|dir| dir.is_dir()), "in use");
+    second.remove();
+    let left: Vec<_> = parents.iter().filter(|dir| dir.exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// A parent that was there before stays, empty or not.
+#[test]
+fn a_parent_that_no_pod_made_stays() {
+    let roots = hierarchies(&MountTable::read().unwrap());
+    let parent = PathBuf::from(format!("sandbox-foreign-{}", std::process::id()));
+    let before: Vec<PathBuf> = roots.iter().map(|root| root.join(&parent)).collect();
+    if before.iter().any(|dir| fs::create_dir(dir).is_err()) {
+        return;
+    }
+    Cgroup::create(&parent.join("pod")).unwrap().remove();
+    let stayed = before.iter().all(|dir| fs::remove_dir(dir).is_ok());
+    assert!(stayed, "removed what no pod had made");
+}

@@ -3,7 +3,7 @@
 use std::process::{Child, Command};
 
 use super::*;
-use crate::state::{Member, NewState};
+use crate::state::{Description, Member};
 
 fn id() -> PodId {
     PodId::new("default", "a").unwrap()
@@ -19,7 +19,7 @@ fn sleeper() -> Child {
 
 /// A pod whose shim is `shim` and whose only process is `member`.
 fn write_state(folder: &Folder, shim: ProcessId, member: ProcessId) {
-    let mut state = State::new(NewState {
+    let mut state = State::new(Description {
         namespace: "default".into(),
         id: "a".into(),
         bundle: "/bundle".into(),

@@ -26,7 +26,7 @@ use crate::id::PodId;
 use crate::pod::PodSpec;
 use crate::process::{HostProcess, ProcessId};
 use crate::size::{self, SizeError};
-use crate::state::{Member, NewState, State};
+use crate::state::{Description, Member, State};
 
 /// A sandbox whose processes could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -240,7 +240,7 @@ fn first_state(
     cgroup: Option<&Cgroup>,
 ) -> Result<State, LaunchError> {
     let shim = ProcessId::of(std::process::id()).map_err(LaunchError::Cut)?;
-    let mut state = State::new(NewState {
+    let mut state = State::new(Description {
         namespace: id.namespace().to_owned(),
         id: id.id().to_owned(),
         bundle: spec.bundle.clone(),

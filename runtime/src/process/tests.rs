@@ -11,11 +11,13 @@ async fn spawn(args: &[&str]) -> HostProcess {
 
 #[test]
 fn a_name_with_parentheses_and_spaces_is_skipped() {
-    let fields: Vec<String> = (3..=52).map(|n| n.to_string()).collect();
-    let stat = format!("7 (a) b (c)) {}", fields.join(" "));
-    assert_eq!(start_time(&stat), Some(22));
-    assert_eq!(start_time("7 (sh) S 1"), None);
-    assert_eq!(start_time(""), None);
+    let fields: Vec<String> = (4..=52).map(|n| n.to_string()).collect();
+    for (state, ended) in [("S", false), ("Z", true), ("X", true)] {
+        let stat = Stat::parse(&format!("7 (a) b (c)) {state} {}", fields.join(" "))).unwrap();
+        assert_eq!((stat.start_time, stat.ended), (22, ended), "{state}");
+    }
+    assert!(Stat::parse("7 (sh) S 1").is_none());
+    assert!(Stat::parse("").is_none());
 }
 
 #[test]
@@ -26,6 +28,17 @@ fn a_reused_pid_is_another_process() {
     assert!(!former.is_alive());
     assert!(former.open().is_none());
     assert!(me.open().is_some());
+}
+
+#[tokio::test]
+async fn one_that_waits_to_be_reaped_runs_no_more() {
+    let process = spawn(&["-c", "exec sleep 100"]).await;
+    process.kill();
+    process.pidfd.readable().await.unwrap().retain_ready();
+    assert!(!process.id().is_alive());
+    assert!(process.id().open().is_some(), "its threads may run on");
+    process.reap();
+    assert!(process.id().open().is_none());
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 
 fn state(id: &str, started: u64) -> State {
-    let mut state = State::new(NewState {
+    let mut state = State::new(Description {
         namespace: "default".into(),
         id: id.into(),
         bundle: "/bundle".into(),
@@ -61,7 +61,7 @@ fn pods_are_listed_by_age_and_broken_ones_skipped() {
     }
     std::fs::create_dir(dir.path().join("3")).unwrap();
     std::fs::write(dir.path().join("kvm-probe.json"), "{}").unwrap();
-    let ids: Vec<String> = list(&config).unwrap().into_iter().map(|s| s.id).collect();
+    let ids: Vec<String> = list(&config).unwrap().into_iter().map(|s| s.pod.id).collect();
     assert_eq!(ids, ["old", "young"]);
     let none = Config { state_dir: dir.path().join("none"), ..Config::default() };
     assert!(list(&none).unwrap().is_empty());

@@ -51,15 +51,28 @@ fn what_is_kept_is_private_and_comes_back() {
     bundle.set_address("unix:///a").unwrap();
     bundle.set_address("unix:///b").unwrap();
     bundle.set_config_path("/c.toml").unwrap();
-    bundle.set_pid(12).unwrap();
+    let me = ProcessId::of(std::process::id()).unwrap();
+    bundle.set_process(me).unwrap();
     assert_eq!(bundle.address().as_deref(), Some("unix:///b"));
     assert_eq!(bundle.config_path(), Some("/c.toml".into()));
-    for name in ["address", "shim.pid", "sandbox-config"] {
+    for name in ["address", "shim.json", "sandbox-config"] {
         let meta = fs::metadata(dir.path().join(name)).unwrap();
         assert_eq!(meta.mode() & 0o777, 0o600, "{name}");
     }
-    assert_eq!(fs::read_to_string(dir.path().join("shim.pid")).unwrap(), "12");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+}
+
+#[test]
+fn a_shim_has_ended_when_another_process_has_its_pid() {
+    let (dir, bundle) = bundle("{}");
+    assert!(!bundle.shim_has_ended(), "nothing was kept");
+    let me = ProcessId::of(std::process::id()).unwrap();
+    bundle.set_process(me).unwrap();
+    assert!(!bundle.shim_has_ended());
+    bundle.set_process(ProcessId { start_time: me.start_time + 1, ..me }).unwrap();
+    assert!(bundle.shim_has_ended());
+    fs::write(dir.path().join("shim.json"), "12").unwrap();
+    assert!(!bundle.shim_has_ended(), "what is kept names no process");
 }
 
 #[test]

@@ -57,14 +57,14 @@ fn row(state: State, now: u64) -> Row {
         .map(|member| Process { role: member.role, pid: member.process.pid })
         .collect();
     Row {
-        namespace: state.namespace,
-        id: state.id,
+        namespace: state.pod.namespace,
+        id: state.pod.id,
         status,
-        engine: state.engine,
-        engine_reason: state.engine_reason,
-        vcpus: state.vcpus,
-        memory_mib: state.memory_mib,
-        age_seconds: now.saturating_sub(state.started),
+        engine: state.pod.engine,
+        engine_reason: state.pod.engine_reason,
+        vcpus: state.pod.vcpus,
+        memory_mib: state.pod.memory_mib,
+        age_seconds: now.saturating_sub(state.pod.started),
         processes,
     }
 }
