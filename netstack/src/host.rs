@@ -95,8 +95,7 @@ pub trait HostNet {
     ) -> Result<Self::Datagrams, Errno>;
 
     /// A socket for echo requests of this family. Their identifier is its own.
-    fn echoes(&mut self, permit: &Permit, v4: bool, token: Token)
-    -> Result<Self::Echoes, Errno>;
+    fn echoes(&mut self, permit: &Permit, v4: bool, token: Token) -> Result<Self::Echoes, Errno>;
 }
 
 /// A TCP connection of the host. Nothing here waits.

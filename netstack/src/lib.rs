@@ -6,18 +6,21 @@
 #![deny(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 
-pub mod checksum;
+mod checksum;
 pub mod counters;
-pub mod emit;
+mod echo;
+mod emit;
 pub mod env;
+mod fragments;
 pub mod gate;
 pub mod host;
-pub mod icmp;
-pub mod neighbour;
-pub mod outbox;
-pub mod packet;
+mod icmp;
+mod neighbour;
+mod outbox;
+mod packet;
 pub mod policy;
 pub mod port;
 pub mod stack;
-pub mod tcp;
-pub mod wheel;
+mod tcp;
+mod udp;
+mod wheel;

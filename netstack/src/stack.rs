@@ -11,20 +11,27 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpProtocol};
 
 use crate::counters::Counters;
+use crate::echo::Echo;
 use crate::emit::ETHERNET;
 use crate::env::{Env, Fixed, Witness};
+use crate::fragments::Fragments;
 use crate::gate::{self, Admitted, Link, MAX_FRAME};
 use crate::host::{HostNet, Ready};
+use crate::icmp;
 use crate::neighbour;
 use crate::outbox::Outbox;
 use crate::packet::Packet;
 use crate::policy::{Layer, Live, Place};
-use crate::port::{Capabilities, Port, Received, SegmentKind};
-use crate::tcp::{Arrival, Listen, Nothing, Tcp, segment};
+use crate::port::{Capabilities, Offload, Port, Received, SegmentKind};
+pub use crate::tcp::{Arrival, Listen};
+use crate::tcp::{Nothing, Tcp, segment};
+use crate::udp::Udp;
 
 /// Kinds of tokens, in their highest byte.
 pub(crate) const TCP: u64 = 1;
 pub(crate) const LISTENER: u64 = 2;
+pub(crate) const UDP: u64 = 3;
+pub(crate) const ECHO: u64 = 4;
 
 /// Frames of the guest taken in a turn, so that one that sends and sends does
 /// not keep the host's side waiting.
@@ -56,6 +63,23 @@ pub struct Config {
     pub seed: u64,
 }
 
+/// How much a stack holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// TCP's connections, with those being dialled.
+    pub connections: usize,
+    /// Those being dialled.
+    pub dialing: usize,
+    /// Bytes in rings of connections, as given and not as touched.
+    pub rings: usize,
+    /// UDP's ports.
+    pub ports: usize,
+    /// Pings.
+    pub pings: usize,
+    /// Bytes of packets in parts.
+    pub fragments: usize,
+}
+
 /// The stack.
 pub struct Stack<H: HostNet> {
     fixed: Fixed,
@@ -67,6 +91,9 @@ pub struct Stack<H: HostNet> {
     witness: Box<dyn Witness>,
     counters: Counters,
     tcp: Tcp<H>,
+    udp: Udp<H>,
+    echo: Echo<H>,
+    fragments: Fragments,
     frame: Vec<u8>,
     scratch: Vec<u8>,
     events: Vec<Ready>,
@@ -122,6 +149,9 @@ impl<H: HostNet> Stack<H> {
             witness,
             counters: Counters::default(),
             tcp: Tcp::new(config.rings),
+            udp: Udp::default(),
+            echo: Echo::default(),
+            fragments: Fragments::default(),
             frame: vec![0; MAX_FRAME],
             scratch: vec![0; MAX_FRAME],
             events: Vec::new(),
@@ -143,9 +173,16 @@ impl<H: HostNet> Stack<H> {
         &self.counters
     }
 
-    /// TCP's connections.
-    pub fn tcp(&self) -> &Tcp<H> {
-        &self.tcp
+    /// How much there is of everything now.
+    pub fn load(&self) -> Load {
+        Load {
+            connections: self.tcp.len(),
+            dialing: self.tcp.dialing(),
+            rings: self.tcp.rings(),
+            ports: self.udp.len(),
+            pings: self.echo.len(),
+            fragments: self.fragments.bytes(),
+        }
     }
 
     /// One turn: everything that waits is looked at, within bounds. Answers
@@ -154,13 +191,14 @@ impl<H: HostNet> Stack<H> {
         let more = self.take_frames(port, now);
         let again = self.take_events(port, now);
         let mut env = env!(self, port, now);
-        let again = self.tcp.run(&mut env) | again;
+        let again = self.tcp.run(&mut env) | self.udp.run(&mut env) | again;
+        self.echo.run(&mut env);
         port.end_batch();
         if more || again { Some(now) } else { self.next() }
     }
 
     fn next(&self) -> Option<Instant> {
-        self.tcp.next()
+        [self.tcp.next(), self.udp.next(), self.echo.next()].into_iter().flatten().min()
     }
 
     /// Takes frames of the guest; whether there may be more.
@@ -200,39 +238,66 @@ impl<H: HostNet> Stack<H> {
         }
     }
 
-    fn take_ip(
-        &mut self,
-        port: &mut dyn Port,
-        frame: &mut [u8],
-        received: Received,
-        now: Instant,
-    ) {
+    fn take_ip(&mut self, port: &mut dyn Port, frame: &mut [u8], received: Received, now: Instant) {
         let Some(ip) = frame.get_mut(ETHERNET..) else { return };
         let packet = match Packet::parse(ip) {
             Ok(packet) => packet,
             Err(_) => return self.counters.refuse("malformed packet"),
         };
         self.counters.frames += 1;
+        let Some(part) = packet.fragment else {
+            return self.take_packet(port, &packet, ip, Some(received), now);
+        };
+        if packet.protocol == IpProtocol::Tcp {
+            return self.counters.refuse("fragment of TCP");
+        }
+        if let Some(mut whole) = self.fragments.take(&packet, part, packet.payload(ip), now)
+            && let Ok(mut packet) = Packet::parse(&whole)
+        {
+            // It came in parts: so it may go on.
+            packet.whole = false;
+            self.take_packet(port, &packet, &mut whole, None, now);
+        }
+    }
+
+    /// A whole packet; `received` if it came as one.
+    fn take_packet(
+        &mut self,
+        port: &mut dyn Port,
+        packet: &Packet,
+        ip: &mut [u8],
+        received: Option<Received>,
+        now: Instant,
+    ) {
+        if let (IpProtocol::Icmpv6, IpAddr::V6(from)) = (packet.protocol, packet.source)
+            && let Some(reply) = neighbour::advertisement(
+                &self.fixed.link,
+                self.outbox.gateway(),
+                from,
+                packet.payload(ip),
+            )
+        {
+            return self.outbox.whole(port, &reply);
+        }
+        let offload = received.map(|received| received.offload).unwrap_or_default();
         let mut env = env!(self, port, now);
         match packet.protocol {
-            IpProtocol::Tcp => {
-                if packet.fragment.is_some() {
-                    return env.counters.refuse("fragment of TCP");
-                }
-                if !is_honest(&packet, ip, received) {
-                    return env.counters.refuse("TCP checksum or segmentation");
-                }
-                self.tcp.take(&mut env, &packet, ip);
+            IpProtocol::Tcp if is_honest(packet, ip, offload) => {
+                self.tcp.take(&mut env, packet, ip);
             }
-            IpProtocol::Icmpv6 => {
-                if let (IpAddr::V6(from), gateway) = (packet.source, self.outbox.gateway())
-                    && let Some(reply) =
-                        neighbour::advertisement(&self.fixed.link, gateway, from, packet.payload(ip))
-                {
-                    self.outbox.whole(port, &reply);
+            IpProtocol::Tcp => env.counters.refuse("TCP checksum or segmentation"),
+            IpProtocol::Udp if offload.segments.is_none() => {
+                self.udp.take(&mut env, packet, ip, offload.checksum.is_none());
+            }
+            IpProtocol::Icmp | IpProtocol::Icmpv6 => self.echo.take(&mut env, packet, ip),
+            _ => {
+                env.counters.refuse("protocol");
+                let from = env.fixed.gateway(packet.source);
+                if !packet.destination.is_multicast() {
+                    let whole = ip.get(..packet.length).unwrap_or(ip);
+                    env.error(icmp::Error::Protocol, whole, packet.source, from);
                 }
             }
-            _ => self.counters.refuse("protocol"),
         }
     }
 
@@ -240,11 +305,13 @@ impl<H: HostNet> Stack<H> {
         let mut events = std::mem::take(&mut self.events);
         self.host.poll(&mut events);
         let mut env = env!(self, port, now);
-        let more = self.tcp.accept_rest(&mut env);
+        let mut more = self.tcp.accept_rest(&mut env);
         for ready in events.drain(..) {
             match ready.token.0 >> 56 {
                 TCP => self.tcp.ready(&mut env, ready),
                 LISTENER => self.tcp.accept(&mut env, ready.token),
+                UDP => self.udp.ready(&mut env, ready),
+                ECHO => more |= self.echo.ready(&mut env, ready),
                 _ => {}
             }
         }
@@ -284,17 +351,20 @@ impl<H: HostNet> Stack<H> {
             return 0;
         }
         let mut env = env!(self, port, now);
-        self.tcp.recheck(&mut env)
+        self.tcp.recheck(&mut env) + self.udp.recheck(&mut env) + self.echo.recheck(&mut env)
     }
 }
 
 /// Whether a segment's checksum is right or left to us, and what is said of
 /// its segmentation fits it.
-fn is_honest(packet: &Packet, ip: &[u8], received: Received) -> bool {
+fn is_honest(packet: &Packet, ip: &[u8], offload: Offload) -> bool {
     let kind = if packet.source.is_ipv4() { SegmentKind::Tcp4 } else { SegmentKind::Tcp6 };
-    if received.offload.segments.is_some_and(|segments| segments.kind != kind) {
+    if offload.segments.is_some_and(|segments| segments.kind != kind) {
         return false;
     }
-    received.offload.checksum.is_some()
+    offload.checksum.is_some()
         || segment::verify(packet.source, packet.destination, packet.payload(ip))
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,12 @@ struct Flow<S> {
 }
 
 enum Stage<S> {
-    Dialing { stream: S, permit: Permit, syn: Vec<u8>, seq: u32 },
+    Dialing {
+        stream: S,
+        permit: Permit,
+        syn: Vec<u8>,
+        seq: u32,
+    },
     Open(Box<Connection<S>>),
     /// On its way out of the table.
     Gone,
@@ -509,10 +514,8 @@ fn refuse<H: HostNet>(env: &mut Env<'_, H>, key: Key, syn: &[u8], error: Errno) 
     match error {
         Errno::CONNREFUSED | Errno::CONNRESET => {
             let at = crate::emit::ip_header(guest);
-            let reset = syn
-                .get(at..)
-                .and_then(Segment::parse)
-                .and_then(|found| found.reset(guest, remote));
+            let reset =
+                syn.get(at..).and_then(Segment::parse).and_then(|found| found.reset(guest, remote));
             if let Some(reset) = reset {
                 env.outbox.whole(env.port, &reset);
             }

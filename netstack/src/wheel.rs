@@ -57,16 +57,6 @@ impl<K: Copy + Ord + Hash> Wheel<K> {
     pub fn next(&self) -> Option<Instant> {
         self.order.first().map(|(at, _)| *at)
     }
-
-    /// Keys that have a deadline.
-    pub fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    /// Whether no key has a deadline.
-    pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -83,11 +73,11 @@ mod tests {
         wheel.set('b', at(40));
         wheel.set('c', at(15));
         wheel.clear('c');
-        assert_eq!((wheel.next(), wheel.len()), (Some(at(10)), 2));
+        assert_eq!((wheel.next(), wheel.order.len()), (Some(at(10)), 2));
         assert_eq!(wheel.pop(at(9)), None);
         assert_eq!(wheel.pop(at(50)), Some('b'));
         assert_eq!(wheel.pop(at(50)), Some('a'));
         assert_eq!(wheel.pop(at(50)), None);
-        assert!(wheel.is_empty() && wheel.armed.is_empty());
+        assert!(wheel.order.is_empty() && wheel.armed.is_empty());
     }
 }

@@ -142,12 +142,7 @@ impl HostNet for KernelNet {
         Ok(socket)
     }
 
-    fn echoes(
-        &mut self,
-        _permit: &Permit,
-        v4: bool,
-        token: Token,
-    ) -> Result<KernelEchoes, Errno> {
+    fn echoes(&mut self, _permit: &Permit, v4: bool, token: Token) -> Result<KernelEchoes, Errno> {
         let socket = KernelEchoes::open(v4)?;
         self.watch(&socket, token, false)?;
         Ok(socket)

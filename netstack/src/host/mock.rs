@@ -144,7 +144,12 @@ impl MockNet {
         self.ready.push(Ready { token, readable: true, writable: false, closing: true });
     }
 
-    fn pipe(&mut self, peer: SocketAddr, token: Token, connecting: Result<(), Errno>) -> MockStream {
+    fn pipe(
+        &mut self,
+        peer: SocketAddr,
+        token: Token,
+        connecting: Result<(), Errno>,
+    ) -> MockStream {
         let pipe = Rc::new(RefCell::new(Pipe {
             peer,
             token,
@@ -403,7 +408,8 @@ impl Echoes for MockEchoes {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<(IpAddr, u16, usize), Errno> {
-        let (from, sequence, data) = self.0.borrow_mut().incoming.pop_front().ok_or(Errno::AGAIN)?;
+        let (from, sequence, data) =
+            self.0.borrow_mut().incoming.pop_front().ok_or(Errno::AGAIN)?;
         let length = data.len().min(buffer.len());
         for (place, byte) in buffer.iter_mut().zip(data) {
             *place = byte;

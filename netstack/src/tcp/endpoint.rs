@@ -8,8 +8,8 @@ use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket, SocketBuffer, S
 use smoltcp::time::Instant;
 use smoltcp::wire::IpEndpoint;
 
-use super::line::{Line, Track};
 use super::guard::Guard;
+use super::line::{Line, Track};
 use super::pool;
 use super::segment::{Options, RST, Segment};
 use super::{DEFAULT_MSS, LEAST_MSS};

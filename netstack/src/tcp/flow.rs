@@ -142,16 +142,16 @@ impl<S: Stream> Connection<S> {
         {
             stream.keep_alive();
         }
-        track.guard.from_guest(found, tcp)
+        track.guard.check(found, tcp)
     }
 
     /// Moves what can be moved.
     pub fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
-        self.to_host();
+        self.pump_out();
         if self.endpoint.reset {
             return self.over(Close::ByGuest);
         }
-        self.to_guest();
+        self.pump_in();
         if let Some(late) = self.late(cx.now) {
             self.endpoint.abort();
             while self.endpoint.send(cx.interface, cx.port, cx.outbox, cx.now) {}
@@ -161,7 +161,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// From the guest's ring into the host's socket.
-    fn to_host(&mut self) {
+    fn pump_out(&mut self) {
         let Some(stream) = self.stream.as_mut() else { return };
         let mut budget = BYTES;
         while self.writable && self.failed.is_none() && budget > 0 {
@@ -192,7 +192,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// From the host's socket into the guest's ring.
-    fn to_guest(&mut self) {
+    fn pump_in(&mut self) {
         let Some(stream) = self.stream.as_mut() else { return };
         let mut budget = BYTES;
         while (self.readable || self.closing) && !self.ended && budget > 0 {

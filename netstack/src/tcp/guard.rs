@@ -35,7 +35,7 @@ impl Guard {
     }
 
     /// Clears a FIN that smoltcp would believe too early. `tcp` is the segment.
-    pub fn from_guest(&self, segment: &Segment, tcp: &mut [u8]) -> bool {
+    pub fn check(&self, segment: &Segment, tcp: &mut [u8]) -> bool {
         let end = segment.seq.wrapping_add(u32::try_from(segment.payload).unwrap_or(u32::MAX));
         let beyond = self.taken.is_none_or(|edge| ahead(end, edge) > 0);
         if segment.has(FIN) && beyond {
@@ -49,7 +49,7 @@ impl Guard {
 
     /// Notes the window of a segment to the guest, whose window is unscaled if
     /// it is a SYN, and lowers it if the edge is to stay.
-    pub fn to_guest(&mut self, sent: &Segment, tcp: &mut [u8]) {
+    pub fn note(&mut self, sent: &Segment, tcp: &mut [u8]) {
         let (ack, window) = (sent.ack, sent.window);
         let (syn, acks) = (sent.has(SYN), sent.has(ACK));
         if syn && !acks {

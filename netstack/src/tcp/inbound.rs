@@ -132,11 +132,6 @@ impl<H: HostNet> Listeners<H> {
         }
     }
 
-    /// What is bound.
-    pub fn bound(&self) -> impl Iterator<Item = Listen> {
-        self.bound.keys().copied()
-    }
-
     /// What the last report asked for and could not be bound.
     pub fn failed(&self) -> &[Listen] {
         &self.failed
@@ -209,8 +204,7 @@ impl<H: HostNet> Tcp<H> {
                 env.counters.opened += 1;
                 env.witness.opened(key, &permit, env.now);
                 let connection = Connection::new(endpoint, stream, permit, true, env.now);
-                let index =
-                    self.insert(key, serial, env.now, Stage::Open(Box::new(connection)));
+                let index = self.insert(key, serial, env.now, Stage::Open(Box::new(connection)));
                 self.mark(index);
             }
             Err(sockets) => {
@@ -236,5 +230,9 @@ impl<H: HostNet> Tcp<H> {
 /// something else there.
 fn seen(fixed: &Fixed, peer: SocketAddr) -> SocketAddr {
     let own = fixed.link.has(peer.ip()) || peer.ip().is_loopback() || peer.ip().is_unspecified();
-    if own { SocketAddr::new(fixed.gateway(peer.ip()), peer.port()) } else { SocketAddr::new(peer.ip(), peer.port()) }
+    if own {
+        SocketAddr::new(fixed.gateway(peer.ip()), peer.port())
+    } else {
+        SocketAddr::new(peer.ip(), peer.port())
+    }
 }

@@ -70,7 +70,7 @@ impl Track {
         if syn {
             segment::clamp_options(tcp, self.own_mss);
         }
-        self.guard.to_guest(&found, tcp);
+        self.guard.note(&found, tcp);
         self.offload(at, &found, tcp)
     }
 
@@ -127,8 +127,7 @@ impl Device for Line<'_> {
 
     fn receive(&mut self, _: Instant) -> Option<(Incoming<'_>, Outgoing<'_>)> {
         let packet = self.packet.take()?;
-        let outgoing =
-            Outgoing { port: self.port, outbox: self.outbox, track: self.track };
+        let outgoing = Outgoing { port: self.port, outbox: self.outbox, track: self.track };
         Some((Incoming(packet), outgoing))
     }
 

@@ -88,9 +88,4 @@ impl Tombstones {
         let (next, acked) = (stone.next, Some(stone.acked));
         Late::Answer(segment::reply(found, guest, remote, TcpControl::None, next, acked))
     }
-
-    /// How many are remembered.
-    pub fn len(&self) -> usize {
-        self.stones.len()
-    }
 }

@@ -99,7 +99,7 @@ impl Options {
         let words = |line: String| line.split(' ').map(str::to_owned).collect();
         let name = &self.name;
         let mut lines = vec![
-            words(format!("link set dev {name} address {GUEST_MAC} mtu {} up", self.mtu)),
+            words(format!("link set dev {name} address {} mtu {} up", colons(GUEST_MAC), self.mtu)),
             words("link set dev lo up".to_owned()),
         ];
         for address in &self.address {
@@ -115,11 +115,16 @@ impl Options {
     }
 }
 
+/// The address as iproute2 reads it.
+fn colons(mac: EthernetAddress) -> String {
+    mac.0.map(|byte| format!("{byte:02x}")).join(":")
+}
+
 fn layer(path: Option<&PathBuf>) -> Result<Layer> {
     let Some(path) = path else { return Ok(Layer::Unset) };
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the policy {}", path.display()))?;
-    match Document::load(&text) {
+    match toml::from_str::<Document>(&text) {
         Ok(loaded) => Ok(Layer::Read(Arc::new(loaded))),
         Err(error) => bail!("{}: {error}", path.display()),
     }

@@ -60,7 +60,8 @@ impl Tap {
             configure()?;
             Ok(fd)
         });
-        let fd = maker.join().map_err(|_| anyhow::anyhow!("the thread that makes the tap died"))??;
+        let fd =
+            maker.join().map_err(|_| anyhow::anyhow!("the thread that makes the tap died"))??;
         Ok(Self { fd, dropped: 0 })
     }
 }

@@ -66,11 +66,7 @@ impl KernelDatagrams {
 }
 
 fn any(v4: bool, port: u16) -> SocketAddr {
-    if v4 {
-        SocketAddr::from(([0; 4], port))
-    } else {
-        SocketAddr::from(([0u16; 8], port))
-    }
+    if v4 { SocketAddr::from(([0; 4], port)) } else { SocketAddr::from(([0u16; 8], port)) }
 }
 
 pub(super) fn report_errors(socket: impl AsFd, v4: bool) -> Result<(), Errno> {

@@ -7,8 +7,9 @@ fn tell(guard: &mut Guard, ack: u32, free: u32, shift: u8) -> u32 {
     let window = u16::try_from(free >> shift).unwrap();
     let mut tcp = [0; HEADER];
     tcp[WINDOW..WINDOW + 2].copy_from_slice(&window.to_be_bytes());
-    let sent = Segment { from: 1, to: 2, seq: 0, ack, flags: ACK, window, header: HEADER, payload: 0 };
-    guard.to_guest(&sent, &mut tcp);
+    let sent =
+        Segment { from: 1, to: 2, seq: 0, ack, flags: ACK, window, header: HEADER, payload: 0 };
+    guard.note(&sent, &mut tcp);
     let told = u32::from(u16::from_be_bytes([tcp[WINDOW], tcp[WINDOW + 1]])) << shift;
     assert!(told <= free, "more was promised than there is room for");
     ack.wrapping_add(told)
@@ -51,7 +52,7 @@ fn a_fin_beyond_the_edge_is_cleared() {
         };
         let mut tcp = [0; HEADER];
         tcp[FLAGS] = segment.flags;
-        let cleared = guard.from_guest(&segment, &mut tcp);
+        let cleared = guard.check(&segment, &mut tcp);
         assert_eq!(cleared, tcp[FLAGS] & FIN == 0);
         cleared
     };
