@@ -13,6 +13,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # Where things are built.
 BIN := target/release
 GUEST := build/guest
+TIMED := tests/timed
 STATIC := target/x86_64-unknown-linux-gnu/release
 # Tools that cargo does not bring; may be shared by several trees.
 SANDBOX_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/sandbox
@@ -49,14 +50,14 @@ deps: ## install what the build and the tests need from Debian (root)
 	@deploy/install-deps.sh --lab
 
 build: ## the shim, the VMM and sandboxctl, in target/release
-	cargo build --release --locked -p sandbox-shim -p sandbox-runtime -p sandbox-vmm
+	@$(TIMED) build cargo build --release --locked -p sandbox-shim -p sandbox-runtime -p sandbox-vmm
 
 guest: ## the guest's kernel and initramfs, in build/guest
-	@deploy/guest/build.sh
+	@$(TIMED) guest deploy/guest/build.sh
 
+toolbox: export RUSTFLAGS = -C target-feature=+crt-static
 toolbox: ## the static program that the tests run inside containers
-	RUSTFLAGS="-C target-feature=+crt-static" \
-	  cargo build --release --locked --target x86_64-unknown-linux-gnu -p sandbox-toolbox
+	@$(TIMED) toolbox cargo build --release --locked --target x86_64-unknown-linux-gnu -p sandbox-toolbox
 
 install: build guest ## into $(DESTDIR)$(PREFIX), as a package would
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/sandbox
@@ -73,33 +74,37 @@ clean: ## what was built in this tree; caches outside it stay
 check: fmt clippy walls deny ## format, lints, the walls of the design, licences and bans
 
 fmt:
-	cargo fmt --all --check
+	@$(TIMED) fmt cargo fmt --all --check
 
 clippy:
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@$(TIMED) clippy cargo clippy --workspace --all-targets --locked -- -D warnings
 
 walls:
-	cargo test --locked -q -p sandbox-tests --test walls
+	@$(TIMED) walls cargo test --locked -q -p sandbox-tests --test walls
 
 deny:
-	@tests/walls/deny
+	@$(TIMED) deny tests/walls/deny
 
 test-unit: ## the crates' own tests, no root and no VM needed
-	cargo test --workspace --exclude sandbox-tests --locked
-	cargo test --locked -p sandbox-tests --lib
+	@$(TIMED) test-unit cargo test --workspace --exclude sandbox-tests --locked
+	@$(TIMED) test-unit/harness cargo test --locked -p sandbox-tests --lib
 
+test-vm: export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
+test-vm: export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
+test-vm: export SANDBOX_TEST_VMM = $(CURDIR)/$(BIN)/sandbox-vmm
 test-vm: build guest toolbox ## real containerd, real microVMs, the engine that "auto" picks (root)
-	SANDBOX_TEST_BIN=$(CURDIR)/$(BIN) cargo test --locked -p sandbox-agent --test guest -- $(TESTS)
-	cargo test --locked -p sandbox-tests --test vm -- --test-threads $(TEST_THREADS) $(TESTS)
+	@$(TIMED) test-vm/agent cargo test --locked -p sandbox-agent --test guest -- $(TESTS)
+	@$(TIMED) test-vm/pod cargo test --locked -p sandbox-runtime --test pod -- --ignored $(TESTS)
+	@[ -n "$(TESTS)" ] || $(TIMED) test-vm/demo tests/demo/run
+	@$(TIMED) test-vm cargo test --locked -p sandbox-tests --test vm -- --test-threads $(TEST_THREADS) $(TESTS)
 
 test-kvm: build guest toolbox ## the same tests on the kvm engine; without real KVM, in the lab (root)
-	cargo test --locked -p sandbox-tests --test vm --no-run
-	@tests/kvm/run $(TESTS)
+	@$(TIMED) test-kvm tests/kvm/run $(TESTS)
 
 fuzz: ## every fuzz target for FUZZ_SECONDS each
-	@tests/fuzz/run
+	@$(TIMED) fuzz tests/fuzz/run
 
-test: check test-unit test-vm test-kvm fuzz ## all of the above
+test: check test-unit test-vm test-kvm fuzz ## all of the above, with the time that each part takes
 
 ##@ Measure
 .PHONY: bench-boot

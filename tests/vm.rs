@@ -12,6 +12,7 @@
 mod bootstrap;
 mod container;
 mod crash;
+mod ctl;
 mod errors;
 mod figures;
 mod jail;
@@ -23,18 +24,20 @@ mod share;
 mod stdio;
 
 fn main() -> std::process::ExitCode {
+    // What takes longest begins first.
     sandbox_tests::main(&[
+        lifecycle::TESTS,
         stdio::TESTS,
         process::TESTS,
         container::TESTS,
         limits::TESTS,
-        lifecycle::TESTS,
         crash::TESTS,
         bootstrap::TESTS,
         errors::TESTS,
         names::TESTS,
         jail::TESTS,
         share::TESTS,
+        ctl::TESTS,
         figures::TESTS,
     ])
 }

@@ -1,11 +1,14 @@
 //! Create, start, kill, delete: in order, out of order, at once, and again.
 
 use std::thread;
+use std::time::Duration;
 
-use sandbox_tests::{Bed, Process, Shim, code, spec, tests};
+use sandbox_tests::{Bed, Process, Shim, code, in_lab, spec, tests};
 use ttrpc::Code;
 
 tests![
+    Any an_id_can_be_used_again_at_once,
+    Any cycles_leave_no_file_descriptor_mount_or_zombie,
     Any start_and_delete_cannot_be_done_twice,
     Any create_then_delete_without_start,
     Any events_come_once_and_in_order,
@@ -13,8 +16,6 @@ tests![
     Any kill_during_start_and_delete_during_kill,
     Any four_containers_at_once,
     Any ten_containers_in_a_row,
-    Any an_id_can_be_used_again_at_once,
-    Any cycles_leave_no_file_descriptor_mount_or_zombie,
     Any a_running_container_is_not_deleted,
     Ours stale_files_of_a_dead_sandbox_do_not_matter,
 ];
@@ -66,7 +67,7 @@ fn events_come_once_and_in_order(bed: &Bed) {
     shim.rpc().wait().unwrap();
     shim.rpc().delete().unwrap();
     let expected = ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"];
-    sandbox_tests::until("four events", std::time::Duration::from_secs(5), || {
+    sandbox_tests::until("four events", Duration::from_secs(5), || {
         (shim.topics().len() >= expected.len()).then_some(())
     });
     assert_eq!(shim.topics(), expected);
@@ -129,14 +130,13 @@ fn ten_containers_in_a_row(bed: &Bed) {
     }
 }
 
-/// Rounds of a test that needs many: the requirement's own number where a
-/// container takes milliseconds, fewer where a machine is emulated.
+/// Rounds of a test that needs many: the requirement's own number, but for the
+/// lab, where a hypervisor is emulated.
 fn rounds(full: usize) -> usize {
-    let emulated = sandbox_tests::is_ours() && !sandbox_tests::has_kvm();
-    if emulated { full / 5 } else { full }
+    if in_lab() { full / 10 } else { full }
 }
 
-/// R25: 50 times; 10 where machines are emulated.
+/// R25: 50 times; 5 in the lab.
 fn an_id_can_be_used_again_at_once(bed: &Bed) {
     for round in 0..rounds(50) {
         bed.run("same")
@@ -146,7 +146,7 @@ fn an_id_can_be_used_again_at_once(bed: &Bed) {
 }
 
 /// R26: after the first, no round adds anything to containerd or the host.
-/// 20 rounds; 4 where machines are emulated.
+/// 20 rounds; 2 in the lab.
 fn cycles_leave_no_file_descriptor_mount_or_zombie(bed: &Bed) {
     let measure = || {
         let containerd = Process::read(bed.containerd_pid().unwrap()).unwrap();

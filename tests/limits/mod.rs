@@ -10,6 +10,7 @@ tests![
     Ours one_vcpu_and_128_mib,
     Ours two_vcpus_and_512_mib,
     Ours four_vcpus_and_4_gib,
+    Ours sixteen_vcpus_and_1_gib,
     Ours a_limit_that_needs_more_makes_a_larger_guest,
 ];
 
@@ -81,6 +82,11 @@ fn two_vcpus_and_512_mib(bed: &Bed) {
 /// hold what is written to them.
 fn four_vcpus_and_4_gib(bed: &Bed) {
     size(bed, 4, 4096);
+}
+
+/// As many as a sandbox may have.
+fn sixteen_vcpus_and_1_gib(bed: &Bed) {
+    size(bed, 16, 1024);
 }
 
 /// A quota of 2 CPUs needs two vCPUs, a limit of 1 GiB that much memory.

@@ -10,7 +10,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::containerd::{self, Containerd};
-use crate::{Output, Run, Shim, exec, image, leftovers, paths};
+use crate::{Output, Run, Shim, exec, image, in_lab, leftovers, paths, patience};
+
+/// What a boot may take where nothing else is configured; more in the lab.
+const BOOT: Duration = Duration::from_secs(30);
 
 /// A folder, a private containerd in it that starts when it is first needed,
 /// and a configuration of Sandbox with a state folder of its own. What a test
@@ -57,6 +60,9 @@ impl Bed {
         let mut text = String::new();
         for (key, value) in usual.iter().filter(|(key, _)| !set(key)) {
             text.push_str(&format!("{key} = {value:?}\n"));
+        }
+        if !set("boot_timeout_seconds") && in_lab() {
+            text.push_str(&format!("boot_timeout_seconds = {}\n", patience(BOOT).as_secs()));
         }
         text.push_str(lines);
         fs::write(self.config(), text).unwrap();

@@ -22,12 +22,12 @@ mod wait;
 pub use bed::Bed;
 pub use ctr::{Output, Run, exec};
 pub use initramfs::initramfs;
-pub use paths::{has_kvm, ours as is_ours, shim_binary};
+pub use paths::{ctl_binary, has_kvm, ours as is_ours, shim_binary};
 pub use process::Process;
 pub use runner::{On, Test, main};
 pub use shim::{Rpc, Shim, code, command, open_reader};
 pub use spec::{mount, spec};
-pub use wait::{patience, until};
+pub use wait::{in_lab, patience, until};
 
 /// Lists the tests of a module: `tests![Any exit_codes, Ours its_own_kernel]`.
 /// `Any` holds for every containerd runtime and is proved against runc,

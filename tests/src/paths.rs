@@ -60,3 +60,8 @@ pub fn has_kvm() -> bool {
 pub fn shim_binary() -> PathBuf {
     binaries().join("containerd-shim-sandbox-v1")
 }
+
+/// `sandboxctl` of this tree.
+pub fn ctl_binary() -> PathBuf {
+    binaries().join("sandboxctl")
+}

@@ -122,6 +122,10 @@ fn nothing_left(before: &[String]) -> Result<(), Failed> {
 /// Runs one test in a process, bounded in time; on failure gives all it said.
 fn in_process(path: &str, image: &std::path::Path) -> Result<(), Failed> {
     let mut output = tempfile::tempfile().unwrap();
+    if std::env::var_os(ONLY).is_some() {
+        // Whoever chose the tests may want to know which ended a machine.
+        println!("{path}: begins");
+    }
     let since = Instant::now();
     let child = Command::new("/proc/self/exe")
         .env(ONE, path)
@@ -133,7 +137,8 @@ fn in_process(path: &str, image: &std::path::Path) -> Result<(), Failed> {
         .spawn()
         .unwrap();
     let failure = wait(child);
-    println!("{path}: {:.1} s", since.elapsed().as_secs_f64());
+    let how = if failure.is_none() { "ok" } else { "FAILED" };
+    println!("{path}: {how} in {:.1} s", since.elapsed().as_secs_f64());
     let mut text = vec![];
     output.rewind().unwrap();
     output.read_to_end(&mut text).unwrap();
@@ -146,7 +151,13 @@ fn in_process(path: &str, image: &std::path::Path) -> Result<(), Failed> {
             }
             Ok(())
         }
-        Some(how) => Err(format!("{how}\n{text}").into()),
+        Some(how) => {
+            if std::env::var_os(ONLY).is_some() {
+                // The machine may not live to the summary at the end.
+                println!("{path}: {how}\n{text}");
+            }
+            Err(format!("{how}\n{text}").into())
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Standard streams and exit codes.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::thread;
 use std::time::Duration;
 
-use sandbox_tests::{Bed, Process, open_reader, patience, spec, tests};
+use sandbox_tests::{Bed, Process, in_lab, open_reader, patience, spec, tests};
 use sha2::{Digest, Sha256};
 
 tests![
@@ -15,6 +15,7 @@ tests![
     Any twenty_mib_through_cat_come_back,
     Any a_burst_before_exit_arrives_before_delete_returns,
     Any a_slow_reader_of_100_mb_loses_nothing,
+    Any hundreds_of_megabytes_pass_while_other_streams_run,
     Any end_of_input_comes_only_with_close_io,
     Any a_detached_container_needs_no_reader,
 ];
@@ -107,6 +108,52 @@ fn a_slow_reader_of_100_mb_loses_nothing(bed: &Bed) {
     assert_eq!((err.len(), sum(&err)), (1_000_000, sum(&poured(1_000_000))));
 }
 
+/// One connection carries hundreds of MB without loss, in order, while others
+/// of the same sandbox carry theirs: the input, and the sum of it on stderr.
+/// 300 MB; 50 in the lab.
+fn hundreds_of_megabytes_pass_while_other_streams_run(bed: &Bed) {
+    let bytes = if in_lab() { 50_000_000 } else { 300_000_000 };
+    // A shell gives what it starts beside itself no input unless it is named.
+    let line = format!("exec 3<&0; toolbox sha256 <&3 >&2 & toolbox pour {bytes}; wait");
+    let shim = bed.shim("a", spec(&["sh", "-c", &line]));
+    let fifos = ["in", "out", "err"].map(|name| shim.fifo(name));
+    let mut request = shim.request(bed.rootfs("a"));
+    request.stdin = fifos[0].display().to_string();
+    request.stdout = fifos[1].display().to_string();
+    request.stderr = fifos[2].display().to_string();
+    let (out, mut err) = (open_reader(&fifos[1]), open_reader(&fifos[2]));
+    let mut input = File::options().read(true).write(true).open(&fifos[0]).unwrap();
+    shim.create(&request).unwrap();
+    shim.rpc().start().unwrap();
+    let sent = poured(20 << 20);
+    let expected = format!("{} {}\n", sent.len(), sum(&sent));
+    let seen = thread::spawn(move || first_wrong_byte(out));
+    input.write_all(&sent).unwrap();
+    shim.rpc().close_stdin().unwrap();
+    assert_eq!(shim.rpc().wait().unwrap().exit_status, 0);
+    shim.rpc().delete().unwrap();
+    let mut errors = String::new();
+    err.read_to_string(&mut errors).unwrap();
+    assert_eq!(errors, expected);
+    assert_eq!(seen.join().unwrap(), Ok(bytes), "how much came, or the first byte that is wrong");
+    shim.shutdown();
+}
+
+/// Reads to the end: how many bytes of [`pattern`] came, or where it is broken.
+fn first_wrong_byte(mut reader: File) -> Result<usize, usize> {
+    let (mut buffer, mut at) = (vec![0; 1 << 16], 0);
+    loop {
+        let read = reader.read(&mut buffer).unwrap();
+        if read == 0 {
+            return Ok(at);
+        }
+        if let Some(wrong) = (0..read).find(|&index| buffer[index] != pattern(at + index)) {
+            return Err(at + wrong);
+        }
+        at += read;
+    }
+}
+
 /// KiB that a process holds of its own, the emulator of a guest aside.
 fn anonymous(process: &Process) -> u64 {
     if process.program().starts_with("qemu") {
@@ -117,7 +164,6 @@ fn anonymous(process: &Process) -> u64 {
 
 /// R9: writers of the FIFO that come and go are not the end of the input.
 fn end_of_input_comes_only_with_close_io(bed: &Bed) {
-    use std::io::Write;
     let shim = bed.shim("a", spec(&["cat"]));
     let (input, out, err) = (shim.fifo("in"), shim.fifo("out"), shim.fifo("err"));
     let mut request = shim.request(bed.rootfs("a"));

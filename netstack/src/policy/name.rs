@@ -51,7 +51,7 @@ impl Name {
 
     /// The name that labels of a DNS message spell. They were checked for
     /// their lengths; the root has none.
-    pub fn from_labels<'a>(labels: impl Iterator<Item = &'a [u8]>) -> Self {
+    pub(crate) fn from_labels<'a>(labels: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut text = String::new();
         for label in labels {
             if !text.is_empty() {
@@ -65,6 +65,23 @@ impl Name {
             }
         }
         Self(text.into())
+    }
+
+    /// The labels as they stand in a message.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.0.split('.').filter(|label| !label.is_empty()).map(|label| {
+            let mut bytes = label.bytes();
+            let mut plain = vec![];
+            while let Some(byte) = bytes.next() {
+                plain.push(match byte {
+                    b'\\' => bytes.by_ref().take(3).fold(0, |number: u8, digit| {
+                        number.wrapping_mul(10).wrapping_add(digit.wrapping_sub(b'0'))
+                    }),
+                    other => other,
+                });
+            }
+            plain
+        })
     }
 
     /// This name and then every name above it: `a.b.c`, `b.c`, `c`.
