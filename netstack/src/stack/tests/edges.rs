@@ -142,7 +142,7 @@ fn numbers_wrap() {
     let mut sim = Sim::new();
     let (mut seq, mut ack) =
         sim.connect_with(GUEST, SERVER, 0xffff_ff00, &[2, 4, 5, 180, 1, 3, 3, 7]);
-    let mut expected = Vec::new();
+    let mut expected: Vec<u8> = Vec::new();
     for round in 0..100u8 {
         let data = vec![round; 997];
         sim.send(GUEST, SERVER, &Tcp { seq, ack, data: &data, ..Tcp::default() });
