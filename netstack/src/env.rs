@@ -6,11 +6,14 @@ use smoltcp::iface::Interface;
 use smoltcp::time::Instant;
 
 use crate::counters::Counters;
+use crate::dns::{Blocked, Channel, FromGuest, FromServer};
 use crate::gate::Link;
 use crate::host::{Errno, HostNet};
 use crate::icmp;
 use crate::outbox::Outbox;
-use crate::policy::{Denial, DenyMode, Direction, Flow, Live, Names, Permit, Protocol, Verdict};
+use crate::policy::{
+    Denial, DenyMode, Direction, Flow, Live, Names, Permit, Policy, Protocol, Verdict,
+};
 use crate::port::{Capabilities, Port};
 
 /// Who hears of verdicts and flows, and knows the names of addresses.
@@ -30,6 +33,39 @@ pub trait Witness {
 
     /// A flow is over.
     fn closed(&mut self, _ends: Ends, _permit: &Permit, _end: &End, _now: Instant) {}
+
+    /// What becomes of a message to a pinned DNS server.
+    fn query(
+        &mut self,
+        _policy: &Policy,
+        _channel: Channel,
+        _server: SocketAddr,
+        _message: &[u8],
+        _now: Instant,
+    ) -> FromGuest {
+        FromGuest::Forward
+    }
+
+    /// What becomes of a message of one.
+    fn answer(
+        &mut self,
+        _policy: &Policy,
+        _channel: Channel,
+        _server: SocketAddr,
+        _message: &[u8],
+        _now: Instant,
+    ) -> FromServer {
+        FromServer::Deliver
+    }
+
+    /// A query was answered in the server's stead.
+    fn blocked(&mut self, _ends: Ends, _blocked: &Blocked, _now: Instant) {}
+
+    /// Who asked under this number asks no more.
+    fn forget(&mut self, _channel: Channel) {}
+
+    /// A second has passed.
+    fn tick(&mut self, _now: Instant) {}
 }
 
 impl Witness for () {}

@@ -29,4 +29,5 @@ pub mod port;
 pub mod stack;
 mod tcp;
 mod udp;
+pub mod watch;
 mod wheel;

@@ -173,6 +173,12 @@ impl<H: HostNet> Stack<H> {
         &self.counters
     }
 
+    /// A second has passed: what is told in sums is told. To be called about
+    /// once a second.
+    pub fn tick(&mut self, now: Instant) {
+        self.witness.tick(now);
+    }
+
     /// How much there is of everything now.
     pub fn load(&self) -> Load {
         Load {

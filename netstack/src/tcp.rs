@@ -49,6 +49,9 @@ const DEFAULT_MSS: u16 = 536;
 /// Smallest that smoltcp goes by.
 const LEAST_MSS: u16 = 48;
 
+/// DNS.
+const DNS: u16 = 53;
+
 /// A flow of the table.
 struct Flow<S> {
     key: Key,
@@ -226,6 +229,16 @@ impl<H: HostNet> Tcp<H> {
                 return;
             }
         };
+        // DNS over TCP passes nobody who observes it: where names open doors, a
+        // pinned server is asked by UDP alone.
+        let policy = env.live.policy();
+        if key.remote.port() == DNS && policy.uses_names() && policy.is_pinned(key.remote.ip()) {
+            env.counters.refuse("DNS over TCP");
+            if let Some(reset) = found.reset(packet.source, packet.destination) {
+                env.outbox.whole(env.port, &reset);
+            }
+            return;
+        }
         if !self.has_room(env) || !self.may_dial(env, key) {
             return;
         }

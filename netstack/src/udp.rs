@@ -13,6 +13,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::IpProtocol;
 
 use crate::checksum;
+use crate::dns::{Channel, FromGuest, FromServer};
 use crate::emit::{UDP, ip_header, write_ip, write_udp};
 use crate::env::{End, Ends, Env, unreachable};
 use crate::host::{Datagrams, Errno, HostNet, Notice, Origin, Ready, Token};
@@ -106,13 +107,40 @@ impl<H: HostNet> Udp<H> {
         };
         let ip = ip.get(..packet.length).unwrap_or(ip);
         match self.allowed(env, ends, Direction::Egress) {
-            Ok(index) => self.send(env, index, ends, packet, ip, payload),
+            Ok(index) if self.may_ask(env, index, ends, payload) => {
+                self.send(env, index, ends, packet, ip, payload);
+            }
+            Ok(_) => {}
             Err(Refused::Policy(DenyMode::Reject)) if is_one(packet) => {
                 let from = env.fixed.gateway(packet.source);
                 env.error(icmp::Error::Prohibited, ip, packet.source, from);
             }
             Err(_) => {}
         }
+    }
+
+    /// Whether a message to a pinned DNS server may go there; if not, the
+    /// guest has its answer already.
+    fn may_ask(&mut self, env: &mut Env<'_, H>, index: usize, ends: Ends, payload: &[u8]) -> bool {
+        if !is_pinned(env, ends.remote) {
+            return true;
+        }
+        let Some(channel) = self.channel(index) else { return false };
+        let policy = env.live.policy();
+        match env.witness.query(policy, channel, ends.remote, payload, env.now) {
+            FromGuest::Forward => true,
+            FromGuest::Drop => false,
+            FromGuest::Block(blocked) => {
+                env.witness.blocked(ends, &blocked, env.now);
+                self.hand_over(env, ends, &blocked.answer);
+                false
+            }
+        }
+    }
+
+    /// The number under which a port's questions are known.
+    fn channel(&self, index: usize) -> Option<Channel> {
+        self.sockets.get(index).map(|socket| Channel(token(index, socket.serial).0))
     }
 
     /// The socket for the guest's port, with the peer among its own.
@@ -282,6 +310,30 @@ impl<H: HostNet> Udp<H> {
         {
             peer.received += u64::try_from(length).unwrap_or(0);
         }
+        if is_pinned(env, from)
+            && let Some(channel) = self.channel(index)
+        {
+            let message = env.scratch.get(HEADERS..HEADERS + length).unwrap_or_default();
+            match env.witness.answer(env.live.policy(), channel, from, message, env.now) {
+                FromServer::Deliver => {}
+                FromServer::Drop => return,
+                FromServer::Replace(other) => return self.hand_over(env, ends, &other),
+            }
+        }
+        self.emit(env, ends, length);
+    }
+
+    /// Gives the guest a datagram that is not in the scratch yet.
+    fn hand_over(&mut self, env: &mut Env<'_, H>, ends: Ends, payload: &[u8]) {
+        if let Some(room) = env.scratch.get_mut(HEADERS..HEADERS + payload.len()) {
+            room.copy_from_slice(payload);
+            self.emit(env, ends, payload.len());
+        }
+    }
+
+    /// Gives the guest the datagram in the scratch.
+    fn emit(&mut self, env: &mut Env<'_, H>, ends: Ends, length: usize) {
+        let Ends { guest, remote: from } = ends;
         let header = ip_header(guest.ip());
         let start = HEADERS - UDP - header;
         let Some(packet) = env.scratch.get_mut(start..HEADERS + length) else { return };
@@ -314,6 +366,7 @@ impl<H: HostNet> Udp<H> {
         let Some(mut socket) = self.sockets.try_remove(index) else { return };
         self.index.remove(&socket.guest);
         self.wheel.clear(index);
+        env.witness.forget(Channel(token(index, socket.serial).0));
         for (remote, peer) in socket.peers.drain() {
             peer.over(env, Ends { guest: socket.guest, remote }, reason);
         }
@@ -401,6 +454,11 @@ impl<D: Datagrams> Socket<D> {
 enum Refused {
     Policy(DenyMode),
     Host,
+}
+
+/// Whether it is a DNS server whose answers teach names.
+fn is_pinned<H: HostNet>(env: &Env<'_, H>, server: SocketAddr) -> bool {
+    server.port() == DNS && env.live.policy().is_pinned(server.ip())
 }
 
 /// Whether errors may be sent about it: not about what went to many.

@@ -8,8 +8,10 @@
 mod options;
 mod tap;
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::process::Command;
-use std::time::Instant as Clock;
+use std::time::{Instant as Clock, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -18,10 +20,14 @@ use sandbox_netstack::host::KernelNet;
 use sandbox_netstack::policy::Live;
 use sandbox_netstack::port::Capabilities;
 use sandbox_netstack::stack::{Config, RINGS, Stack};
-use smoltcp::time::Instant;
+use sandbox_netstack::watch::{Sink, Watch};
+use smoltcp::time::{Duration, Instant};
 
 use options::Options;
 use tap::Tap;
+
+/// How often what is told in sums is told.
+const SECOND: Duration = Duration::from_secs(1);
 
 fn main() -> Result<()> {
     let options = Options::parse();
@@ -46,7 +52,7 @@ fn main() -> Result<()> {
         rings: RINGS,
         seed: seed()?,
     };
-    let mut stack = Stack::new(config, host, live, Box::new(()), time(started));
+    let mut stack = Stack::new(config, host, live, Box::new(watch(&options)?), time(started));
     stack.report(&mut tap, &options.publish(), time(started));
     for listen in stack.failed_listeners() {
         eprintln!("netstack-tap: cannot listen on {}", listen.at);
@@ -55,13 +61,40 @@ fn main() -> Result<()> {
     serve(&mut stack, &mut tap, started)
 }
 
+/// The audit and the observer of DNS.
+fn watch(options: &Options) -> Result<Watch> {
+    let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let sink: Sink = match &options.audit {
+        None => Box::new(|_| ()),
+        Some(path) => {
+            let mut file = OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(path)
+                .with_context(|| format!("cannot open the audit {}", path.display()))?;
+            Box::new(move |lines| {
+                if let Err(error) = file.write_all(lines) {
+                    eprintln!("netstack-tap: cannot write the audit: {error}");
+                }
+            })
+        }
+    };
+    Ok(Watch::new(&options.name, epoch, sink))
+}
+
 fn serve(stack: &mut Stack<KernelNet>, tap: &mut Tap, started: Clock) -> Result<()> {
+    let mut ticked = time(started);
     loop {
         let now = time(started);
+        if now >= ticked + SECOND {
+            ticked = now;
+            stack.tick(now);
+        }
         let next = stack.run(tap, now);
         if next.is_some_and(|next| next <= now) {
             continue;
         }
+        let next = next.map(|next| next.min(ticked + SECOND)).or(Some(ticked + SECOND));
         let wait = next.map(|next| {
             let micros = i64::try_from((next - now).total_micros()).unwrap_or(i64::MAX);
             Timespec { tv_sec: micros / 1_000_000, tv_nsec: micros % 1_000_000 * 1_000 }

@@ -52,6 +52,9 @@ pub struct Options {
     /// Addresses of this namespace at which published ports are bound
     #[arg(long, default_values = ["0.0.0.0", "::"])]
     pub publish_at: Vec<IpAddr>,
+    /// Where the audit goes: one line of JSON for each verdict
+    #[arg(long)]
+    pub audit: Option<PathBuf>,
     /// Neither checksum nor segmentation offload
     #[arg(long)]
     pub no_offload: bool,

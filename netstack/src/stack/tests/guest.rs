@@ -7,6 +7,7 @@ use smoltcp::wire::{EthernetAddress, IpProtocol};
 
 use crate::checksum;
 use crate::emit::{ETHERNET, ip_header, write_ip, write_udp};
+use crate::env::Witness;
 use crate::gate::Link;
 use crate::host::mock::{Fate, MockNet};
 use crate::packet::Packet;
@@ -15,6 +16,7 @@ use crate::port::{Capabilities, MemoryPort, Offload, Partial};
 use crate::stack::{Config, RINGS, Stack};
 pub use crate::tcp::segment::{ACK, FIN, RST, SYN};
 use crate::tcp::segment::{HEADER, Segment};
+use crate::watch::Watch;
 
 pub const MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 2]);
 pub const GATEWAY: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
@@ -63,7 +65,19 @@ impl Sim {
         Self::with(&Layer::Read(document.into()), RINGS)
     }
 
+    /// With the audit and the observer of DNS, for these resolvers.
+    pub fn watched(policy: &str, resolvers: &[IpAddr]) -> Self {
+        let document: Document = toml::from_str(policy).unwrap();
+        let place = Place { resolvers: resolvers.to_vec(), ..Place::default() };
+        let watch = Watch::new("pod", std::time::Duration::ZERO, Box::new(|_| ()));
+        Self::made(&Layer::Read(document.into()), RINGS, place, Box::new(watch))
+    }
+
     pub fn with(policy: &Layer, rings: usize) -> Self {
+        Self::made(policy, rings, Place::default(), Box::new(()))
+    }
+
+    fn made(policy: &Layer, rings: usize, place: Place, witness: Box<dyn Witness>) -> Self {
         let v4 = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => ip,
             IpAddr::V6(_) => panic!("not of IPv4"),
@@ -81,8 +95,8 @@ impl Sim {
             seed: 7,
         };
         let now = Instant::from_secs(1_000);
-        let live = Live::new(&Layer::Unset, policy, Place::default());
-        let stack = Stack::new(config, MockNet::default(), live, Box::new(()), now);
+        let live = Live::new(&Layer::Unset, policy, place);
+        let stack = Stack::new(config, MockNet::default(), live, witness, now);
         Self { stack, port: MemoryPort::default(), now }
     }
 
