@@ -22,7 +22,7 @@ readonly -a LAB=(
 	'/boot/vmlinuz-*-cloud-amd64:linux-image-cloud-amd64'
 	g++:g++ python3:python3
 	'/usr/lib/python3*/ensurepip/__main__.py:python3-venv'
-	modprobe:kmod
+	modprobe:kmod mkfs.ext4:e2fsprogs
 )
 
 say() { echo "install-deps: $*"; }

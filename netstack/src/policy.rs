@@ -10,28 +10,38 @@
 //! Files are read by [`Document::load`], see `docs/policy.md`.
 
 mod address;
+mod check;
 mod cidr;
 mod class;
 mod decide;
 mod document;
+mod explain;
 mod flow;
+mod index;
 mod live;
+mod load;
+mod matcher;
 mod name;
+mod outline;
 mod partial;
 mod place;
 mod ports;
+mod shadow;
 mod tier;
 mod verdict;
 
 pub use address::{Forms, Invalid};
+pub use check::{MAX_ALL_ENTRIES, MAX_ENTRIES, MAX_RULES};
 pub use cidr::{Cidr, CidrError};
 pub use class::{Class, ClassName};
 pub use document::{
     Action, BlockAnswer, Defaults, DenyMode, Dns, Document, Echo, Other, Resolvers, Rule, Sni,
     Stance,
 };
+pub use explain::{Answer, Destination, DestinationError, Explanation, Host};
 pub use flow::{Direction, Flow, Known, Names, Protocol};
 pub use live::Live;
+pub use load::{Loaded, MAX_TEXT, Problem};
 pub(crate) use name::MAX_LABEL;
 pub use name::{Name, NameError, Pattern};
 pub use place::Place;

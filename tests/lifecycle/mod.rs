@@ -3,11 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use sandbox_tests::{Bed, Process, Shim, code, patience, spec, tests};
+use sandbox_tests::{Bed, Process, Shim, code, in_lab, spec, tests};
 use ttrpc::Code;
-
-/// What [`patience`] stretches only in the lab.
-const SECOND: Duration = Duration::from_secs(1);
 
 tests![
     Any an_id_can_be_used_again_at_once,
@@ -136,10 +133,10 @@ fn ten_containers_in_a_row(bed: &Bed) {
 /// Rounds of a test that needs many: the requirement's own number, but for the
 /// lab, where a hypervisor is emulated.
 fn rounds(full: usize) -> usize {
-    if patience(SECOND) > SECOND { full / 5 } else { full }
+    if in_lab() { full / 10 } else { full }
 }
 
-/// R25: 50 times; 10 in the lab.
+/// R25: 50 times; 5 in the lab.
 fn an_id_can_be_used_again_at_once(bed: &Bed) {
     for round in 0..rounds(50) {
         bed.run("same")
@@ -149,7 +146,7 @@ fn an_id_can_be_used_again_at_once(bed: &Bed) {
 }
 
 /// R26: after the first, no round adds anything to containerd or the host.
-/// 20 rounds; 4 in the lab.
+/// 20 rounds; 2 in the lab.
 fn cycles_leave_no_file_descriptor_mount_or_zombie(bed: &Bed) {
     let measure = || {
         let containerd = Process::read(bed.containerd_pid().unwrap()).unwrap();

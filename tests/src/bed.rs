@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::containerd::{self, Containerd};
-use crate::{Output, Run, Shim, exec, image, leftovers, paths, patience};
+use crate::{Output, Run, Shim, exec, image, in_lab, leftovers, paths, patience};
 
 /// What a boot may take where nothing else is configured; more in the lab.
 const BOOT: Duration = Duration::from_secs(30);
@@ -61,7 +61,7 @@ impl Bed {
         for (key, value) in usual.iter().filter(|(key, _)| !set(key)) {
             text.push_str(&format!("{key} = {value:?}\n"));
         }
-        if !set("boot_timeout_seconds") && patience(BOOT) > BOOT {
+        if !set("boot_timeout_seconds") && in_lab() {
             text.push_str(&format!("boot_timeout_seconds = {}\n", patience(BOOT).as_secs()));
         }
         text.push_str(lines);

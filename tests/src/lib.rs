@@ -27,7 +27,7 @@ pub use process::Process;
 pub use runner::{On, Test, main};
 pub use shim::{Rpc, Shim, code, command, open_reader};
 pub use spec::{mount, spec};
-pub use wait::{patience, until};
+pub use wait::{in_lab, patience, until};
 
 /// Lists the tests of a module: `tests![Any exit_codes, Ours its_own_kernel]`.
 /// `Any` holds for every containerd runtime and is proved against runc,

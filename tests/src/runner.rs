@@ -21,8 +21,9 @@ const ONE: &str = "SANDBOX_TEST_ONE";
 /// Names of the tests to run, with spaces between them; the others are
 /// ignored. Not set: all.
 const ONLY: &str = "SANDBOX_TEST_ONLY";
-/// The longest that a test may take.
-const LIMIT: Duration = Duration::from_secs(240);
+/// The longest that a test may take: the longest has 50 containers, one after
+/// another, while three other tests run.
+const LIMIT: Duration = Duration::from_secs(480);
 /// R40: four at once is the normal way to run.
 const THREADS: usize = 4;
 
@@ -122,9 +123,8 @@ fn nothing_left(before: &[String]) -> Result<(), Failed> {
 /// Runs one test in a process, bounded in time; on failure gives all it said.
 fn in_process(path: &str, image: &std::path::Path) -> Result<(), Failed> {
     let mut output = tempfile::tempfile().unwrap();
-    if std::env::var_os(ONLY).is_some() {
-        // Whoever chose the tests may want to know which ended a machine.
-        println!("{path}: begins");
+    if is_chosen() {
+        say(&format!("{path}: begins"));
     }
     let since = Instant::now();
     let child = Command::new("/proc/self/exe")
@@ -138,7 +138,7 @@ fn in_process(path: &str, image: &std::path::Path) -> Result<(), Failed> {
         .unwrap();
     let failure = wait(child);
     let how = if failure.is_none() { "ok" } else { "FAILED" };
-    println!("{path}: {how} in {:.1} s", since.elapsed().as_secs_f64());
+    say(&format!("{path}: {how} in {:.1} s", since.elapsed().as_secs_f64()));
     let mut text = vec![];
     output.rewind().unwrap();
     output.read_to_end(&mut text).unwrap();
@@ -147,18 +147,30 @@ fn in_process(path: &str, image: &std::path::Path) -> Result<(), Failed> {
         None => {
             // Figures that a test prints are part of the result.
             for line in text.lines().filter(|line| line.starts_with("figure:")) {
-                println!("{path}: {line}");
+                say(&format!("{path}: {line}"));
             }
             Ok(())
         }
         Some(how) => {
-            if std::env::var_os(ONLY).is_some() {
+            if is_chosen() {
                 // The machine may not live to the summary at the end.
-                println!("{path}: {how}\n{text}");
+                say(&format!("{path}: {how}\n{text}"));
             }
             Err(format!("{how}\n{text}").into())
         }
     }
+}
+
+/// Whether someone else chose the tests and reads what they print: which of
+/// them began, should the machine end.
+fn is_chosen() -> bool {
+    std::env::var_os(ONLY).is_some()
+}
+
+/// Prints a line; one for a program begins a line of its own, whatever
+/// another thread is about to end.
+fn say(line: &str) {
+    println!("{}{line}", if is_chosen() { "\n" } else { "" });
 }
 
 /// Why it failed, unless it did not.

@@ -10,6 +10,11 @@ pub fn patience(normal: Duration) -> Duration {
     normal * factor.unwrap_or(1)
 }
 
+/// Whether this is a machine where everything takes a multiple of the usual.
+pub fn in_lab() -> bool {
+    patience(Duration::from_secs(1)) > Duration::from_secs(1)
+}
+
 /// Polls `probe` until it gives a value; panics with `what` when `limit` (see
 /// [`patience`]) has passed. For states of other processes, which send us no
 /// event: the time is a bound, and not a guess of how long it takes.

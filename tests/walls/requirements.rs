@@ -32,6 +32,32 @@ const BY_CRATES: &[(u32, &str, &str)] = &[
     (48, "agent/src/table/tests.rs", "the_number_of_containers_is_bounded"),
     (63, "netstack/src/gate/tests.rs", "ipv4_headers"),
     (64, "netstack/src/gate/tests.rs", "ipv4_sources"),
+    (66, "netstack/src/policy/tests/decisions.rs", "logging_is_no_action"),
+    (66, "netstack/src/policy/tests/size.rs", "ten_thousand_rules_cost_what_ten_do"),
+    (66, "netstack/src/policy/tests/files.rs", "shadowed_rules_are_refused"),
+    (67, "netstack/src/policy/tests/names.rs", "patterns"),
+    (67, "netstack/src/policy/tests/names.rs", "names_that_are_none"),
+    (68, "netstack/src/policy/tests/files.rs", "problems_name_line_key_and_fix"),
+    (68, "netstack/src/policy/tests/edges.rs", "every_form_of_an_address_is_looked_at"),
+    (69, "netstack/src/dns/tests/answers.rs", "aliases_are_followed"),
+    (
+        70,
+        "netstack/src/policy/tests/edges.rs",
+        "a_shared_address_is_open_while_an_allowed_name_lives",
+    ),
+    (71, "netstack/src/dns/tests/answers.rs", "a_binding_ends_with_its_ttl_and_grace"),
+    (71, "netstack/src/policy/tests/edges.rs", "time_passes_for_new_flows"),
+    (72, "netstack/src/dns/tests/answers.rs", "a_name_of_the_outside_does_not_lead_inside"),
+    (73, "netstack/src/dns/tests/queries.rs", "a_name_that_nothing_allows_is_answered_at_once"),
+    (75, "netstack/src/policy/tests/edges.rs", "policies_are_replaced"),
+    (
+        76,
+        "netstack/src/audit/tests.rs",
+        "an_allowed_flow_has_a_line_when_it_opens_and_one_when_it_ends",
+    ),
+    (76, "netstack/src/audit/tests.rs", "lines_have_a_rate_and_what_it_leaves_out_is_counted"),
+    (78, "netstack/src/policy/tests/files.rs", "none_and_broken_are_told_apart"),
+    (80, "netstack/src/policy/tests/properties.rs", "decisions_are_those_of_the_plain_reading"),
 ];
 
 #[test]

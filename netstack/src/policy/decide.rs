@@ -3,8 +3,9 @@ use std::sync::Arc;
 
 use super::class::Class;
 use super::document::{Action, DenyMode, Stance};
-use super::partial::{Match, Partial};
-use super::tier::{Compiled, Matcher, Policy, Probe, stance};
+use super::matcher::{Matcher, Probe};
+use super::partial::Partial;
+use super::tier::{Compiled, Policy};
 use super::{
     Denial, Direction, Flow, Forms, Ground, Invalid, Known, Names, Permit, Protocol, Reason, Tier,
     Verdict,
@@ -62,7 +63,7 @@ impl Policy {
     fn by_names(&self, flow: &Flow, address: IpAddr, names: &Names) -> Ruling {
         let look = |known| self.walk(&Probe { flow: *flow, address, known });
         let Some((first, rest)) = names.live.split_first() else {
-            return self.unnamed(look(None), names);
+            return self.unnamed(flow, look(None), names);
         };
         let mut best = look(Some(first));
         for known in rest {
@@ -78,9 +79,10 @@ impl Policy {
     }
 
     /// Says why nothing matched, where a name was what was missing.
-    fn unnamed(&self, mut ruling: Ruling, names: &Names) -> Ruling {
+    fn unnamed(&self, flow: &Flow, mut ruling: Ruling, names: &Names) -> Ruling {
         let is_default = ruling.ground.reason == Reason::Default;
-        if ruling.stance == Stance::Deny && is_default && self.uses_names {
+        let is_egress = flow.direction == Direction::Egress;
+        if ruling.stance == Stance::Deny && is_default && is_egress && self.uses_names {
             ruling.ground.reason = if names.has_expired { Reason::Expired } else { Reason::NoName };
         }
         ruling
@@ -121,29 +123,22 @@ impl Policy {
         if self.place.is_resolver(address) {
             return None;
         }
-        let place = self.node.place().unwrap_or(&self.place);
-        let opens = |rule: &Matcher, class| {
-            rule.action == Action::Allow
-                && self.node.compare(rule, partial) != Match::No
-                && rule.singles_out(class, address, place)
-        };
-        let is_opened = |class| self.node.candidates(partial).any(|rule| opens(rule, class));
-        CLOSED
-            .iter()
-            .copied()
-            .find(|class| class.contains(address, &self.place) && !is_opened(*class))
+        CLOSED.iter().copied().find(|class| {
+            class.contains(address, &self.place) && !self.node.may_open(*class, address, partial)
+        })
     }
 
     /// What a tier says, if anything.
     fn tier(&self, tier: Tier, compiled: &Compiled, probe: &Probe<'_>) -> Option<Ruling> {
-        let (file, mode) = match compiled {
+        let rules = match compiled {
             Compiled::Unset => return None,
             Compiled::Broken => {
                 return Some(self.ruling(Stance::Deny, tier, Reason::Broken, DenyMode::Reject));
             }
-            Compiled::Read { file, .. } => (file, file.defaults.deny_mode),
+            Compiled::Read(rules) => rules,
         };
-        if compiled.denies_other_resolvers() && is_dns(probe) && !self.is_pinned(probe.address) {
+        let mode = rules.defaults.deny_mode;
+        if rules.denies_other_resolvers() && is_dns(probe) && !self.is_pinned(probe.address) {
             return Some(self.ruling(Stance::Deny, tier, Reason::OtherResolver, mode));
         }
         if let Some(rule) = compiled.first(probe) {
@@ -152,7 +147,7 @@ impl Policy {
         if let Some(ruling) = self.implied(probe) {
             return (tier == Tier::Pod || self.pod.is_unset()).then_some(ruling);
         }
-        match (stance(&file.defaults, &probe.flow), tier) {
+        match (rules.stance(&probe.flow), tier) {
             (Stance::Allow, Tier::Node) if !self.pod.is_unset() => None,
             (Stance::Allow, _) => Some(self.ruling(Stance::Allow, tier, Reason::Default, mode)),
             (Stance::Deny, _) => Some(self.refused_by_default(tier, compiled, probe, mode)),
@@ -206,10 +201,7 @@ impl Policy {
 
     /// Where no file says anything, everything that is not closed is open.
     fn last(&self, probe: &Probe<'_>) -> Ruling {
-        let stance = match self.node.document() {
-            Some(file) => stance(&file.defaults, &probe.flow),
-            None => Stance::Allow,
-        };
+        let stance = self.node.tier().map_or(Stance::Allow, |rules| rules.stance(&probe.flow));
         self.system(stance, Reason::Default)
     }
 

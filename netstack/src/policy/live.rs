@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Flow, Layer, Names, Permit, Place, Policy, Verdict};
+use super::{Flow, Layer, Names, Permit, Place, Policy, Problem, Verdict};
 
 /// The policy in force, and how it is replaced while flows live.
 #[derive(Debug)]
@@ -31,6 +31,22 @@ impl Live {
         let generation = self.policy.generation() + 1;
         self.policy = Arc::new(Policy::new(node, pod, place, generation));
         generation
+    }
+
+    /// The same with the texts of files, if both can be read: else what was in
+    /// force stays.
+    pub fn offer(
+        &mut self,
+        node: Option<&str>,
+        pod: Option<&str>,
+        place: Place,
+    ) -> Result<u64, Problem> {
+        let (node, wrong_node) = Layer::load(node);
+        let (pod, wrong_pod) = Layer::load(pod);
+        match wrong_node.or(wrong_pod) {
+            Some(problem) => Err(problem),
+            None => Ok(self.replace(&node, &pod, place)),
+        }
     }
 
     /// Decides anew on a flow that lives, by the names that it was allowed by.

@@ -1,7 +1,8 @@
 use std::net::IpAddr;
 
-use super::document::{Action, Document, Echo, Stance};
-use super::tier::{Compiled, Matcher, Policy};
+use super::document::{Action, Defaults, Echo, Stance};
+use super::matcher::Matcher;
+use super::tier::{Compiled, Policy};
 use super::{Forms, Ground, Invalid, Known, Protocol, Reason, Tier};
 
 /// Whether a rule matches a flow of which not everything is known.
@@ -74,14 +75,14 @@ impl Policy {
     }
 
     fn tier_may(&self, tier: Tier, compiled: &Compiled, partial: &Partial<'_>) -> Outcome {
-        let file = match compiled {
+        let rules = match compiled {
             Compiled::Unset => return Outcome::Next,
             Compiled::Broken => return Outcome::Closed(self.ground(tier, Reason::Broken)),
-            Compiled::Read { file, .. } => file,
+            Compiled::Read(rules) => rules,
         };
         let mut may_pass = false;
-        for rule in compiled.candidates(partial) {
-            match (rule.action, compiled.compare(rule, partial)) {
+        for rule in rules.candidates(partial) {
+            match (rule.action, rules.compare(rule, partial)) {
                 (_, Match::No) | (Action::Deny, Match::Maybe) => {}
                 (Action::Allow, _) if self.uses_names && rule.is_for_dns() => {}
                 (Action::Allow, _) => return Outcome::Open,
@@ -96,7 +97,7 @@ impl Policy {
                 }
             }
         }
-        if may_pass || may_by_default(file) {
+        if may_pass || may_by_default(&rules.defaults) {
             Outcome::Next
         } else {
             Outcome::Closed(self.ground(tier, Reason::NoName))
@@ -108,15 +109,20 @@ impl Policy {
     }
 }
 
-fn may_by_default(file: &Document) -> bool {
-    file.defaults.egress == Stance::Allow || file.defaults.icmp_echo == Echo::Allow
+fn may_by_default(defaults: &Defaults) -> bool {
+    defaults.egress == Stance::Allow || defaults.icmp_echo == Echo::Allow
 }
 
 impl Matcher {
     /// Whether it is for nothing but DNS: what it opens leads to no host that
     /// a name was asked for.
-    fn is_for_dns(&self) -> bool {
+    pub(super) fn is_for_dns(&self) -> bool {
         self.ports.as_ref().is_some_and(|own| own.iter().all(|ports| ports.single() == Some(53)))
+    }
+
+    /// Whether it matches whatever is not known of a flow.
+    pub(super) fn is_certain(&self) -> bool {
+        self.means_any_address() && self.speaks_partial() == Match::Yes && self.names.is_empty()
     }
 
     pub(super) fn speaks_partial(&self) -> Match {
@@ -128,15 +134,16 @@ impl Matcher {
     }
 
     pub(super) fn names_partial(&self, partial: &Partial<'_>) -> Match {
-        let meant = |name| self.names.iter().any(|pattern| pattern.matches(name));
-        if self.names.is_empty() || meant(&partial.known.asked) {
+        if self.names.is_empty() || self.means(&partial.known.asked) {
             return Match::Yes;
         }
         match (self.action, partial.address) {
             (Action::Allow | Action::Pass, _) => Match::No,
             // Which aliases the answer will bring is not known yet.
             (Action::Deny, None) => Match::Maybe,
-            (Action::Deny, Some(_)) if partial.known.chain.iter().any(meant) => Match::Yes,
+            (Action::Deny, Some(_)) if partial.known.chain.iter().any(|name| self.means(name)) => {
+                Match::Yes
+            }
             (Action::Deny, Some(_)) => Match::No,
         }
     }

@@ -1,6 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod decisions;
+mod documented;
+mod edges;
+mod explanations;
+mod files;
+mod names;
+mod properties;
+mod size;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,14 +1,11 @@
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::class::{Class, ClassName};
-use super::document::{Action, Defaults, Dns, Document, Other, Resolvers, Rule, Stance};
+use super::document::{Action, Defaults, Dns, Document, Echo, Other, Resolvers, Stance};
+use super::index::{Index, Ordered};
+use super::matcher::{CLUSTER, Matcher, Probe};
 use super::partial::{Match, Partial};
-use super::{Cidr, Direction, Flow, Forms, Known, Name, Pattern, Place, Ports, Protocol};
-
-/// The class that a file may list and the node otherwise knows.
-const CLUSTER: &str = "cluster";
+use super::{Direction, Flow, Forms, Place, Protocol};
 
 /// What is known of a tier's file.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +27,7 @@ pub struct Policy {
     pub(super) place: Place,
     pub(super) generation: u64,
     pub(super) uses_names: bool,
+    dns: Dns,
 }
 
 impl Policy {
@@ -38,7 +36,8 @@ impl Policy {
         let node = Compiled::new(node, &place);
         let pod = Compiled::new(pod, &place);
         let uses_names = node.uses_names() || pod.uses_names();
-        Self { node, pod, place, generation, uses_names }
+        let dns = pod.tier().or_else(|| node.tier()).map(|tier| tier.dns.clone());
+        Self { node, pod, place, generation, uses_names, dns: dns.unwrap_or_default() }
     }
 
     /// Which policy it is.
@@ -62,87 +61,83 @@ impl Policy {
     }
 
     /// What the pod's file, else the node's, says of DNS.
-    pub fn dns(&self) -> Dns {
-        let first = self.pod.document().or_else(|| self.node.document());
-        first.map(|file| file.dns.clone()).unwrap_or_default()
+    pub fn dns(&self) -> &Dns {
+        &self.dns
     }
 }
 
-/// A tier, ready to decide.
+/// A layer, ready to decide.
 #[derive(Clone, Debug)]
 pub(super) enum Compiled {
     Unset,
-    Read { file: Arc<Document>, rules: Vec<Matcher>, place: Place, uses_names: bool },
+    Read(Box<Rules>),
     Broken,
 }
 
-impl Compiled {
-    fn new(layer: &Layer, place: &Place) -> Self {
-        match layer {
-            Layer::Unset => Self::Unset,
-            Layer::Broken => Self::Broken,
-            Layer::Read(file) => {
-                let mut place = place.clone();
-                place.cluster.extend(file.classes.get(CLUSTER).into_iter().flatten());
-                let matcher = |rule| Matcher::new(rule, &file.classes, &place);
-                let rules: Vec<_> = file.rules.iter().map(matcher).collect();
-                let uses_names = rules.iter().any(|rule| !rule.names.is_empty());
-                Self::Read { file: file.clone(), rules, place, uses_names }
+/// The rules of a file and what else it says.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub defaults: Defaults,
+    dns: Dns,
+    /// With what the file itself says of it.
+    place: Place,
+    rules: Vec<Matcher>,
+    egress: Index,
+    ingress: Index,
+    uses_names: bool,
+}
+
+impl Rules {
+    fn new(file: &Document, place: &Place) -> Self {
+        let mut place = place.clone();
+        place.cluster.extend(file.classes.get(CLUSTER).into_iter().flatten());
+        let rules: Vec<_> =
+            file.rules.iter().map(|rule| Matcher::new(rule, &file.classes, &place)).collect();
+        let (mut egress, mut ingress) = (Index::default(), Index::default());
+        for (number, rule) in (0..).zip(&rules) {
+            match rule.direction {
+                Direction::Egress => egress.add(number, rule),
+                Direction::Ingress => ingress.add(number, rule),
             }
         }
+        let uses_names = rules.iter().any(|rule| !rule.names.is_empty());
+        let (defaults, dns) = (file.defaults.clone(), file.dns.clone());
+        Self { defaults, dns, place, rules, egress, ingress, uses_names }
     }
 
-    pub(super) fn document(&self) -> Option<&Document> {
-        match self {
-            Self::Read { file, .. } => Some(file),
-            Self::Unset | Self::Broken => None,
-        }
+    fn numbered<'a>(&'a self, numbers: Ordered<'a>) -> impl Iterator<Item = &'a Matcher> {
+        numbers.filter_map(|number| self.rules.get(number as usize))
     }
 
-    pub(super) fn is_unset(&self) -> bool {
-        matches!(self, Self::Unset)
+    /// The rules that match, in their order.
+    fn matching<'a, 'p>(
+        &'a self,
+        probe: &'p Probe<'p>,
+    ) -> impl Iterator<Item = &'a Matcher> + use<'a, 'p> {
+        let index = match probe.flow.direction {
+            Direction::Egress => &self.egress,
+            Direction::Ingress => &self.ingress,
+        };
+        self.numbered(index.find(probe)).filter(|rule| rule.matches(probe, &self.place))
     }
 
-    /// The place, with what the file itself says of it.
-    pub(super) fn place(&self) -> Option<&Place> {
-        match self {
-            Self::Read { place, .. } => Some(place),
-            Self::Unset | Self::Broken => None,
-        }
-    }
-
-    /// The first rule that matches and counts.
-    pub(super) fn first(&self, probe: &Probe<'_>) -> Option<&Matcher> {
-        let Self::Read { file, rules, place, .. } = self else { return None };
-        rules.iter().find(|rule| {
-            rule.matches(probe, place)
-                && !rule.is_rebound(probe.address, probe.known, &file.dns.private_names, place)
-        })
-    }
-
-    /// The first rule that matches and does not count, because a name led to
-    /// an address inside.
-    pub(super) fn rebound(&self, probe: &Probe<'_>) -> Option<&Matcher> {
-        let Self::Read { file, rules, place, .. } = self else { return None };
-        rules.iter().find(|rule| {
-            rule.matches(probe, place)
-                && rule.is_rebound(probe.address, probe.known, &file.dns.private_names, place)
-        })
+    fn is_rebound(&self, rule: &Matcher, probe: &Probe<'_>) -> bool {
+        rule.is_rebound(probe.address, probe.known, &self.dns.private_names, &self.place)
     }
 
     /// The rules that may match, in their order.
-    pub(super) fn candidates(&self, _partial: &Partial<'_>) -> impl Iterator<Item = &Matcher> {
-        let rules = match self {
-            Self::Read { rules, .. } => rules.as_slice(),
-            Self::Unset | Self::Broken => &[],
-        };
-        rules.iter().filter(|rule| rule.direction == Direction::Egress)
+    pub fn candidates<'a>(
+        &'a self,
+        partial: &Partial<'_>,
+    ) -> impl Iterator<Item = &'a Matcher> + use<'a> {
+        let known = partial.known;
+        let names = std::iter::once(&known.asked).chain(known.chain.iter());
+        self.numbered(self.egress.find_partial(partial.address, names))
     }
 
     /// Compares a rule with what is known of a flow on the way out.
-    pub(super) fn compare(&self, rule: &Matcher, partial: &Partial<'_>) -> Match {
-        let Self::Read { file, place, .. } = self else { return Match::No };
-        let private = &file.dns.private_names;
+    pub fn compare(&self, rule: &Matcher, partial: &Partial<'_>) -> Match {
+        let (place, private) = (&self.place, &self.dns.private_names);
         let reaches = match partial.address {
             Some(address) if !rule.reaches(address, place) => Match::No,
             Some(address) if rule.is_rebound(address, Some(partial.known), private, place) => {
@@ -155,179 +150,98 @@ impl Compiled {
         reaches.min(rule.speaks_partial()).min(rule.names_partial(partial))
     }
 
-    fn uses_names(&self) -> bool {
-        matches!(self, Self::Read { uses_names: true, .. })
+    /// What the file says where no rule of it does.
+    pub fn stance(&self, flow: &Flow) -> Stance {
+        match (flow.protocol, self.defaults.icmp_echo, flow.direction) {
+            (Protocol::Icmp, Echo::Allow, _) => Stance::Allow,
+            (Protocol::Icmp, Echo::Deny, _) => Stance::Deny,
+            (_, _, Direction::Egress) => self.defaults.egress,
+            (_, _, Direction::Ingress) => self.defaults.ingress,
+        }
     }
 
-    fn resolvers(&self) -> Option<&[IpAddr]> {
-        match &self.document()?.dns.resolvers {
-            Resolvers::Pod => None,
-            Resolvers::Listed(list) => Some(list),
+    /// Whether a rule on the way out lists networks with this address, or any
+    /// networks or classes at all.
+    pub fn lists(&self, address: Option<IpAddr>) -> bool {
+        let egress = self.rules.iter().filter(|rule| rule.direction == Direction::Egress);
+        match address {
+            Some(address) => egress
+                .filter_map(|rule| rule.networks.as_ref())
+                .any(|networks| networks.iter().any(|net| net.contains(address))),
+            None => {
+                let mut egress = egress;
+                egress.any(|rule| rule.networks.is_some() || rule.kinds.is_some())
+            }
         }
     }
 
     /// Whether DNS with servers that are not pinned is denied.
-    pub(super) fn denies_other_resolvers(&self) -> bool {
-        match self.document().map(|file| file.dns.other) {
-            Some(Some(other)) => other == Other::Deny,
-            Some(None) => self.uses_names(),
-            None => false,
-        }
+    pub fn denies_other_resolvers(&self) -> bool {
+        self.dns.other.map_or(self.uses_names, |other| other == Other::Deny)
     }
 }
 
-/// What a rule wants of an address's kind.
-#[derive(Clone, Debug)]
-enum Kind {
-    BuiltIn(Class),
-    Own(Vec<Cidr>),
-}
-
-/// A rule, ready to be compared.
-#[derive(Clone, Debug)]
-pub(super) struct Matcher {
-    pub(super) id: Arc<str>,
-    pub(super) direction: Direction,
-    pub(super) action: Action,
-    pub(super) log: bool,
-    pub(super) protocols: Option<Vec<Protocol>>,
-    pub(super) ports: Option<Vec<Ports>>,
-    pub(super) networks: Option<Vec<Cidr>>,
-    except: Vec<Cidr>,
-    kinds: Option<Vec<Kind>>,
-    pub(super) names: Vec<Pattern>,
-}
-
-/// One form of a flow's peer, known by at most one name.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Probe<'a> {
-    pub(super) flow: Flow,
-    /// In canonical form.
-    pub(super) address: IpAddr,
-    pub(super) known: Option<&'a Known>,
-}
-
-impl Matcher {
-    fn new(rule: &Rule, classes: &BTreeMap<String, Vec<Cidr>>, place: &Place) -> Self {
-        let kind = |class: &ClassName| match class {
-            ClassName::BuiltIn(class) => Kind::BuiltIn(*class),
-            ClassName::Own(name) => Kind::Own(own_class(name, classes, place)),
-        };
-        Self {
-            id: rule.id.as_str().into(),
-            direction: rule.dir,
-            action: rule.action,
-            log: rule.log,
-            protocols: rule.proto.clone(),
-            ports: rule.ports.clone(),
-            networks: rule.cidr.clone(),
-            except: rule.except.clone().unwrap_or_default(),
-            kinds: rule.class.as_ref().map(|classes| classes.iter().map(kind).collect()),
-            names: rule.name.clone().unwrap_or_default(),
+impl Compiled {
+    fn new(layer: &Layer, place: &Place) -> Self {
+        match layer {
+            Layer::Unset => Self::Unset,
+            Layer::Broken => Self::Broken,
+            Layer::Read(file) => Self::Read(Box::new(Rules::new(file, place))),
         }
     }
 
-    pub(super) fn matches(&self, probe: &Probe<'_>, place: &Place) -> bool {
-        self.direction == probe.flow.direction
-            && self.speaks(probe.flow.protocol, probe.flow.port)
-            && self.reaches(probe.address, place)
-            && (self.names.is_empty() || probe.known.is_some_and(|known| self.knows(known)))
+    pub(super) fn tier(&self) -> Option<&Rules> {
+        match self {
+            Self::Read(rules) => Some(rules),
+            Self::Unset | Self::Broken => None,
+        }
     }
 
-    /// A rule for ports is not one for a protocol that has none.
-    pub(super) fn speaks(&self, protocol: Protocol, port: u16) -> bool {
-        let has_port = protocol != Protocol::Icmp;
-        self.protocols.as_ref().is_none_or(|own| own.contains(&protocol))
-            && self
-                .ports
-                .as_ref()
-                .is_none_or(|own| has_port && own.iter().any(|ports| ports.contains(port)))
+    pub(super) fn is_unset(&self) -> bool {
+        matches!(self, Self::Unset)
     }
 
-    pub(super) fn reaches(&self, address: IpAddr, place: &Place) -> bool {
-        self.networks.as_ref().is_none_or(|own| own.iter().any(|net| net.contains(address)))
-            && !self.except.iter().any(|net| net.contains(address))
-            && self.kinds.as_ref().is_none_or(|own| {
-                own.iter().any(|kind| match kind {
-                    Kind::BuiltIn(class) => class.contains(address, place),
-                    Kind::Own(networks) => networks.iter().any(|net| net.contains(address)),
-                })
-            })
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.tier().map(|tier| &tier.place)
     }
 
-    /// Allowing looks at what was asked, denying at every name on the way.
-    fn knows(&self, known: &Known) -> bool {
-        let mut meant = |name: &Name| self.names.iter().any(|pattern| pattern.matches(name));
-        meant(&known.asked) || (self.action == Action::Deny && known.chain.iter().any(&mut meant))
+    /// The first rule that matches and counts.
+    pub(super) fn first(&self, probe: &Probe<'_>) -> Option<&Matcher> {
+        let tier = self.tier()?;
+        tier.matching(probe).find(|rule| !tier.is_rebound(rule, probe))
     }
 
-    /// Whether the rule opens something by a name alone, which the owner of
-    /// the name pointed at an address inside. A network or a class in the rule
-    /// says that the address is meant.
-    fn is_rebound(
+    /// The first rule that matches and does not count, because a name led to
+    /// an address inside.
+    pub(super) fn rebound(&self, probe: &Probe<'_>) -> Option<&Matcher> {
+        let tier = self.tier()?;
+        tier.matching(probe).find(|rule| tier.is_rebound(rule, probe))
+    }
+
+    /// Whether a rule allows some of this and means the address of this class.
+    pub(super) fn may_open(
         &self,
+        class: super::Class,
         address: IpAddr,
-        known: Option<&Known>,
-        private: &[Pattern],
-        place: &Place,
+        partial: &Partial<'_>,
     ) -> bool {
-        let is_private =
-            |known: &Known| private.iter().any(|pattern| pattern.matches(&known.asked));
-        self.opens_by_name_alone() && is_inside(address, place) && !known.is_some_and(is_private)
+        self.tier().is_some_and(|tier| {
+            tier.candidates(partial).any(|rule| {
+                rule.action == Action::Allow
+                    && tier.compare(rule, partial) != Match::No
+                    && rule.singles_out(class, address, &tier.place)
+            })
+        })
     }
 
-    fn opens_by_name_alone(&self) -> bool {
-        !self.names.is_empty()
-            && self.action != Action::Deny
-            && self.networks.is_none()
-            && self.kinds.is_none()
+    fn uses_names(&self) -> bool {
+        self.tier().is_some_and(|tier| tier.uses_names)
     }
 
-    /// Whether it matches whatever the address is.
-    fn means_any_address(&self) -> bool {
-        self.networks.is_none()
-            && self.kinds.is_none()
-            && self.except.is_empty()
-            && !self.opens_by_name_alone()
-    }
-
-    /// Whether the rule means an address of this class by name or by number,
-    /// and not because it means everything.
-    pub(super) fn singles_out(&self, class: Class, address: IpAddr, place: &Place) -> bool {
-        let by_class = self.kinds.iter().flatten().any(
-            |kind| matches!(kind, Kind::BuiltIn(own) if *own == class && class.contains(address, place)),
-        );
-        let is_narrow = |net: &Cidr| {
-            net.contains(address) && (class.covers(net) || *net == Cidr::host(address))
-        };
-        by_class || self.networks.iter().flatten().any(is_narrow)
-    }
-}
-
-/// Whether no name of the outside has any business to lead there.
-fn is_inside(address: IpAddr, place: &Place) -> bool {
-    !Class::Public.contains(address, place)
-}
-
-/// The networks of a class of the file's own; the node knows the cluster's.
-fn own_class(name: &str, classes: &BTreeMap<String, Vec<Cidr>>, place: &Place) -> Vec<Cidr> {
-    match classes.get(name) {
-        Some(networks) => networks.clone(),
-        None if name == CLUSTER => place.cluster.clone(),
-        None => vec![],
-    }
-}
-
-/// What the file says where no rule of it does.
-pub(super) fn stance(defaults: &Defaults, flow: &Flow) -> Stance {
-    use super::document::Echo;
-    let general = match flow.direction {
-        Direction::Egress => defaults.egress,
-        Direction::Ingress => defaults.ingress,
-    };
-    match (flow.protocol, defaults.icmp_echo) {
-        (Protocol::Icmp, Echo::Allow) => Stance::Allow,
-        (Protocol::Icmp, Echo::Deny) => Stance::Deny,
-        _ => general,
+    fn resolvers(&self) -> Option<&[IpAddr]> {
+        match &self.tier()?.dns.resolvers {
+            Resolvers::Pod => None,
+            Resolvers::Listed(list) => Some(list),
+        }
     }
 }

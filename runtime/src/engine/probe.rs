@@ -15,9 +15,10 @@ use crate::folder::write_atomically;
 
 /// Where the verdict is kept, in `state_dir`.
 const CACHE: &str = "kvm-probe.json";
-/// How long the probe may take; it is done in a millisecond where KVM works.
-/// A KVM that hangs in it is not usable.
-const LIMIT: Duration = Duration::from_secs(5);
+/// How long the probe may take; it is done in a millisecond where KVM works,
+/// and has taken 5 seconds on a host with a load of many times its cores. A KVM
+/// that hangs in it is not usable.
+const LIMIT: Duration = Duration::from_secs(15);
 /// Longest answer.
 const MAX_ANSWER: u64 = 4096;
 const DEVICE: &str = "/dev/kvm";
@@ -59,9 +60,14 @@ pub fn probe(config: &Config) -> Probe {
     {
         return kept.probe;
     }
-    let probe = ask(&config.vmm).unwrap_or_else(|error| {
-        Probe::unusable(format!("{} probe failed: {error}", config.vmm.display()))
-    });
+    let probe = match ask(&config.vmm) {
+        Ok(probe) => probe,
+        // Not kept: the host may only have been too busy to answer.
+        Err(error) => {
+            let words = format!("{} probe failed: {error}", config.vmm.display());
+            return Probe::unusable(words);
+        }
+    };
     if let Some((boot_id, vmm)) = key {
         keep(&cache, &Kept { boot_id, vmm, probe: probe.clone() });
     }

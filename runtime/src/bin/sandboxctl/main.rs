@@ -1,6 +1,7 @@
 //! `sandboxctl`: looks at a host and at its sandboxes.
 
 mod list;
+mod policy;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -26,6 +27,9 @@ enum Command {
     Doctor(Output),
     /// The sandboxes that run on this host.
     List(Output),
+    /// Looks at network policies; docs/policy.md has what they say.
+    #[command(subcommand)]
+    Policy(policy::Command),
 }
 
 #[derive(Args)]
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Doctor(output) => doctor(&output),
         Command::List(output) => list::run(output.json).map(|()| ExitCode::SUCCESS),
+        Command::Policy(command) => policy::run(&command),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("sandboxctl: {}", chain(&*error));

@@ -50,3 +50,22 @@ fn the_verdict_is_kept_until_the_binary_changes() {
     probe(&config);
     assert_eq!(calls(), 2);
 }
+
+#[test]
+fn no_answer_is_asked_for_again() {
+    if !Path::new(DEVICE).exists() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let script = r#"echo x >>"${0%/*}/calls"; exit 1"#;
+    let config = Config {
+        vmm: binary(dir.path(), script),
+        state_dir: dir.path().to_owned(),
+        ..Config::default()
+    };
+    for _ in 0..2 {
+        let probe = probe(&config);
+        assert!(!probe.usable && probe.reason.contains("probe failed"), "{}", probe.reason);
+    }
+    assert_eq!(fs::read_to_string(dir.path().join("calls")).unwrap().lines().count(), 2);
+}
