@@ -50,7 +50,7 @@ deps: ## install what the build and the tests need from Debian (root)
 	@deploy/install-deps.sh --lab
 
 build: ## the shim, the VMM and sandboxctl, in target/release
-	@$(TIMED) build cargo build --release --locked -p sandbox-shim -p sandbox-runtime -p sandbox-vmm
+	@$(TIMED) build deploy/build.sh
 
 guest: ## the guest's kernel and initramfs, in build/guest
 	@$(TIMED) guest deploy/guest/build.sh

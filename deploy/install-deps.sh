@@ -12,7 +12,7 @@ readonly -a BUILD=(
 	/usr/src/linux-source-6.12.tar.xz:linux-source-6.12
 	/usr/include/libelf.h:libelf-dev
 	/usr/lib/x86_64-linux-gnu/libseccomp.a:libseccomp-dev
-	/usr/lib/x86_64-linux-gnu/libcap-ng.so:libcap-ng-dev
+	/usr/lib/x86_64-linux-gnu/libcap-ng.a:libcap-ng-dev
 )
 readonly -a RUN=(
 	containerd:containerd ctr:containerd qemu-system-x86_64:qemu-system-x86

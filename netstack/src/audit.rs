@@ -13,10 +13,11 @@ mod sums;
 mod time;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dns::Blocked;
-use crate::policy::{Denial, Direction, Ground, Names, Permit, Protocol};
+use crate::policy::{Denial, Direction, Ground, Known, Names, Permit, Protocol};
 use line::{Line, What};
 use rate::Rate;
 use sums::{Sums, What as Summed};
@@ -135,7 +136,7 @@ impl Audit {
         self.counters.blocked += 1;
         let mut line = self.line(now, Direction::Egress, protocol, ends);
         line.ground(What::Block, &blocked.ground, &Names::default());
-        line.names = vec![blocked.name.to_string()];
+        line.names = Arc::new([Known::plain(blocked.name.clone())]);
         self.summed(now, line, &blocked.ground);
     }
 

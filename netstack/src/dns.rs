@@ -19,7 +19,7 @@ mod observer;
 mod open;
 mod stream;
 
-pub use bindings::{Bindings, MAX_ADDRESSES, MAX_NAMES};
+pub use bindings::{Bindings, MAX_ADDRESSES, MAX_BYTES, MAX_NAMES};
 pub use message::{MAX_MESSAGE, MessageError};
 pub use observer::{Blocked, Channel, Counters, FromGuest, FromServer, Observer};
 pub use open::MAX_OPEN;

@@ -10,6 +10,8 @@ mod arp;
 mod ipv4;
 mod ipv6;
 
+use std::net::IpAddr;
+
 use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol, Ipv4Address, Ipv6Address};
 
 /// Longest frame: an IP packet of the largest size behind an Ethernet header.
@@ -34,6 +36,27 @@ impl Link {
         let mut ipv6 = ipv6.to_vec();
         ipv6.push(link_local(mac));
         Self { mac, ipv4: ipv4.to_vec(), ipv6 }
+    }
+
+    /// The guest's MAC address.
+    pub fn mac(&self) -> EthernetAddress {
+        self.mac
+    }
+
+    /// Whether this is an address of the guest.
+    pub fn has(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => self.ipv4.contains(&ip),
+            IpAddr::V6(ip) => self.ipv6.contains(&ip),
+        }
+    }
+
+    /// The guest's first address of the other end's family.
+    pub fn address_for(&self, peer: IpAddr) -> Option<IpAddr> {
+        match peer {
+            IpAddr::V4(_) => self.ipv4.first().copied().map(IpAddr::V4),
+            IpAddr::V6(_) => self.ipv6.first().copied().map(IpAddr::V6),
+        }
     }
 }
 
@@ -108,6 +131,29 @@ pub enum Refusal {
     /// More extension headers than anything legitimate has, or a jumbogram.
     #[error("an IPv6 packet with {0}")]
     Extension(&'static str),
+}
+
+impl Refusal {
+    /// What frames refused for this reason are counted under.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Truncated(_) => "truncated",
+            Self::TooLong(_) => "too long",
+            Self::SourceMac(_) => "source MAC",
+            Self::Tagged(_) => "VLAN",
+            Self::EtherType(_) => "EtherType",
+            Self::Version(_) => "version",
+            Self::HeaderLength(_) => "header length",
+            Self::Checksum => "IPv4 checksum",
+            Self::SourceIpv4(_) | Self::SourceIpv6(_) => "source address",
+            Self::ArpKind => "ARP kind",
+            Self::ArpSender(..) => "ARP sender",
+            Self::Neighbour(_) => "neighbour",
+            Self::RouterMessage(_) => "router message",
+            Self::HiddenDiscovery => "hidden discovery",
+            Self::Extension(_) => "extension",
+        }
+    }
 }
 
 /// Decides on a frame, without the checksum and segmentation header that a

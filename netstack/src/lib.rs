@@ -1,13 +1,33 @@
 //! Frames of the guest, what the policy says to them, and the host's sockets.
 //!
-//! A frame of the guest first passes the [gate]. Where it wants to go is
-//! decided by the [policy]; which names lead there, [dns] observes. Each
-//! verdict is in the [audit]; what went over the link may be [captured](pcap).
+//! A frame of the guest comes out of a [port] into the [stack](stack::Stack)
+//! and first passes the [gate]. Where it wants to go is decided by the
+//! [policy]; which names lead there, [dns] observes. What is allowed becomes
+//! [sockets of the host](host). Each verdict is in the [audit]; what went over
+//! the link may be [captured](pcap).
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::indexing_slicing))]
 
 pub mod audit;
+mod checksum;
+pub mod counters;
 pub mod dns;
+mod echo;
+mod emit;
+pub mod env;
+mod fragments;
 pub mod gate;
+pub mod host;
+mod icmp;
+mod neighbour;
+mod outbox;
+mod packet;
 pub mod pcap;
 pub mod policy;
+pub mod port;
+pub mod stack;
+mod tcp;
+mod udp;
+pub mod watch;
+mod wheel;

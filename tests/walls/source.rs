@@ -17,6 +17,7 @@ const UNSAFE_BELOW: &[&str] = &[
     "vmm/devices/src/chain.rs",
     "vmm/devices/src/rng.rs",
     "agent/src",
+    "netstack/src/bin/netstack-tap/tap.rs",
     "tests/fuzz/src",
 ];
 

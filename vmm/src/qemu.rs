@@ -6,6 +6,7 @@
 
 mod arguments;
 mod output;
+mod tsc;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -25,6 +26,7 @@ use crate::describe;
 use crate::jail::{Entry, Jail, JailError, Root};
 use arguments::{Accelerator, Arguments};
 use output::Output;
+use tsc::Reading;
 
 /// QEMU's own files beside those it inherits; it opens few.
 const MAX_FILES: u64 = 1024;
@@ -88,11 +90,12 @@ struct Inherited {
 
 /// Runs the machine until it ends.
 pub fn run(launch: QemuLaunch, control: &Control) -> Result<(), Error> {
+    let tsc = Reading::now();
     launch.vm.validate()?;
     let console: File = inherited(launch.console, "console log")?.into();
     let inherited = Inherited::take(&launch)?;
     close_strangers()?;
-    let (mut child, output) = start(&launch, &inherited)?;
+    let (mut child, output) = start(&launch, &inherited, tsc)?;
     drop(inherited);
     Jail { root: Root::Files(Vec::new()), capabilities: &[], files: 64, memory: None }.enter()?;
     control.report(&Report::Ready)?;
@@ -123,11 +126,15 @@ impl Inherited {
     }
 }
 
-fn start(launch: &QemuLaunch, inherited: &Inherited) -> Result<(Child, Output), Error> {
+fn start(
+    launch: &QemuLaunch,
+    inherited: &Inherited,
+    tsc: Reading,
+) -> Result<(Child, Output), Error> {
     if !launch.qemu.is_absolute() {
         return Err(Error::Path(launch.qemu.clone()));
     }
-    let arguments = arguments(launch, inherited)?;
+    let arguments = arguments(launch, inherited, tsc)?;
     let (output, stdout, stderr) = Output::new().map_err(Error::Follow)?;
     let failed = |said, source| Error::Execute { path: launch.qemu.clone(), said, source };
     let mut command = Command::new(&launch.qemu);
@@ -167,12 +174,19 @@ fn keep(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-fn arguments(launch: &QemuLaunch, inherited: &Inherited) -> Result<Vec<OsString>, Error> {
+fn arguments(
+    launch: &QemuLaunch,
+    inherited: &Inherited,
+    tsc: Reading,
+) -> Result<Vec<OsString>, Error> {
+    let accelerator = Accelerator::named(&launch.accel)?;
     let name = |fd: &OwnedFd| format!("{OWN_FDS}/{}", fd.as_raw_fd());
     let devices = inherited.devices.iter().map(|(kind, fd)| (*kind, fd.as_raw_fd())).collect();
     Ok(Arguments {
         vm: &launch.vm,
-        accelerator: Accelerator::named(&launch.accel)?,
+        // KVM tells its guests by itself.
+        tsc_khz: if accelerator == Accelerator::Tcg { tsc.khz() } else { None },
+        accelerator,
         kernel: name(&inherited.kernel),
         initramfs: name(&inherited.initramfs),
         devices,

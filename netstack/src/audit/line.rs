@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::time;
-use crate::policy::{Direction, Ground, Names, Protocol, Reason, Tier};
+use crate::policy::{Direction, Ground, Known, Names, Protocol, Reason, Tier};
 
 /// What was said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -36,8 +36,8 @@ pub(super) struct Line {
     pub src: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dst: Option<SocketAddr>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub names: Vec<String>,
+    #[serde(skip_serializing_if = "is_empty", serialize_with = "asked")]
+    pub names: Arc<[Known]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Arc<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,7 +68,7 @@ impl Line {
             proto: None,
             src: None,
             dst: None,
-            names: vec![],
+            names: Arc::new([]),
             rule: None,
             tier: None,
             verdict: What::Limited,
@@ -84,12 +84,20 @@ impl Line {
     /// What was said and why.
     pub fn ground(&mut self, what: What, ground: &Ground, names: &Names) {
         self.verdict = what;
-        self.names = names.live.iter().map(|known| known.asked.to_string()).collect();
+        self.names = names.live.clone();
         self.rule = ground.rule.clone();
         self.tier = Some(ground.tier);
         self.reason = Some(ground.reason);
         self.generation = Some(ground.generation);
     }
+}
+
+fn is_empty(names: &[Known]) -> bool {
+    names.is_empty()
+}
+
+fn asked<S: Serializer>(names: &[Known], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(names.iter().map(|known| known.asked.as_str()))
 }
 
 fn reason<S: Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::line::{Line, What as Verdict};
-use crate::policy::{Protocol, Reason, Tier};
+use crate::policy::{Known, Protocol, Reason, Tier};
 
 /// Most kinds of refusal that are told apart within a window. A guest that
-/// scans makes a kind of every address; beyond this they are one.
-const MAX_KINDS: usize = 1024;
+/// scans makes a kind of every address, each with all of its names; beyond
+/// this they are one.
+const MAX_KINDS: usize = 256;
 
 /// What makes two refusals the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,7 +20,7 @@ struct Kind {
     reason: Option<Reason>,
     proto: Option<Protocol>,
     dst: Option<SocketAddr>,
-    names: Vec<String>,
+    names: Arc<[Known]>,
 }
 
 /// What a sum is of.

@@ -11,6 +11,12 @@ pub const MAX_ADDRESSES: usize = 4096;
 /// Most names of one address: hosts of many names share addresses.
 pub const MAX_NAMES: usize = 16;
 
+/// Most bytes of names. Whoever owns an allowed name may answer with chains of
+/// the longest names that there are; those would be a gigabyte.
+pub const MAX_BYTES: usize = 4 << 20;
+/// What a name costs beside its text.
+const OVERHEAD: usize = 64;
+
 /// Which names lead to which addresses, and for how long.
 #[derive(Debug, Default)]
 pub struct Bindings {
@@ -18,6 +24,7 @@ pub struct Bindings {
     /// Addresses that no flow holds, by when they were used last.
     idle: BTreeSet<(u64, IpAddr)>,
     clock: u64,
+    bytes: usize,
 }
 
 /// The names of one address.
@@ -31,6 +38,10 @@ struct Bound {
 }
 
 impl Bound {
+    fn bytes(&self) -> usize {
+        self.names.iter().map(|(known, _)| cost(known)).sum()
+    }
+
     fn lives(&self, expiry: Duration, now: Duration) -> bool {
         self.holders > 0 || now < expiry
     }
@@ -48,10 +59,10 @@ impl Bindings {
         now: Duration,
     ) -> bool {
         let address = Forms::of(address).canonical();
-        if !self.by_address.contains_key(&address) && !self.make_room() {
+        self.touch(address);
+        if !self.make_room(address, cost(&known)) {
             return false;
         }
-        self.touch(address);
         let fresh = || Bound { names: vec![], used: 0, holders: 0, cached: None };
         let bound = self.by_address.entry(address).or_insert_with(fresh);
         if bound.used == 0 {
@@ -66,8 +77,9 @@ impl Bindings {
         if bound.names.len() >= MAX_NAMES {
             let dead = bound.names.iter().position(|(_, expiry)| !bound.lives(*expiry, now));
             let Some(dead) = dead else { return false };
-            bound.names.swap_remove(dead);
+            self.bytes -= cost(&bound.names.swap_remove(dead).0);
         }
+        self.bytes += cost(&known);
         bound.names.push((known, expiry));
         true
     }
@@ -128,6 +140,11 @@ impl Bindings {
         })
     }
 
+    /// Bytes of names, and what holding them costs.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// How many addresses have names.
     pub fn len(&self) -> usize {
         self.by_address.len()
@@ -148,12 +165,28 @@ impl Bindings {
         }
     }
 
-    fn make_room(&mut self) -> bool {
-        if self.by_address.len() < MAX_ADDRESSES {
-            return true;
+    /// Makes room for a name of so many bytes, if there is none.
+    fn make_room(&mut self, address: IpAddr, bytes: usize) -> bool {
+        let is_new = !self.by_address.contains_key(&address);
+        while self.bytes + bytes > MAX_BYTES || (is_new && self.by_address.len() >= MAX_ADDRESSES) {
+            // The one that is learnt was touched: it is the last to go.
+            match self.idle.pop_first() {
+                Some((_, other)) if other != address => {
+                    let gone = self.by_address.remove(&other);
+                    self.bytes -= gone.map_or(0, |bound| bound.bytes());
+                }
+                Some(last) => {
+                    self.idle.insert(last);
+                    return false;
+                }
+                None => return false,
+            }
         }
-        let Some((_, address)) = self.idle.pop_first() else { return false };
-        self.by_address.remove(&address);
         true
     }
+}
+
+fn cost(known: &Known) -> usize {
+    let names = std::iter::once(&known.asked).chain(known.chain.iter());
+    names.map(|name| name.as_str().len() + OVERHEAD).sum()
 }

@@ -28,6 +28,7 @@ pub(super) struct Matcher {
     pub(super) networks: Option<Vec<Cidr>>,
     pub(super) except: Vec<Cidr>,
     pub(super) kinds: Option<Vec<Kind>>,
+    /// Sorted, for [`means`](Self::means).
     pub(super) names: Vec<Pattern>,
 }
 
@@ -46,6 +47,8 @@ impl Matcher {
             ClassName::BuiltIn(class) => Kind::BuiltIn(*class),
             ClassName::Own(name) => Kind::Own(own_class(name, classes, place)),
         };
+        let mut names = rule.name.clone().unwrap_or_default();
+        names.sort_unstable();
         Self {
             id: rule.id.as_str().into(),
             direction: rule.dir,
@@ -56,7 +59,7 @@ impl Matcher {
             networks: rule.cidr.clone(),
             except: rule.except.clone().unwrap_or_default(),
             kinds: rule.class.as_ref().map(|classes| classes.iter().map(kind).collect()),
-            names: rule.name.clone().unwrap_or_default(),
+            names,
         }
     }
 
@@ -90,8 +93,21 @@ impl Matcher {
 
     /// Allowing looks at what was asked, denying at every name on the way.
     fn knows(&self, known: &Known) -> bool {
-        let mut meant = |name: &Name| self.names.iter().any(|pattern| pattern.matches(name));
-        meant(&known.asked) || (self.action == Action::Deny && known.chain.iter().any(&mut meant))
+        self.means(&known.asked)
+            || (self.action == Action::Deny && known.chain.iter().any(|name| self.means(name)))
+    }
+
+    /// Whether one of its patterns matches: found, and not compared one by one,
+    /// since lists of thousands of names are usual.
+    pub(super) fn means(&self, name: &Name) -> bool {
+        let has = |is_below: bool, text: &str| {
+            let order = |pattern: &Pattern| match pattern {
+                Pattern::Exact(own) => (false, own.as_str()).cmp(&(is_below, text)),
+                Pattern::Below(apex) => (true, apex.as_str()).cmp(&(is_below, text)),
+            };
+            self.names.binary_search_by(order).is_ok()
+        };
+        has(false, name.as_str()) || name.ancestry().skip(1).any(|above| has(true, above))
     }
 
     /// Whether the rule opens something by a name alone, which the owner of

@@ -134,15 +134,16 @@ impl Matcher {
     }
 
     pub(super) fn names_partial(&self, partial: &Partial<'_>) -> Match {
-        let meant = |name| self.names.iter().any(|pattern| pattern.matches(name));
-        if self.names.is_empty() || meant(&partial.known.asked) {
+        if self.names.is_empty() || self.means(&partial.known.asked) {
             return Match::Yes;
         }
         match (self.action, partial.address) {
             (Action::Allow | Action::Pass, _) => Match::No,
             // Which aliases the answer will bring is not known yet.
             (Action::Deny, None) => Match::Maybe,
-            (Action::Deny, Some(_)) if partial.known.chain.iter().any(meant) => Match::Yes,
+            (Action::Deny, Some(_)) if partial.known.chain.iter().any(|name| self.means(name)) => {
+                Match::Yes
+            }
             (Action::Deny, Some(_)) => Match::No,
         }
     }

@@ -7,6 +7,10 @@ use super::load::Finding;
 use super::matcher::{Kind, Matcher};
 use super::{Cidr, Direction, Place, Protocol};
 
+/// Most comparisons of a list's entry with another's: a second at worst. Who
+/// writes a file chooses how many there would be.
+const MAX_WORK: usize = 20_000_000;
+
 /// Refuses a rule that an earlier one keeps from ever deciding otherwise, and
 /// warns of one that is merely not needed. Several earlier rules that only
 /// together leave nothing are not found.
@@ -16,13 +20,23 @@ pub(super) fn check(file: &Document, warnings: &mut Vec<Finding>) -> Result<(), 
         file.rules.iter().map(|rule| Matcher::new(rule, &file.classes, &place)).collect();
     let mut indexes = [Index::default(), Index::default()];
     let [egress, ingress] = &mut indexes;
+    let mut work = 0_usize;
     for (index, rule) in rules.iter().enumerate() {
         let earlier = match rule.direction {
             Direction::Egress => &mut *egress,
             Direction::Ingress => &mut *ingress,
         };
         let numbered = |number: u32| rules.get(number as usize);
-        let by = earlier.find_covering(rule).filter_map(numbered).find(|other| other.covers(rule));
+        let by = earlier.find_covering(rule).filter_map(numbered).find(|other| {
+            work = work.saturating_add(other.work(rule));
+            work <= MAX_WORK && other.covers(rule)
+        });
+        if work > MAX_WORK {
+            let what = "not all rules were compared with the ones before them: there are too many \
+                        that are alike; use fewer and shorter lists";
+            warnings.push(in_rule(index, "id", what));
+            return Ok(());
+        }
         if let Some(by) = by {
             let differs = by.action != rule.action || by.log != rule.log;
             let first = &by.id;
@@ -42,6 +56,19 @@ pub(super) fn check(file: &Document, warnings: &mut Vec<Finding>) -> Result<(), 
 }
 
 impl Matcher {
+    /// How many comparisons [`covers`](Self::covers) may take.
+    fn work(&self, other: &Self) -> usize {
+        fn length<T>(list: &Option<Vec<T>>) -> usize {
+            list.as_ref().map_or(1, Vec::len)
+        }
+        let holes = self.except.len() * (length(&other.networks) + other.except.len());
+        1 + length(&self.ports) * length(&other.ports)
+            + length(&self.networks) * length(&other.networks)
+            + length(&self.kinds) * (length(&other.kinds) + length(&other.networks))
+            + self.names.len() * other.names.len()
+            + holes
+    }
+
     /// Whether it matches everything that `other` does, as far as that can be
     /// told without knowing what the pod will be told of names.
     fn covers(&self, other: &Self) -> bool {

@@ -28,14 +28,22 @@ pub enum Machine {
     /// reset is a triple fault (`reboot=t`); and without KVM the kernel would
     /// spend a tenth of a second testing a timer that works
     /// (`no_timer_check`).
-    Qemu,
+    Qemu {
+        /// Rate of the time stamp counter in kHz (`tsc_early_khz`): without
+        /// KVM the guest would measure it, which fails on a busy host. As no
+        /// second clock is there to compare it with, it is `tsc=reliable`.
+        tsc_khz: Option<u32>,
+    },
 }
 
 impl Machine {
-    const fn words(self) -> &'static str {
+    fn words(self) -> String {
         match self {
-            Self::Kvm => "reboot=k",
-            Self::Qemu => "reboot=t no_timer_check",
+            Self::Kvm => "reboot=k".into(),
+            Self::Qemu { tsc_khz: None } => "reboot=t no_timer_check".into(),
+            Self::Qemu { tsc_khz: Some(khz) } => {
+                format!("reboot=t no_timer_check tsc_early_khz={khz} tsc=reliable")
+            }
         }
     }
 }
@@ -43,7 +51,7 @@ impl Machine {
 /// The command line for `vm` on `machine`, the words of the spec last. Devices
 /// are not in it: QEMU adds its own, the kvm engine adds what it has placed.
 pub fn cmdline(machine: Machine, vm: &VmSpec) -> String {
-    [COMMON, machine.words(), vm.cmdline.trim()]
+    [COMMON, &machine.words(), vm.cmdline.trim()]
         .into_iter()
         .filter(|s| !s.is_empty())
         .collect::<Vec<_>>()

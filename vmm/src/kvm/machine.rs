@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
@@ -15,6 +16,9 @@ use super::vcpu::{self, Running, Vcpu};
 use super::virtio::Slots;
 use super::{cpuid, layout, memory, registers};
 use crate::console::Console;
+
+/// Stack of the thread that makes the VM, which is one system call.
+const STACK: usize = 32 * 1024;
 
 /// The machine cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -62,17 +66,36 @@ pub struct Machine {
     memory: GuestMemoryMmap,
 }
 
+/// KVM's VM in the making: the host's kernel waits in it for all its CPUs,
+/// for milliseconds, so it is made on a thread of its own.
+pub struct Making(JoinHandle<Result<(Kvm, VmFd), kvm_ioctls::Error>>);
+
+impl Making {
+    /// Starts to make a VM.
+    pub fn start(kvm: Kvm) -> Result<Self, Error> {
+        let make = move || kvm.create_vm().map(|vm| (kvm, vm));
+        let builder = thread::Builder::new().name("make".into()).stack_size(STACK);
+        builder.spawn(make).map(Self).map_err(not_started("thread that makes the machine"))
+    }
+
+    fn finish(self) -> Result<(Kvm, VmFd), Error> {
+        // Neither it nor what it calls panics.
+        let made = self.0.join().unwrap_or(Err(kvm_ioctls::Error::new(libc::EFAULT)));
+        made.map_err(refused("virtual machine"))
+    }
+}
+
 impl Machine {
     /// A machine of `vcpus` processors over `memory`.
-    pub fn new(kvm: &Kvm, memory: GuestMemoryMmap, vcpus: u8) -> Result<Self, Error> {
-        let vm = kvm.create_vm().map_err(refused("virtual machine"))?;
+    pub fn new(making: Making, memory: GuestMemoryMmap, vcpus: u8) -> Result<Self, Error> {
+        let (kvm, vm) = making.finish()?;
         vm.set_identity_map_address(layout::IDENTITY_MAP).map_err(refused("identity map"))?;
         vm.set_tss_address(layout::TSS).map_err(refused("task state segment"))?;
         vm.create_irq_chip().map_err(refused("interrupt controllers"))?;
         let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
         vm.create_pit2(pit).map_err(refused("interval timer"))?;
         memory::register(&vm, &memory)?;
-        let vcpus = make_vcpus(kvm, &vm, vcpus)?;
+        let vcpus = make_vcpus(&kvm, &vm, vcpus)?;
         Ok(Self { vcpus, vm, memory })
     }
 

@@ -37,7 +37,7 @@ use sandbox_vm_spec::{SpecError, VmSpec};
 use crate::console::Console;
 use backends::{Clock, Worker};
 use events::Event;
-use machine::Machine;
+use machine::{Machine, Making};
 use stages::Stages;
 use supervisor::{Supervisor, Waited};
 use virtio::frontend::Backend;
@@ -107,6 +107,7 @@ pub fn run(launch: KvmLaunch, control: &Control, began: Instant) -> Result<(), E
     let mut stages = Stages::since(began);
     JAIL.enter()?;
     stages.reach("jailed");
+    let making = Making::start(inherited.kvm)?;
     let memory = memory::make(u64::from(launch.vm.memory_mib))?;
     let (sink, events) = events::channel().map_err(Error::Start)?;
     let clock = Arc::new(Clock::new().map_err(Error::Start)?);
@@ -119,13 +120,13 @@ pub fn run(launch: KvmLaunch, control: &Control, began: Instant) -> Result<(), E
     worker.start(slots_receiver, jobs).map_err(Error::Start)?;
     let supervisor = Supervisor { control, events, clock, backends: sockets };
 
-    let machine = Machine::new(&inherited.kvm, memory.clone(), launch.vm.vcpus)?;
-    stages.reach("machine");
     let words = command_line(&launch.vm, kinds.len());
     let entry =
         boot::load(&memory, launch.vm.vcpus, inherited.kernel, inherited.initramfs, &words)?;
-    machine.boot_at(entry)?;
     stages.reach("loaded");
+    let machine = Machine::new(making, memory.clone(), launch.vm.vcpus)?;
+    machine.boot_at(entry)?;
+    stages.reach("machine");
     let Some(shapes) = greeted(&supervisor)? else { return Ok(()) };
     stages.reach("devices");
     let slots = Arc::new(slots(kinds, shapes, jobs_sender)?);

@@ -13,6 +13,8 @@ pub struct Arguments<'a> {
     pub vm: &'a VmSpec,
     /// What runs its CPUs.
     pub accelerator: Accelerator,
+    /// Rate of the guest's time stamp counter in kHz, where it must be told.
+    pub tsc_khz: Option<u32>,
     /// Path of the kernel.
     pub kernel: String,
     /// Path of the initramfs.
@@ -77,7 +79,7 @@ impl Arguments<'_> {
         option("-global", "virtio-mmio.force-legacy=false".into());
         option("-kernel", self.kernel.clone());
         option("-initrd", self.initramfs.clone());
-        option("-append", cmdline(Machine::Qemu, self.vm));
+        option("-append", cmdline(Machine::Qemu { tsc_khz: self.tsc_khz }, self.vm));
         option("-sandbox", SANDBOX.into());
         for (index, (kind, socket)) in self.devices.iter().enumerate() {
             option("-chardev", format!("socket,id=backend{index},fd={socket}"));

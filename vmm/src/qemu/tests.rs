@@ -8,6 +8,7 @@ fn arguments_of(vm: &VmSpec, devices: Vec<(DeviceKind, RawFd)>) -> String {
     let arguments = Arguments {
         vm,
         accelerator: Accelerator::Tcg,
+        tsc_khz: Some(2_400_000),
         kernel: "/fd/5".into(),
         initramfs: "/fd/6".into(),
         devices,
@@ -27,7 +28,7 @@ fn the_command_line_holds_what_the_launch_message_asks_for() {
         "-m 4096M",
         "size=4096M,share=on",
         "-smp 4",
-        " extra=1 ",
+        " tsc_early_khz=2400000 tsc=reliable extra=1 ",
         "-kernel /fd/5",
         "-initrd /fd/6",
         "-chardev socket,id=backend0,fd=10 -device vhost-user-rng,chardev=backend0",

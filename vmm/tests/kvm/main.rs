@@ -38,7 +38,7 @@ fn stages_are_told_in_order() {
             names.push(name);
         }
     }
-    assert_eq!(names, ["jailed", "machine", "loaded", "devices", "running", "console"]);
+    assert_eq!(names, ["jailed", "loaded", "machine", "devices", "running", "console"]);
 }
 
 #[test]

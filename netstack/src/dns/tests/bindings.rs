@@ -93,3 +93,35 @@ fn a_later_answer_does_not_shorten_an_earlier_one() {
     assert_eq!(bindings.names(address, NOW * 3).live.len(), 1);
     assert_eq!(bindings.iter().count(), 1);
 }
+
+/// Chains of long names under an allowed one cost a bounded amount.
+#[test]
+fn bytes_of_names_are_bounded() {
+    let mut bindings = Bindings::default();
+    let label = "a".repeat(60);
+    for number in 0..MAX_ADDRESSES {
+        let long =
+            |n: usize| format!("{label}.{label}.{label}.h{number}-{n}.example").parse().unwrap();
+        let chain = (0..16).map(long).collect();
+        let address = v4(u32::try_from(number).unwrap());
+        let asked = long(99);
+        assert!(bindings.learn(address, Known { asked, chain }, LATER, NOW));
+        assert!(bindings.bytes() <= MAX_BYTES);
+        assert!(!bindings.names(address, NOW).live.is_empty());
+    }
+    assert!(bindings.len() > 500 && bindings.len() < 2000, "{}", bindings.len());
+    let sum: usize = bindings.iter().count();
+    assert_eq!(sum, bindings.len());
+    // What a flow holds does not go, and nothing is learnt past the bound.
+    for number in 0..u32::try_from(MAX_ADDRESSES).unwrap() {
+        bindings.hold(v4(number));
+    }
+    while bindings.learn(
+        ip("203.0.113.250"),
+        known(&format!("n{}.example", bindings.bytes())),
+        LATER,
+        NOW,
+    ) && bindings.names(ip("203.0.113.250"), NOW).live.len() < MAX_NAMES
+    {}
+    assert!(bindings.bytes() <= MAX_BYTES);
+}

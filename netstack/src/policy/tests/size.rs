@@ -51,3 +51,17 @@ fn more_rules_than_the_bound_are_refused() {
     let said = Document::load(&networks(MAX_RULES + 1)).unwrap_err().to_string();
     assert!(said.contains("20001 rules; at most 20000 are taken"), "{said}");
 }
+
+/// Lists that would take minutes to compare with each other.
+#[test]
+fn comparing_rules_ends() {
+    let list: Vec<_> = (0..4000).map(|n| format!("\"{}-{}\"", n * 2 + 1, n * 2 + 2)).collect();
+    let list = list.join(",");
+    let text =
+        rules(45, |n| format!("cidr = [\"20.0.{n}.0/24\", \"21.0.0.0/24\"]\nports = [{list}]"));
+    let text = text.replace("cidr = [\"20.0.", "cidr = [\"21.0.0.0/24\", \"20.0.");
+    let started = Instant::now();
+    let loaded = Document::load(&text).unwrap();
+    assert!(loaded.warnings.iter().any(|w| w.to_string().contains("not all rules were compared")));
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}

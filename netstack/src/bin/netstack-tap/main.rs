@@ -1,0 +1,135 @@
+//! The stack on a tap device: a network namespace whose only way out is a
+//! userspace NAT with a policy.
+//!
+//! The namespace given by `--netns` gets an interface; what it sends goes out
+//! of the namespace that this program runs in.
+#![allow(clippy::print_stdout)]
+
+mod options;
+mod tap;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::process::Command;
+use std::time::{Instant as Clock, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sandbox_netstack::host::KernelNet;
+use sandbox_netstack::policy::Live;
+use sandbox_netstack::port::Capabilities;
+use sandbox_netstack::stack::{Config, RINGS, Stack};
+use sandbox_netstack::watch::{Sink, Watch};
+use smoltcp::time::{Duration, Instant};
+
+use options::Options;
+use tap::Tap;
+
+/// How often what is told in sums is told.
+const SECOND: Duration = Duration::from_secs(1);
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let capabilities =
+        Capabilities { checksum: !options.no_offload, segments: !options.no_offload };
+    let commands = options.interface_commands();
+    let mut tap = Tap::create(&options.netns, &options.name, capabilities, move || {
+        commands.iter().try_for_each(|arguments| ip(arguments))
+    })?;
+    let host = KernelNet::new().context("cannot make an epoll instance")?;
+    let (node, pod) = options.layers()?;
+    let live = Live::new(&node, &pod, options.place());
+    let started = Clock::now();
+    let config = Config {
+        link: options.link(),
+        mac: options::GATEWAY_MAC,
+        gateway4: options.gateway4,
+        gateway6: options::GATEWAY6,
+        pod: options.publish_at.clone(),
+        mtu: options.mtu,
+        capabilities,
+        rings: RINGS,
+        seed: seed()?,
+    };
+    let mut stack = Stack::new(config, host, live, Box::new(watch(&options)?), time(started));
+    stack.report(&mut tap, &options.publish(), time(started));
+    for listen in stack.failed_listeners() {
+        eprintln!("netstack-tap: cannot listen on {}", listen.at);
+    }
+    println!("ready");
+    serve(&mut stack, &mut tap, started)
+}
+
+/// The audit and the observer of DNS.
+fn watch(options: &Options) -> Result<Watch> {
+    let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let sink: Sink = match &options.audit {
+        None => Box::new(|_| ()),
+        Some(path) => {
+            let mut file = OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(path)
+                .with_context(|| format!("cannot open the audit {}", path.display()))?;
+            Box::new(move |lines| {
+                if let Err(error) = file.write_all(lines) {
+                    eprintln!("netstack-tap: cannot write the audit: {error}");
+                }
+            })
+        }
+    };
+    Ok(Watch::new(&options.name, epoch, sink))
+}
+
+fn serve(stack: &mut Stack<KernelNet>, tap: &mut Tap, started: Clock) -> Result<()> {
+    let mut ticked = time(started);
+    loop {
+        let now = time(started);
+        if now >= ticked + SECOND {
+            ticked = now;
+            stack.tick(now);
+        }
+        let next = stack.run(tap, now);
+        if next.is_some_and(|next| next <= now) {
+            continue;
+        }
+        let next = next.map(|next| next.min(ticked + SECOND)).or(Some(ticked + SECOND));
+        let wait = next.map(|next| {
+            let micros = i64::try_from((next - now).total_micros()).unwrap_or(i64::MAX);
+            Timespec { tv_sec: micros / 1_000_000, tv_nsec: micros % 1_000_000 * 1_000 }
+        });
+        let mut fds = vec![PollFd::new(&*tap, PollFlags::IN)];
+        if let Some(fd) = stack.fd() {
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        }
+        match poll(&mut fds, wait.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("cannot wait for frames"),
+        }
+    }
+}
+
+fn time(started: Clock) -> Instant {
+    Instant::from_micros(i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX))
+}
+
+fn seed() -> Result<u64> {
+    let mut bytes = [0; 8];
+    let read = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .context("cannot get random numbers")?;
+    ensure!(read == bytes.len(), "the kernel gave only {read} random bytes");
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// Runs iproute2 in the namespace of the thread that calls.
+fn ip(arguments: &[String]) -> Result<()> {
+    let out = Command::new("ip").args(arguments).output().context("cannot run ip(8)")?;
+    ensure!(
+        out.status.success(),
+        "ip {}: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&out.stderr).trim()
+    );
+    Ok(())
+}

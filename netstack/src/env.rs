@@ -1,0 +1,185 @@
+//! What the protocols share for the length of a turn.
+
+use std::net::{IpAddr, SocketAddr};
+
+use smoltcp::iface::Interface;
+use smoltcp::time::Instant;
+
+use crate::counters::Counters;
+use crate::dns::{Blocked, Channel, FromGuest, FromServer};
+use crate::gate::Link;
+use crate::host::{Errno, HostNet};
+use crate::icmp;
+use crate::outbox::Outbox;
+use crate::policy::{
+    Denial, DenyMode, Direction, Flow, Live, Names, Permit, Policy, Protocol, Verdict,
+};
+use crate::port::{Capabilities, Port};
+
+/// Who hears of verdicts and flows, and knows the names of addresses.
+///
+/// The audit and the DNS observer are behind it; `()` knows nothing.
+pub trait Witness {
+    /// The names by which the guest may know this address.
+    fn names(&mut self, _address: IpAddr, _now: Instant) -> Names {
+        Names::default()
+    }
+
+    /// A flow was allowed and is being opened.
+    fn opened(&mut self, _ends: Ends, _permit: &Permit, _now: Instant) {}
+
+    /// A flow was refused.
+    fn denied(&mut self, _ends: Ends, _denial: &Denial, _now: Instant) {}
+
+    /// A flow is over.
+    fn closed(&mut self, _ends: Ends, _permit: &Permit, _end: &End, _now: Instant) {}
+
+    /// What becomes of a message to a pinned DNS server.
+    fn query(
+        &mut self,
+        _policy: &Policy,
+        _channel: Channel,
+        _server: SocketAddr,
+        _message: &[u8],
+        _now: Instant,
+    ) -> FromGuest {
+        FromGuest::Forward
+    }
+
+    /// What becomes of a message of one.
+    fn answer(
+        &mut self,
+        _policy: &Policy,
+        _channel: Channel,
+        _server: SocketAddr,
+        _message: &[u8],
+        _now: Instant,
+    ) -> FromServer {
+        FromServer::Deliver
+    }
+
+    /// A query was answered in the server's stead.
+    fn blocked(&mut self, _ends: Ends, _blocked: &Blocked, _now: Instant) {}
+
+    /// Who asked under this number asks no more.
+    fn forget(&mut self, _channel: Channel) {}
+
+    /// A second has passed.
+    fn tick(&mut self, _now: Instant) {}
+}
+
+impl Witness for () {}
+
+/// The two ends of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ends {
+    /// The guest's.
+    pub guest: SocketAddr,
+    /// The other.
+    pub remote: SocketAddr,
+}
+
+/// How a flow ended, and what it carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Why, in a word.
+    pub reason: &'static str,
+    /// Bytes from the guest.
+    pub sent: u64,
+    /// Bytes to it.
+    pub received: u64,
+    /// When it began.
+    pub since: Instant,
+}
+
+/// What does not change while the stack lives.
+#[derive(Clone, Debug)]
+pub struct Fixed {
+    /// The guest's end of the link.
+    pub link: Link,
+    /// Our own addresses: who ICMP errors come from, and who a client seems to
+    /// be whose own address means something else in the guest.
+    pub gateway4: IpAddr,
+    /// The same for IPv6.
+    pub gateway6: IpAddr,
+    /// Bytes of the largest packet of the link.
+    pub mtu: u16,
+    /// What the guest's driver takes.
+    pub capabilities: Capabilities,
+}
+
+impl Fixed {
+    /// Our address of the family of `peer`.
+    pub fn gateway(&self, peer: IpAddr) -> IpAddr {
+        if peer.is_ipv4() { self.gateway4 } else { self.gateway6 }
+    }
+}
+
+/// What the protocols share for the length of a turn.
+pub struct Env<'a, H: HostNet> {
+    /// The host's side.
+    pub host: &'a mut H,
+    /// smoltcp's interface.
+    pub interface: &'a mut Interface,
+    /// The link.
+    pub port: &'a mut dyn Port,
+    /// Its sending side.
+    pub outbox: &'a mut Outbox,
+    /// The policy in force.
+    pub live: &'a Live,
+    /// Who hears of it.
+    pub witness: &'a mut dyn Witness,
+    /// What is counted.
+    pub counters: &'a mut Counters,
+    /// What does not change.
+    pub fixed: &'a Fixed,
+    /// Memory for a datagram, with room for headers before it.
+    pub scratch: &'a mut [u8],
+    /// The time.
+    pub now: Instant,
+}
+
+impl<H: HostNet> Env<'_, H> {
+    /// Asks the policy, and tells the witness of a refusal.
+    pub fn decide(
+        &mut self,
+        direction: Direction,
+        protocol: Protocol,
+        ends: Ends,
+    ) -> Result<Permit, DenyMode> {
+        let peer = ends.remote.ip();
+        let port = match (protocol, direction) {
+            (Protocol::Icmp, _) => 0,
+            (_, Direction::Egress) => ends.remote.port(),
+            (_, Direction::Ingress) => ends.guest.port(),
+        };
+        let names = self.witness.names(peer, self.now);
+        match self.live.decide(&Flow { direction, protocol, peer, port }, &names) {
+            Verdict::Allow(permit) => Ok(permit),
+            Verdict::Deny(denial) => {
+                self.counters.denied += 1;
+                self.witness.denied(ends, &denial, self.now);
+                Err(denial.mode)
+            }
+        }
+    }
+
+    /// Tells the guest of an error with what it sent.
+    pub fn error(&mut self, error: icmp::Error, packet: &[u8], guest: IpAddr, from: IpAddr) {
+        let from = if from.is_ipv4() == guest.is_ipv4() { from } else { self.fixed.gateway(guest) };
+        let bytes = icmp::error(from, guest, error, packet);
+        self.outbox.whole(self.port, &bytes);
+    }
+}
+
+/// What an error of the host's kernel is in ICMP.
+pub fn unreachable(errno: Errno) -> Option<icmp::Error> {
+    match errno {
+        Errno::HOSTUNREACH | Errno::HOSTDOWN => Some(icmp::Error::Host),
+        Errno::NETUNREACH | Errno::NETDOWN | Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT => {
+            Some(icmp::Error::Network)
+        }
+        Errno::ACCESS | Errno::PERM => Some(icmp::Error::Prohibited),
+        _ => None,
+    }
+}

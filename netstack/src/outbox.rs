@@ -1,0 +1,119 @@
+//! What goes to the guest: Ethernet headers, and replies for which there was
+//! no room.
+
+use std::collections::VecDeque;
+
+use smoltcp::wire::EthernetAddress;
+
+use crate::emit::ETHERNET;
+use crate::gate::MAX_FRAME;
+use crate::port::{Offload, Port};
+
+/// Replies that may wait for room. While one waits no frame is taken from the
+/// guest, so this is reached only by a frame that makes more than one; it
+/// stops a guest that sends and never receives from filling our memory.
+const MAX_WAITING: usize = 256;
+
+/// Smallest room asked for before something is taken from the guest.
+const REPLY: usize = 1_514;
+
+/// The sending side of the link.
+#[derive(Debug)]
+pub struct Outbox {
+    guest: EthernetAddress,
+    gateway: EthernetAddress,
+    frame: Vec<u8>,
+    waiting: VecDeque<(Vec<u8>, Offload)>,
+    /// Replies dropped because [`MAX_WAITING`] were waiting.
+    pub dropped: u64,
+}
+
+impl Outbox {
+    /// Sends from `gateway` to `guest`.
+    pub fn new(gateway: EthernetAddress, guest: EthernetAddress) -> Self {
+        Self { guest, gateway, frame: vec![0; MAX_FRAME], waiting: VecDeque::new(), dropped: 0 }
+    }
+
+    /// Our own end's MAC address.
+    pub fn gateway(&self) -> EthernetAddress {
+        self.gateway
+    }
+
+    /// Whether the guest has taken everything that waited.
+    pub fn flush(&mut self, port: &mut dyn Port) -> bool {
+        while let Some((frame, offload)) = self.waiting.front() {
+            if !port.transmit(frame, *offload) {
+                return false;
+            }
+            self.waiting.pop_front();
+        }
+        port.room(REPLY)
+    }
+
+    /// Whether a packet of this many bytes would go out now.
+    pub fn room(&self, port: &mut dyn Port, packet: usize) -> bool {
+        self.waiting.is_empty() && port.room(ETHERNET + packet)
+    }
+
+    /// Sends an IP packet that `write` fills in, and answers what it says.
+    /// Without room, the packet waits.
+    pub fn packet<R>(
+        &mut self,
+        port: &mut dyn Port,
+        length: usize,
+        write: impl FnOnce(&mut [u8]) -> (R, Offload),
+    ) -> R {
+        let (guest, gateway) = (self.guest, self.gateway);
+        if self.frame.len() < ETHERNET + length {
+            self.frame.resize(ETHERNET + length, 0);
+        }
+        let (header, rest) = self.frame.split_at_mut(ETHERNET);
+        let (ip, _) = rest.split_at_mut(length);
+        let (result, offload) = write(ip);
+        let ethertype: u16 = if ip.first().is_some_and(|b| b >> 4 == 6) { 0x86dd } else { 0x0800 };
+        ethernet(header, guest, gateway, ethertype);
+        let (frame, _) = self.frame.split_at(ETHERNET + length);
+        if !self.waiting.is_empty() || !port.transmit(frame, offload) {
+            Self::wait(&mut self.waiting, &mut self.dropped, frame, offload);
+        }
+        result
+    }
+
+    /// Sends an IP packet as it is.
+    pub fn whole(&mut self, port: &mut dyn Port, packet: &[u8]) {
+        self.packet(port, packet.len(), |ip| {
+            ip.copy_from_slice(packet);
+            ((), Offload::default())
+        });
+    }
+
+    /// Sends an ARP packet.
+    pub fn arp(&mut self, port: &mut dyn Port, packet: &[u8]) {
+        let mut frame = vec![0; ETHERNET];
+        ethernet(&mut frame, self.guest, self.gateway, 0x0806);
+        frame.extend_from_slice(packet);
+        if !self.waiting.is_empty() || !port.transmit(&frame, Offload::default()) {
+            Self::wait(&mut self.waiting, &mut self.dropped, &frame, Offload::default());
+        }
+    }
+
+    fn wait(
+        waiting: &mut VecDeque<(Vec<u8>, Offload)>,
+        dropped: &mut u64,
+        frame: &[u8],
+        offload: Offload,
+    ) {
+        if waiting.len() < MAX_WAITING {
+            waiting.push_back((frame.to_vec(), offload));
+        } else {
+            *dropped += 1;
+        }
+    }
+}
+
+fn ethernet(header: &mut [u8], to: EthernetAddress, from: EthernetAddress, ethertype: u16) {
+    let bytes = to.0.into_iter().chain(from.0).chain(ethertype.to_be_bytes());
+    for (place, byte) in header.iter_mut().zip(bytes) {
+        *place = byte;
+    }
+}

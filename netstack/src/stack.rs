@@ -1,0 +1,376 @@
+//! The stack: frames in, frames out, and sockets of the host between.
+//!
+//! It owns no thread and no loop. Who runs it waits for [`Stack::fd`], for the
+//! port and until the deadline, and calls [`Stack::run`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
+
+use smoltcp::iface::Interface;
+use smoltcp::time::Instant;
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpProtocol};
+
+use crate::counters::Counters;
+use crate::echo::Echo;
+use crate::emit::ETHERNET;
+use crate::env::{Env, Fixed, Witness};
+use crate::fragments::Fragments;
+use crate::gate::{self, Admitted, Link, MAX_FRAME};
+use crate::host::{HostNet, Ready};
+use crate::icmp;
+use crate::neighbour;
+use crate::outbox::Outbox;
+use crate::packet::Packet;
+use crate::policy::{Layer, Live, Place};
+use crate::port::{Capabilities, Offload, Port, Received, SegmentKind};
+pub use crate::tcp::{Arrival, Listen};
+use crate::tcp::{Nothing, Tcp, segment};
+use crate::udp::Udp;
+
+/// Kinds of tokens, in their highest byte.
+pub(crate) const TCP: u64 = 1;
+pub(crate) const LISTENER: u64 = 2;
+pub(crate) const UDP: u64 = 3;
+pub(crate) const ECHO: u64 = 4;
+
+/// Frames of the guest taken in a turn, so that one that sends and sends does
+/// not keep the host's side waiting.
+const FRAMES: usize = 64;
+
+/// Memory for rings, unless told otherwise.
+pub const RINGS: usize = 64 << 20;
+
+/// What the stack is told of the pod and the link.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The guest's end of the link.
+    pub link: Link,
+    /// Our end's MAC address.
+    pub mac: EthernetAddress,
+    /// Our addresses in the guest's eyes: the gateways.
+    pub gateway4: std::net::Ipv4Addr,
+    /// The same for IPv6.
+    pub gateway6: std::net::Ipv6Addr,
+    /// Addresses that the pod has in its namespace, where listeners are bound.
+    pub pod: Vec<IpAddr>,
+    /// Bytes of the largest packet of the link.
+    pub mtu: u16,
+    /// What the guest's driver takes.
+    pub capabilities: Capabilities,
+    /// Bytes that rings of connections may have.
+    pub rings: usize,
+    /// From which numbers that nobody should guess are made.
+    pub seed: u64,
+}
+
+/// How much a stack holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// TCP's connections, with those being dialled.
+    pub connections: usize,
+    /// Those being dialled.
+    pub dialing: usize,
+    /// Bytes in rings of connections, as given and not as touched.
+    pub rings: usize,
+    /// UDP's ports.
+    pub ports: usize,
+    /// Pings.
+    pub pings: usize,
+    /// Bytes of packets in parts.
+    pub fragments: usize,
+}
+
+/// The stack.
+pub struct Stack<H: HostNet> {
+    fixed: Fixed,
+    pod: Vec<IpAddr>,
+    host: H,
+    interface: Interface,
+    outbox: Outbox,
+    live: Live,
+    witness: Box<dyn Witness>,
+    counters: Counters,
+    tcp: Tcp<H>,
+    udp: Udp<H>,
+    echo: Echo<H>,
+    fragments: Fragments,
+    frame: Vec<u8>,
+    scratch: Vec<u8>,
+    events: Vec<Ready>,
+}
+
+/// What is needed of the stack for a turn, beside the protocols.
+macro_rules! env {
+    ($stack:ident, $port:expr, $now:expr) => {
+        Env {
+            host: &mut $stack.host,
+            interface: &mut $stack.interface,
+            port: $port,
+            outbox: &mut $stack.outbox,
+            live: &$stack.live,
+            witness: $stack.witness.as_mut(),
+            counters: &mut $stack.counters,
+            fixed: &$stack.fixed,
+            scratch: &mut $stack.scratch,
+            now: $now,
+        }
+    };
+}
+
+impl<H: HostNet> Stack<H> {
+    /// A stack with this policy, whose verdicts `witness` hears.
+    pub fn new(
+        config: Config,
+        host: H,
+        live: Live,
+        witness: Box<dyn Witness>,
+        now: Instant,
+    ) -> Self {
+        let mut nothing = Nothing(config.capabilities);
+        let mut shape = smoltcp::iface::Config::new(HardwareAddress::Ip);
+        shape.random_seed = config.seed;
+        let mut interface = Interface::new(shape, &mut nothing, now);
+        interface.set_any_ip(true);
+        let outbox = Outbox::new(config.mac, config.link.mac());
+        let fixed = Fixed {
+            link: config.link,
+            gateway4: config.gateway4.into(),
+            gateway6: config.gateway6.into(),
+            mtu: config.mtu,
+            capabilities: config.capabilities,
+        };
+        Self {
+            fixed,
+            pod: config.pod,
+            host,
+            interface,
+            outbox,
+            live,
+            witness,
+            counters: Counters::default(),
+            tcp: Tcp::new(config.rings),
+            udp: Udp::default(),
+            echo: Echo::default(),
+            fragments: Fragments::default(),
+            frame: vec![0; MAX_FRAME],
+            scratch: vec![0; MAX_FRAME],
+            events: Vec::new(),
+        }
+    }
+
+    /// Readable when the host's side has something for [`run`](Self::run).
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.host.fd()
+    }
+
+    /// The host's side.
+    pub fn host(&mut self) -> &mut H {
+        &mut self.host
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// A second has passed: what is told in sums is told. To be called about
+    /// once a second.
+    pub fn tick(&mut self, now: Instant) {
+        self.witness.tick(now);
+    }
+
+    /// How much there is of everything now.
+    pub fn load(&self) -> Load {
+        Load {
+            connections: self.tcp.len(),
+            dialing: self.tcp.dialing(),
+            rings: self.tcp.rings(),
+            ports: self.udp.len(),
+            pings: self.echo.len(),
+            fragments: self.fragments.bytes(),
+        }
+    }
+
+    /// One turn: everything that waits is looked at, within bounds. Answers
+    /// when it is to be called again; that is `now` if there is more to do.
+    pub fn run(&mut self, port: &mut dyn Port, now: Instant) -> Option<Instant> {
+        let more = self.take_frames(port, now);
+        let again = self.take_events(port, now);
+        let mut env = env!(self, port, now);
+        let again = self.tcp.run(&mut env) | self.udp.run(&mut env) | again;
+        self.echo.run(&mut env);
+        port.end_batch();
+        if more || again { Some(now) } else { self.next() }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        [self.tcp.next(), self.udp.next(), self.echo.next()].into_iter().flatten().min()
+    }
+
+    /// Takes frames of the guest; whether there may be more.
+    fn take_frames(&mut self, port: &mut dyn Port, now: Instant) -> bool {
+        for _ in 0..FRAMES {
+            // What it is owed comes before what it wants.
+            if !self.outbox.flush(port) {
+                return false;
+            }
+            let mut frame = std::mem::take(&mut self.frame);
+            let received = port.receive(&mut frame);
+            if let Some(received) = received {
+                self.take(port, &mut frame, received, now);
+            }
+            self.frame = frame;
+            if received.is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, port: &mut dyn Port, buffer: &mut [u8], received: Received, now: Instant) {
+        let Some(frame) = buffer.get_mut(..received.length) else { return };
+        match gate::admit(&self.fixed.link, frame) {
+            Ok(Admitted::Arp) => self.take_arp(port, frame),
+            Ok(Admitted::Ipv4 | Admitted::Ipv6) => self.take_ip(port, frame, received, now),
+            Err(refusal) => self.counters.refuse(refusal.name()),
+        }
+    }
+
+    fn take_arp(&mut self, port: &mut dyn Port, frame: &[u8]) {
+        let payload = frame.get(ETHERNET..).unwrap_or_default();
+        let gateway = self.outbox.gateway();
+        if let Some(reply) = neighbour::arp_reply(&self.fixed.link, gateway, payload) {
+            self.outbox.arp(port, &reply);
+        }
+    }
+
+    fn take_ip(&mut self, port: &mut dyn Port, frame: &mut [u8], received: Received, now: Instant) {
+        let Some(ip) = frame.get_mut(ETHERNET..) else { return };
+        let packet = match Packet::parse(ip) {
+            Ok(packet) => packet,
+            Err(_) => return self.counters.refuse("malformed packet"),
+        };
+        self.counters.frames += 1;
+        let Some(part) = packet.fragment else {
+            return self.take_packet(port, &packet, ip, Some(received), now);
+        };
+        if packet.protocol == IpProtocol::Tcp {
+            return self.counters.refuse("fragment of TCP");
+        }
+        if let Some(mut whole) = self.fragments.take(&packet, part, packet.payload(ip), now)
+            && let Ok(mut packet) = Packet::parse(&whole)
+        {
+            // It came in parts: so it may go on.
+            packet.whole = false;
+            self.take_packet(port, &packet, &mut whole, None, now);
+        }
+    }
+
+    /// A whole packet; `received` if it came as one.
+    fn take_packet(
+        &mut self,
+        port: &mut dyn Port,
+        packet: &Packet,
+        ip: &mut [u8],
+        received: Option<Received>,
+        now: Instant,
+    ) {
+        if let (IpProtocol::Icmpv6, IpAddr::V6(from)) = (packet.protocol, packet.source)
+            && let Some(reply) = neighbour::advertisement(
+                &self.fixed.link,
+                self.outbox.gateway(),
+                from,
+                packet.payload(ip),
+            )
+        {
+            return self.outbox.whole(port, &reply);
+        }
+        let offload = received.map(|received| received.offload).unwrap_or_default();
+        let mut env = env!(self, port, now);
+        match packet.protocol {
+            IpProtocol::Tcp if is_honest(packet, ip, offload) => {
+                self.tcp.take(&mut env, packet, ip);
+            }
+            IpProtocol::Tcp => env.counters.refuse("TCP checksum or segmentation"),
+            IpProtocol::Udp if offload.segments.is_none() => {
+                self.udp.take(&mut env, packet, ip, offload.checksum.is_none());
+            }
+            IpProtocol::Icmp | IpProtocol::Icmpv6 => self.echo.take(&mut env, packet, ip),
+            _ => {
+                env.counters.refuse("protocol");
+                let from = env.fixed.gateway(packet.source);
+                if !packet.destination.is_multicast() {
+                    let whole = ip.get(..packet.length).unwrap_or(ip);
+                    env.error(icmp::Error::Protocol, whole, packet.source, from);
+                }
+            }
+        }
+    }
+
+    fn take_events(&mut self, port: &mut dyn Port, now: Instant) -> bool {
+        let mut events = std::mem::take(&mut self.events);
+        self.host.poll(&mut events);
+        let mut env = env!(self, port, now);
+        let mut more = self.tcp.accept_rest(&mut env);
+        for ready in events.drain(..) {
+            match ready.token.0 >> 56 {
+                TCP => self.tcp.ready(&mut env, ready),
+                LISTENER => self.tcp.accept(&mut env, ready.token),
+                UDP => self.udp.ready(&mut env, ready),
+                ECHO => more |= self.echo.ready(&mut env, ready),
+                _ => {}
+            }
+        }
+        self.events = events;
+        more
+    }
+
+    /// Listens in the namespace for exactly what the guest listens on.
+    pub fn report(&mut self, port: &mut dyn Port, listeners: &[SocketAddr], now: Instant) {
+        let mut env = env!(self, port, now);
+        self.tcp.listeners().report(&mut env, listeners, &self.pod);
+    }
+
+    /// What the last report asked for and could not be bound.
+    pub fn failed_listeners(&self) -> &[Listen] {
+        self.tcp.listening().failed()
+    }
+
+    /// The next connection to the guest's loopback.
+    pub fn arrival(&mut self) -> Option<Arrival<H::Stream>> {
+        self.tcp.listeners().arrival()
+    }
+
+    /// Puts another policy in force. With `recheck`, flows that it does not
+    /// allow end; the number of them is the answer.
+    pub fn replace(
+        &mut self,
+        port: &mut dyn Port,
+        node: &Layer,
+        pod: &Layer,
+        place: Place,
+        recheck: bool,
+        now: Instant,
+    ) -> usize {
+        self.live.replace(node, pod, place);
+        if !recheck {
+            return 0;
+        }
+        let mut env = env!(self, port, now);
+        self.tcp.recheck(&mut env) + self.udp.recheck(&mut env) + self.echo.recheck(&mut env)
+    }
+}
+
+/// Whether a segment's checksum is right or left to us, and what is said of
+/// its segmentation fits it.
+fn is_honest(packet: &Packet, ip: &[u8], offload: Offload) -> bool {
+    let kind = if packet.source.is_ipv4() { SegmentKind::Tcp4 } else { SegmentKind::Tcp6 };
+    if offload.segments.is_some_and(|segments| segments.kind != kind) {
+        return false;
+    }
+    offload.checksum.is_some()
+        || segment::verify(packet.source, packet.destination, packet.payload(ip))
+}
+
+#[cfg(test)]
+mod tests;

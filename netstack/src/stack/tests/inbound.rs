@@ -1,0 +1,152 @@
+//! Connections from outside.
+
+use std::net::SocketAddr;
+
+use smoltcp::time::Duration;
+
+use super::*;
+
+const CLIENT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7)), 5_000);
+
+fn at(ip: &str, port: u16) -> SocketAddr {
+    (ip.parse::<std::net::IpAddr>().unwrap(), port).into()
+}
+
+fn listen(sim: &mut Sim, listeners: &[SocketAddr]) {
+    sim.stack.report(&mut sim.port, listeners, sim.now);
+}
+
+/// Group 22: the guest sees the client's own address, and bytes go both ways.
+#[test]
+fn the_guest_sees_the_client() {
+    for (server, client) in
+        [(at("10.0.0.2", 80), CLIENT), (at("fd00::2", 80), at("2001:db8::9", 9))]
+    {
+        let mut sim = Sim::new();
+        listen(&mut sim, &[server]);
+        assert!(sim.stack.host().dial(server, client));
+        sim.run();
+        let syn = sim.one();
+        assert_eq!((syn.flags, syn.from, syn.to), (SYN, client, server));
+        let (seq, ack) = (500, syn.seq + 1);
+        let options = [2, 4, 5, 180, 1, 3, 3, 7];
+        sim.send(
+            server,
+            client,
+            &Tcp { seq, ack, flags: SYN | ACK, options: &options, ..Tcp::default() },
+        );
+        assert_eq!(sim.one().flags, ACK);
+        sim.stack.host().touch(0, |pipe| pipe.incoming.extend(b"hello"));
+        sim.run();
+        let got = sim.one();
+        assert_eq!(got.data, b"hello");
+        let answer =
+            Tcp { seq: 501, ack: got.end(), flags: ACK | FIN, data: b"bye", ..Tcp::default() };
+        sim.send(server, client, &answer);
+        let pipe = sim.stack.host().pipes[0].borrow();
+        assert_eq!((pipe.written.as_slice(), pipe.finished), (b"bye".as_slice(), true));
+    }
+}
+
+/// Group 22: what is bound is what the guest listens on, as a whole report
+/// says it, on addresses of the pod and its loopback, and nowhere else.
+#[test]
+fn reports_are_mirrored() {
+    let mut sim = Sim::new();
+    let rows: &[(&[&str], &[&str])] = &[
+        (&["0.0.0.0"], &["10.0.0.2", "127.0.0.1"]),
+        (&["::"], &["10.0.0.2", "127.0.0.1", "::1", "fd00::2"]),
+        (&["127.0.0.1"], &["127.0.0.1"]),
+        (&["::1"], &["::1"]),
+        (&["10.0.0.2", "10.0.0.2"], &["10.0.0.2"]),
+        (&["172.17.0.1", "8.8.8.8"], &[]),
+        (&[], &[]),
+    ];
+    for (reported, expected) in rows {
+        let reported: Vec<_> = reported.iter().map(|ip| at(ip, 80)).collect();
+        let mut expected: Vec<_> = expected.iter().map(|ip| at(ip, 80)).collect();
+        expected.sort();
+        listen(&mut sim, &reported);
+        assert_eq!(sim.stack.host().listening(), expected, "{reported:?}");
+    }
+}
+
+/// Group 22: a report may say anything; what is bound has a limit, and what
+/// cannot be bound is known.
+#[test]
+fn reports_are_hostile() {
+    let mut sim = Sim::new();
+    let all: Vec<_> = (0..=u16::MAX).map(|port| at("10.0.0.2", port)).collect();
+    listen(&mut sim, &all);
+    assert_eq!(sim.stack.host().listening().len(), 256);
+    sim.stack.host().occupied.insert(at("10.0.0.2", 443));
+    listen(&mut sim, &[at("10.0.0.2", 443), at("10.0.0.2", 80)]);
+    assert_eq!(sim.stack.host().listening(), [at("10.0.0.2", 80)]);
+    assert_eq!(sim.stack.failed_listeners()[0].at, at("10.0.0.2", 443));
+}
+
+/// Group 22: refused stays refused: a guest that resets, and one that says
+/// nothing for five seconds, is a reset for the client.
+#[test]
+fn refused_stays_refused() {
+    let mut sim = Sim::new();
+    let server = at("10.0.0.2", 80);
+    listen(&mut sim, &[server]);
+    sim.stack.host().dial(server, CLIENT);
+    sim.run();
+    let syn = sim.one();
+    sim.send(server, CLIENT, &Tcp { ack: syn.seq + 1, flags: RST | ACK, ..Tcp::default() });
+    assert!(sim.stack.host().pipes[0].borrow().reset);
+    sim.stack.host().dial(server, CLIENT);
+    sim.pass(Duration::from_millis(5_100));
+    assert!(sim.stack.host().pipes[1].borrow().reset);
+    assert_eq!(sim.stack.load().connections, 0);
+    listen(&mut sim, &[]);
+    assert!(!sim.stack.host().dial(server, CLIENT));
+}
+
+/// Group 22: a client whose address means something else in the guest seems to
+/// be the gateway.
+#[test]
+fn a_client_with_an_address_of_the_guest() {
+    for client in [at("10.0.0.2", 9), at("127.0.0.1", 9)] {
+        let mut sim = Sim::new();
+        let server = at("10.0.0.2", 80);
+        listen(&mut sim, &[server]);
+        sim.stack.host().dial(server, client);
+        sim.run();
+        assert_eq!(sim.one().from, at("10.0.0.1", 9));
+    }
+}
+
+/// Group 22: connections to the loopback are handed out for the agent.
+#[test]
+fn connections_to_the_loopback_are_handed_out() {
+    let mut sim = Sim::new();
+    listen(&mut sim, &[at("127.0.0.1", 80), at("::1", 80)]);
+    for (local, peer) in [(at("127.0.0.1", 80), at("127.0.0.1", 9)), (at("::1", 80), at("::1", 9))]
+    {
+        assert!(sim.stack.host().dial(local, peer));
+        sim.run();
+        sim.nothing();
+        let arrival = sim.stack.arrival().unwrap();
+        assert_eq!((arrival.local, arrival.peer), (local, peer));
+    }
+    assert!(sim.stack.arrival().is_none());
+}
+
+/// R66: the policy is asked before the guest hears of anybody.
+#[test]
+fn the_policy_refuses_who_comes_in() {
+    let policy = "version = 1\ndefaults = { egress = \"allow\", ingress = \"deny\" }";
+    let mut sim = Sim::under(policy);
+    let server = at("10.0.0.2", 80);
+    listen(&mut sim, &[server, at("127.0.0.1", 80)]);
+    sim.stack.host().dial(server, CLIENT);
+    sim.stack.host().dial(at("127.0.0.1", 80), at("127.0.0.1", 9));
+    sim.run();
+    sim.nothing();
+    assert!(sim.stack.host().pipes.iter().all(|pipe| pipe.borrow().reset));
+    assert!(sim.stack.arrival().is_none());
+}

@@ -1,0 +1,571 @@
+//! TCP: each flow of the guest is one of the host.
+//!
+//! The guest's SYN is held while the host connects; only then does it come to
+//! smoltcp, which answers it. So the guest is connected when the other end
+//! has accepted, and refused when it has refused.
+
+mod dials;
+mod endpoint;
+mod flow;
+mod guard;
+mod inbound;
+mod line;
+mod pool;
+pub mod segment;
+mod tombstone;
+
+use std::collections::{HashMap, VecDeque};
+
+use slab::Slab;
+use smoltcp::time::Instant;
+
+use crate::env::{End, Ends, Env, unreachable};
+use crate::host::{Errno, HostNet, Ready, Stream, Token};
+use crate::packet::Packet;
+use crate::policy::{DenyMode, Direction, Permit, Protocol};
+use crate::port::Capabilities;
+use crate::wheel::Wheel;
+use dials::{Dials, LIFE, PATIENCE, TooMany};
+use endpoint::Endpoint;
+use flow::{Close, Connection, Context, Turn};
+pub use inbound::{Arrival, Listen, Listeners};
+use line::Track;
+use pool::Pool;
+use segment::{RST, Segment};
+use tombstone::{Late, Tombstones};
+
+pub(crate) use line::Nothing;
+
+/// Which connection.
+pub type Key = Ends;
+
+/// Connections at a time, those being dialled included. Each has a socket and
+/// rings; stops a guest from taking all of them.
+pub const FLOWS: usize = 4_096;
+
+/// MSS of a guest that does not say one (RFC 9293, 3.7.1).
+const DEFAULT_MSS: u16 = 536;
+
+/// Smallest that smoltcp goes by.
+const LEAST_MSS: u16 = 48;
+
+/// DNS.
+const DNS: u16 = 53;
+
+/// A flow of the table.
+struct Flow<S> {
+    key: Key,
+    serial: u32,
+    queued: bool,
+    since: Instant,
+    stage: Stage<S>,
+}
+
+enum Stage<S> {
+    Dialing {
+        stream: S,
+        permit: Permit,
+        syn: Vec<u8>,
+        seq: u32,
+    },
+    Open(Box<Connection<S>>),
+    /// On its way out of the table.
+    Gone,
+}
+
+/// All connections.
+pub struct Tcp<H: HostNet> {
+    flows: Slab<Flow<H::Stream>>,
+    index: HashMap<Key, usize>,
+    /// Attempts in the order that they began, some of them over.
+    attempts: VecDeque<(Instant, usize, u32)>,
+    dials: Dials,
+    pool: Pool,
+    tombstones: Tombstones,
+    wheel: Wheel<usize>,
+    queue: VecDeque<usize>,
+    serial: u32,
+    listeners: Listeners<H>,
+}
+
+/// Token of a connection's socket: its place, and which of those that had it.
+fn token(index: usize, serial: u32) -> Token {
+    let low = u64::try_from(index).unwrap_or(0) & 0xffff_ffff;
+    Token(crate::stack::TCP << 56 | u64::from(serial & 0xff_ffff) << 32 | low)
+}
+
+impl<H: HostNet> Tcp<H> {
+    /// None yet, whose rings may have `budget` bytes.
+    pub fn new(budget: usize) -> Self {
+        Self {
+            flows: Slab::new(),
+            index: HashMap::new(),
+            attempts: VecDeque::new(),
+            dials: Dials::default(),
+            pool: Pool::new(budget),
+            tombstones: Tombstones::default(),
+            wheel: Wheel::default(),
+            queue: VecDeque::new(),
+            serial: 0,
+            listeners: Listeners::default(),
+        }
+    }
+
+    /// What listens.
+    pub fn listening(&self) -> &Listeners<H> {
+        &self.listeners
+    }
+
+    /// Those whom somebody outside can reach.
+    pub fn listeners(&mut self) -> &mut Listeners<H> {
+        &mut self.listeners
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Attempts under way.
+    pub fn dialing(&self) -> usize {
+        self.dials.total()
+    }
+
+    /// Bytes in rings.
+    pub fn rings(&self) -> usize {
+        self.pool.used()
+    }
+
+    /// Takes a packet of the guest, whose checksum is right or left to us.
+    pub fn take(&mut self, env: &mut Env<'_, H>, packet: &Packet, ip: &mut [u8]) {
+        let Some(found) = Segment::parse(packet.payload(ip)) else {
+            return env.counters.refuse("TCP header cut short");
+        };
+        let key = Key {
+            guest: (packet.source, found.from).into(),
+            remote: (packet.destination, found.to).into(),
+        };
+        match self.index.get(&key).copied() {
+            Some(index) => self.take_known(env, index, &found, packet, ip),
+            None => self.take_unknown(env, key, &found, packet, ip),
+        }
+    }
+
+    fn take_known(
+        &mut self,
+        env: &mut Env<'_, H>,
+        index: usize,
+        found: &Segment,
+        packet: &Packet,
+        ip: &mut [u8],
+    ) {
+        let Some(flow) = self.flows.get_mut(index) else { return };
+        match &mut flow.stage {
+            Stage::Dialing { seq, syn, .. } => {
+                if found.opens() && *seq != found.seq {
+                    *seq = found.seq;
+                    *syn = plain(packet, ip, found.header).to_vec();
+                } else if found.has(RST) {
+                    self.abandon(env, index, Close::ByGuest);
+                }
+            }
+            Stage::Open(connection) => {
+                let ip = plain(packet, ip, packet.length);
+                env.counters.fins_held += u64::from(connection.hear(found, ip, env.now));
+                connection.endpoint.deliver(
+                    env.interface,
+                    env.port,
+                    env.outbox,
+                    env.now,
+                    found,
+                    ip,
+                );
+                self.mark(index);
+            }
+            Stage::Gone => {}
+        }
+    }
+
+    fn take_unknown(
+        &mut self,
+        env: &mut Env<'_, H>,
+        key: Key,
+        found: &Segment,
+        packet: &Packet,
+        ip: &mut [u8],
+    ) {
+        match self.tombstones.judge(&key, found, env.now) {
+            Late::Silence => return,
+            Late::Answer(bytes) => return env.outbox.whole(env.port, &bytes),
+            Late::Unknown | Late::Reopens => {}
+        }
+        if found.opens() {
+            self.open(env, key, found, packet, ip);
+        } else if let Some(reset) = found.reset(packet.source, packet.destination) {
+            env.outbox.whole(env.port, &reset);
+        }
+    }
+
+    fn open(
+        &mut self,
+        env: &mut Env<'_, H>,
+        key: Key,
+        found: &Segment,
+        packet: &Packet,
+        ip: &mut [u8],
+    ) {
+        // Before the policy: what is not to be dialled costs nothing.
+        if self.dials.is_full(key.remote) {
+            env.counters.dials_dropped += 1;
+            return;
+        }
+        let permit = match env.decide(Direction::Egress, Protocol::Tcp, key) {
+            Ok(permit) => permit,
+            Err(DenyMode::Drop) => return,
+            Err(DenyMode::Reject) => {
+                if let Some(reset) = found.reset(packet.source, packet.destination) {
+                    env.outbox.whole(env.port, &reset);
+                }
+                return;
+            }
+        };
+        // DNS over TCP passes nobody who observes it: where names open doors, a
+        // pinned server is asked by UDP alone.
+        let policy = env.live.policy();
+        if key.remote.port() == DNS && policy.uses_names() && policy.is_pinned(key.remote.ip()) {
+            env.counters.refuse("DNS over TCP");
+            if let Some(reset) = found.reset(packet.source, packet.destination) {
+                env.outbox.whole(env.port, &reset);
+            }
+            return;
+        }
+        if !self.has_room(env) || !self.may_dial(env, key) {
+            return;
+        }
+        let (index, serial) = (self.flows.vacant_key(), self.next_serial());
+        let syn = plain(packet, ip, found.header).to_vec();
+        match env.host.connect(&permit, key.remote, token(index, serial)) {
+            Ok(stream) => {
+                env.counters.opened += 1;
+                env.witness.opened(key, &permit, env.now);
+                let stage = Stage::Dialing { stream, permit, syn, seq: found.seq };
+                self.insert(key, serial, env.now, stage);
+                self.forget_attempts();
+                self.attempts.push_back((env.now, index, serial));
+                self.wheel.set(index, env.now + LIFE);
+            }
+            Err(error) => {
+                self.dials.end(key.remote, error != Errno::TIMEDOUT);
+                refuse(env, key, &syn, error);
+            }
+        }
+    }
+
+    fn has_room(&self, env: &mut Env<'_, H>) -> bool {
+        let room = self.flows.len() < FLOWS;
+        env.counters.flows_full += u64::from(!room);
+        room
+    }
+
+    fn may_dial(&mut self, env: &mut Env<'_, H>, key: Key) -> bool {
+        match self.dials.begin(key.remote, env.now) {
+            Ok(()) => return true,
+            Err(TooMany::Everywhere) if self.evict(env) => {
+                if self.dials.begin(key.remote, env.now).is_ok() {
+                    return true;
+                }
+            }
+            Err(_) => {}
+        }
+        env.counters.dials_dropped += 1;
+        false
+    }
+
+    /// Drops attempts that are over from the front of their row.
+    fn forget_attempts(&mut self) {
+        while let Some((_, index, serial)) = self.attempts.front().copied() {
+            let waits = self.flows.get(index).is_some_and(|flow| {
+                flow.serial == serial && matches!(flow.stage, Stage::Dialing { .. })
+            });
+            if waits {
+                return;
+            }
+            self.attempts.pop_front();
+        }
+    }
+
+    /// Gives up the attempt that has waited longest, if that is long.
+    fn evict(&mut self, env: &mut Env<'_, H>) -> bool {
+        self.forget_attempts();
+        let Some((since, index, _)) = self.attempts.front().copied() else { return false };
+        if env.now < since + PATIENCE {
+            return false;
+        }
+        env.counters.dials_evicted += 1;
+        self.abandon(env, index, Close::Revoked);
+        true
+    }
+
+    fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1) & 0xff_ffff;
+        self.serial
+    }
+
+    fn insert(&mut self, key: Key, serial: u32, now: Instant, stage: Stage<H::Stream>) -> usize {
+        let index = self.flows.insert(Flow { key, serial, queued: false, since: now, stage });
+        self.index.insert(key, index);
+        index
+    }
+
+    /// Something happened at a connection's socket.
+    pub fn ready(&mut self, env: &mut Env<'_, H>, ready: Ready) {
+        let index = usize::try_from(ready.token.0 & 0xffff_ffff).unwrap_or(usize::MAX);
+        let Some(flow) = self.flows.get_mut(index) else { return };
+        if token(index, flow.serial) != ready.token {
+            return;
+        }
+        match &mut flow.stage {
+            Stage::Dialing { stream, .. } => {
+                if !ready.writable && !ready.closing {
+                    return;
+                }
+                match stream.error() {
+                    Ok(()) => self.establish(env, index, ready),
+                    Err(error) => self.fail(env, index, error),
+                }
+            }
+            Stage::Open(connection) => {
+                connection.readable |= ready.readable;
+                connection.writable |= ready.writable;
+                connection.closing |= ready.closing;
+                self.mark(index);
+            }
+            Stage::Gone => {}
+        }
+    }
+
+    /// The host is connected: now the guest's SYN is answered.
+    fn establish(&mut self, env: &mut Env<'_, H>, index: usize, ready: Ready) {
+        let Some(flow) = self.flows.get_mut(index) else { return };
+        let (key, stage) = (flow.key, std::mem::replace(&mut flow.stage, Stage::Gone));
+        let Stage::Dialing { stream, permit, mut syn, .. } = stage else { return };
+        self.dials.end(key.remote, true);
+        let at = crate::emit::ip_header(key.guest.ip());
+        let own = own_mss(env, key);
+        let options =
+            syn.get_mut(at..).map(|tcp| segment::clamp_options(tcp, own)).unwrap_or_default();
+        let track = track(key, own, env.fixed.capabilities);
+        let mut endpoint = Endpoint::listen(self.pool.take(), track, key.remote);
+        endpoint.agree(options);
+        if let Some(found) = syn.get(at..).and_then(Segment::parse) {
+            endpoint.deliver(env.interface, env.port, env.outbox, env.now, &found, &syn);
+        }
+        let mut connection = Connection::new(endpoint, stream, permit, false, env.now);
+        connection.readable = ready.readable;
+        connection.closing = ready.closing;
+        flow.stage = Stage::Open(Box::new(connection));
+        self.wheel.clear(index);
+        self.mark(index);
+    }
+
+    /// The host could not be connected.
+    fn fail(&mut self, env: &mut Env<'_, H>, index: usize, error: Errno) {
+        let Some(flow) = self.flows.get_mut(index) else { return };
+        if let Stage::Dialing { syn, .. } = &mut flow.stage {
+            let (key, syn) = (flow.key, std::mem::take(syn));
+            refuse(env, key, &syn, error);
+        }
+        self.abandon(env, index, Close::ByHost(error));
+    }
+
+    /// Takes an attempt out.
+    fn abandon(&mut self, env: &mut Env<'_, H>, index: usize, close: Close) {
+        let answered = close != Close::Unanswered && close != Close::ByHost(Errno::TIMEDOUT);
+        if let Some(flow) = self.flows.get(index)
+            && matches!(flow.stage, Stage::Dialing { .. })
+        {
+            self.dials.end(flow.key.remote, answered && close != Close::Revoked);
+        }
+        self.remove(env, index, close);
+    }
+
+    fn remove(&mut self, env: &mut Env<'_, H>, index: usize, close: Close) {
+        let Some(flow) = self.flows.try_remove(index) else { return };
+        self.index.remove(&flow.key);
+        self.wheel.clear(index);
+        let end = |sent, received| End { reason: word(close), sent, received, since: flow.since };
+        match flow.stage {
+            Stage::Dialing { stream, permit, .. } => {
+                stream.reset();
+                env.witness.closed(flow.key, &permit, &end(0, 0), env.now);
+            }
+            Stage::Open(connection) => {
+                let Connection { endpoint, permit, sent, received, .. } = *connection;
+                env.witness.closed(flow.key, &permit, &end(sent, received), env.now);
+                if close == Close::Finished {
+                    let track = &endpoint.track;
+                    self.tombstones.add(flow.key, track.next, track.acked, env.now);
+                }
+                self.pool.put(endpoint.into_sockets());
+            }
+            Stage::Gone => {}
+        }
+    }
+
+    fn mark(&mut self, index: usize) {
+        if let Some(flow) = self.flows.get_mut(index)
+            && !std::mem::replace(&mut flow.queued, true)
+        {
+            self.queue.push_back(index);
+        }
+    }
+
+    /// Gives each flow that has something to do one turn; whether there is
+    /// more to do at once.
+    pub fn run(&mut self, env: &mut Env<'_, H>) -> bool {
+        while let Some(index) = self.wheel.pop(env.now) {
+            match self.flows.get(index).map(|flow| &flow.stage) {
+                Some(Stage::Dialing { .. }) => self.abandon(env, index, Close::Unanswered),
+                _ => self.mark(index),
+            }
+        }
+        let mut again = false;
+        for _ in 0..self.queue.len() {
+            let Some(index) = self.queue.pop_front() else { break };
+            again |= self.turn(env, index);
+        }
+        again
+    }
+
+    fn turn(&mut self, env: &mut Env<'_, H>, index: usize) -> bool {
+        let Some(flow) = self.flows.get_mut(index) else { return false };
+        flow.queued = false;
+        let Stage::Open(connection) = &mut flow.stage else { return false };
+        let turn = connection.turn(&mut Context {
+            interface: env.interface,
+            port: env.port,
+            outbox: env.outbox,
+            now: env.now,
+        });
+        match turn {
+            Turn::Wait(Some(at)) => self.wheel.set(index, at),
+            Turn::Wait(None) => {}
+            Turn::Again | Turn::Full => self.mark(index),
+            Turn::Over(close) => self.remove(env, index, close),
+        }
+        turn == Turn::Again
+    }
+
+    /// When the next one wants to be looked at.
+    pub fn next(&self) -> Option<Instant> {
+        self.wheel.next()
+    }
+
+    /// Ends every flow that the policy in force would not allow any more.
+    pub fn recheck(&mut self, env: &mut Env<'_, H>) -> usize {
+        let live = env.live;
+        let denied: Vec<usize> = self
+            .flows
+            .iter()
+            .filter(|(_, flow)| match &flow.stage {
+                Stage::Dialing { permit, .. } => !live.recheck(permit).is_allow(),
+                Stage::Open(connection) => !live.recheck(&connection.permit).is_allow(),
+                Stage::Gone => false,
+            })
+            .map(|(index, _)| index)
+            .collect();
+        for index in &denied {
+            if let Some(Stage::Open(connection)) =
+                self.flows.get_mut(*index).map(|flow| &mut flow.stage)
+            {
+                connection.revoke(&mut Context {
+                    interface: env.interface,
+                    port: env.port,
+                    outbox: env.outbox,
+                    now: env.now,
+                });
+            }
+            self.abandon(env, *index, Close::Revoked);
+        }
+        denied.len()
+    }
+}
+
+fn word(close: Close) -> &'static str {
+    match close {
+        Close::Finished => "finished",
+        Close::ByGuest => "reset by guest",
+        Close::ByHost(Errno::CONNREFUSED) => "refused",
+        Close::ByHost(_) => "failed",
+        Close::Unanswered => "unanswered",
+        Close::Revoked => "revoked",
+    }
+}
+
+fn own_mss<H: HostNet>(env: &Env<'_, H>, key: Key) -> u16 {
+    let headers = crate::emit::ip_header(key.guest.ip()) + segment::HEADER;
+    env.fixed.mtu.saturating_sub(u16::try_from(headers).unwrap_or(0)).max(LEAST_MSS)
+}
+
+fn track(key: Key, own_mss: u16, capabilities: Capabilities) -> Track {
+    Track {
+        guest: key.guest.ip(),
+        remote: key.remote.ip(),
+        mss: DEFAULT_MSS,
+        own_mss,
+        capabilities,
+        guard: guard::Guard::default(),
+        next: 0,
+        acked: 0,
+        reset: false,
+    }
+}
+
+/// Tells the guest how the host's attempt went (NETSTACK, "faithful errors").
+fn refuse<H: HostNet>(env: &mut Env<'_, H>, key: Key, syn: &[u8], error: Errno) {
+    let (guest, remote) = (key.guest.ip(), key.remote.ip());
+    match error {
+        Errno::CONNREFUSED | Errno::CONNRESET => {
+            let at = crate::emit::ip_header(guest);
+            let reset =
+                syn.get(at..).and_then(Segment::parse).and_then(|found| found.reset(guest, remote));
+            if let Some(reset) = reset {
+                env.outbox.whole(env.port, &reset);
+            }
+        }
+        // The guest has a timer of its own.
+        Errno::TIMEDOUT => {}
+        other => match unreachable(other) {
+            Some(what) => env.error(what, syn, guest, env.fixed.gateway(guest)),
+            None => env.counters.sockets_failed += 1,
+        },
+    }
+}
+
+/// The packet with nothing between the IP header and TCP, and no more of it
+/// than `keep` bytes from TCP's header on.
+fn plain<'a>(packet: &Packet, ip: &'a mut [u8], keep: usize) -> &'a mut [u8] {
+    let fixed = crate::emit::ip_header(packet.source);
+    let end = packet.length.min(packet.header.saturating_add(keep));
+    let gap = packet.header.saturating_sub(fixed);
+    if gap > 0 {
+        ip.copy_within(..fixed, gap);
+    }
+    let Some(ip) = ip.get_mut(gap..end) else { return &mut [] };
+    let length = u16::try_from(ip.len()).unwrap_or(u16::MAX);
+    if fixed == 20 {
+        if let Some(first) = ip.first_mut() {
+            *first = 0x45;
+        }
+        if let Some(field) = ip.get_mut(2..4) {
+            field.copy_from_slice(&length.to_be_bytes());
+        }
+    } else {
+        let payload = length.saturating_sub(40).to_be_bytes();
+        if let Some([high, low, next]) = ip.get_mut(4..7) {
+            [*high, *low] = payload;
+            *next = 6;
+        }
+    }
+    ip
+}

@@ -1,0 +1,318 @@
+//! One connection: the guest's end and the host's, and bytes between them.
+
+use smoltcp::iface::Interface;
+use smoltcp::socket::tcp::State;
+use smoltcp::time::{Duration, Instant};
+
+use super::endpoint::{Endpoint, Received};
+use super::segment::{self, SYN, Segment};
+use crate::emit::ip_header;
+use crate::host::{Errno, Stream};
+use crate::outbox::Outbox;
+use crate::policy::Permit;
+use crate::port::Port;
+
+/// Bytes moved each way, and packets sent, before the next flow has its turn.
+const BYTES: usize = 256 * 1024;
+const PACKETS: usize = 256;
+
+/// How long the guest may leave a SYN-ACK unanswered.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// How long it may leave the SYN of somebody outside unanswered: who dialled
+/// waits with it.
+const INBOUND: Duration = Duration::from_secs(5);
+
+/// How long a guest may leave what it was sent unacknowledged, window probes
+/// included, before it is taken for dead: Linux's own limit, roughly.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(900);
+
+/// How long a connection lives of which the host's side has ended, while
+/// nothing comes from the guest. Stops who half-closes and forgets from
+/// holding sockets for good.
+const HALF_CLOSED: Duration = Duration::from_secs(3_600);
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// Both sides said so.
+    Finished,
+    /// The guest reset it.
+    ByGuest,
+    /// The host's side failed, and the guest got a reset.
+    ByHost(Errno),
+    /// The guest did not answer in time.
+    Unanswered,
+    /// It was given up to make room, or because the policy changed.
+    Revoked,
+}
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing to do until something happens, or until then.
+    Wait(Option<Instant>),
+    /// There is more to do.
+    Again,
+    /// The port is full.
+    Full,
+    /// It is over.
+    Over(Close),
+}
+
+/// What a flow needs of the stack for a turn.
+pub struct Context<'a> {
+    /// smoltcp's interface.
+    pub interface: &'a mut Interface,
+    /// The link.
+    pub port: &'a mut dyn Port,
+    /// Its sending side.
+    pub outbox: &'a mut Outbox,
+    /// The time.
+    pub now: Instant,
+}
+
+/// A connection both of whose ends are there.
+pub struct Connection<S> {
+    /// The guest's end.
+    pub endpoint: Endpoint,
+    /// The host's.
+    pub stream: Option<S>,
+    /// What it may be.
+    pub permit: Permit,
+    /// Something may be read from the host.
+    pub readable: bool,
+    /// Something may be written to it.
+    pub writable: bool,
+    /// An end or error of the host waits behind what is to be read.
+    pub closing: bool,
+    /// The host sends no more.
+    ended: bool,
+    /// The guest sends no more, and the host knows.
+    finished: bool,
+    /// The host's side failed.
+    failed: Option<Errno>,
+    /// Whether somebody outside began.
+    inbound: bool,
+    opened: Instant,
+    heard: Instant,
+    /// Bytes from the guest.
+    pub sent: u64,
+    /// Bytes to the guest.
+    pub received: u64,
+}
+
+impl<S: Stream> Connection<S> {
+    /// Of two ends.
+    pub fn new(endpoint: Endpoint, stream: S, permit: Permit, inbound: bool, now: Instant) -> Self {
+        Self {
+            endpoint,
+            stream: Some(stream),
+            permit,
+            readable: false,
+            writable: true,
+            closing: false,
+            ended: false,
+            finished: false,
+            failed: None,
+            inbound,
+            opened: now,
+            heard: now,
+            sent: 0,
+            received: 0,
+        }
+    }
+
+    /// Looks at what the guest sent before smoltcp does; whether a FIN was
+    /// held off.
+    pub fn hear(&mut self, found: &Segment, ip: &mut [u8], now: Instant) -> bool {
+        self.heard = now;
+        let track = &mut self.endpoint.track;
+        let Some(tcp) = ip.get_mut(ip_header(track.guest)..) else { return false };
+        if found.has(SYN) {
+            // The guest's answer to somebody outside says how it counts.
+            let options = segment::clamp_options(tcp, track.own_mss);
+            if self.inbound && self.endpoint.state() == State::SynSent {
+                self.endpoint.agree(options);
+            }
+            return false;
+        }
+        if is_probe(found, track.acked)
+            && let Some(stream) = &mut self.stream
+        {
+            stream.keep_alive();
+        }
+        track.guard.check(found, tcp)
+    }
+
+    /// Moves what can be moved.
+    pub fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
+        self.pump_out();
+        if self.endpoint.reset {
+            return self.over(Close::ByGuest);
+        }
+        self.pump_in();
+        if let Some(late) = self.late(cx.now) {
+            self.endpoint.abort();
+            while self.endpoint.send(cx.interface, cx.port, cx.outbox, cx.now) {}
+            return self.over(late);
+        }
+        self.send(cx)
+    }
+
+    /// From the guest's ring into the host's socket.
+    fn pump_out(&mut self) {
+        let Some(stream) = self.stream.as_mut() else { return };
+        let mut budget = BYTES;
+        while self.writable && self.failed.is_none() && budget > 0 {
+            let read = self.endpoint.read(|bytes| match stream.write(bytes) {
+                Ok(written) => (written, Ok((written, bytes.len()))),
+                Err(error) => (0, Err(error)),
+            });
+            match read {
+                Received::Bytes(Ok((written, offered))) => {
+                    self.sent += u64::try_from(written).unwrap_or(0);
+                    budget = budget.saturating_sub(written);
+                    self.writable = written == offered;
+                }
+                Received::Bytes(Err(Errno::AGAIN)) => self.writable = false,
+                Received::Bytes(Err(Errno::INTR)) => {}
+                Received::Bytes(Err(error)) => self.failed = Some(error),
+                Received::End => {
+                    if !std::mem::replace(&mut self.finished, true) {
+                        // Failing means that the other end is gone, which
+                        // reading will tell.
+                        let _ = stream.finish();
+                    }
+                    return;
+                }
+                Received::None | Received::Gone => return,
+            }
+        }
+    }
+
+    /// From the host's socket into the guest's ring.
+    fn pump_in(&mut self) {
+        let Some(stream) = self.stream.as_mut() else { return };
+        let mut budget = BYTES;
+        while (self.readable || self.closing) && !self.ended && budget > 0 {
+            let read = self.endpoint.write(|room| match stream.read(room) {
+                Ok(read) => (read, Ok((read, room.len()))),
+                Err(error) => (0, Err(error)),
+            });
+            match read {
+                // Full, or not open yet.
+                None => return,
+                // The host sends no more. After a failure that is no end to
+                // believe in.
+                Some(Ok((0, _))) => {
+                    self.ended = true;
+                    if self.failed.is_none() {
+                        self.endpoint.close();
+                    }
+                }
+                Some(Ok((read, room))) => {
+                    self.received += u64::try_from(read).unwrap_or(0);
+                    budget = budget.saturating_sub(read);
+                    // Less than there was room for: that was all there is.
+                    self.readable = read == room;
+                }
+                Some(Err(Errno::AGAIN)) => {
+                    self.readable = false;
+                    // What was closing may be one direction, or an error that
+                    // was reported already.
+                    self.closing = false;
+                }
+                Some(Err(Errno::INTR)) => {}
+                Some(Err(error)) => {
+                    self.failed = Some(self.failed.unwrap_or(error));
+                    self.ended = true;
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>) -> Turn {
+        if self.failed.is_some() && self.endpoint.unacknowledged() == 0 {
+            self.endpoint.abort();
+        }
+        let mut packets = 0;
+        while packets < PACKETS && self.endpoint.send(cx.interface, cx.port, cx.outbox, cx.now) {
+            packets += 1;
+        }
+        if let Some(close) = self.is_over() {
+            return self.over(close);
+        }
+        let next = self.endpoint.next(cx.interface, cx.now);
+        if next.is_some_and(|next| next <= cx.now) {
+            return if packets < PACKETS { Turn::Full } else { Turn::Again };
+        }
+        if self.can_go_on() {
+            return Turn::Again;
+        }
+        Turn::Wait(earliest(next, self.deadline()))
+    }
+
+    /// Whether the turn ended for its budget alone.
+    fn can_go_on(&mut self) -> bool {
+        let out = self.writable && self.failed.is_none() && self.endpoint.unread() > 0;
+        let room = self.endpoint.write(|room| (0, room.len())).is_some_and(|room| room > 0);
+        out || ((self.readable || self.closing) && !self.ended && room)
+    }
+
+    fn is_over(&mut self) -> Option<Close> {
+        let state = self.endpoint.state();
+        if self.endpoint.track.reset {
+            return Some(self.failed.map_or(Close::Unanswered, Close::ByHost));
+        }
+        let quiet = matches!(state, State::Closed | State::TimeWait);
+        (quiet && self.finished && self.ended).then_some(Close::Finished)
+    }
+
+    fn over(&mut self, close: Close) -> Turn {
+        if let Some(stream) = self.stream.take() {
+            if close == Close::Finished {
+                drop(stream);
+            } else {
+                stream.reset();
+            }
+        }
+        Turn::Over(close)
+    }
+
+    /// When to look for what has not come.
+    fn deadline(&mut self) -> Option<Instant> {
+        match self.endpoint.state() {
+            State::SynSent => Some(self.opened + if self.inbound { INBOUND } else { HANDSHAKE }),
+            State::SynReceived => Some(self.opened + HANDSHAKE),
+            _ if self.endpoint.unacknowledged() > 0 => Some(self.heard + UNACKNOWLEDGED),
+            State::FinWait1 | State::Closing | State::LastAck => Some(self.heard + UNACKNOWLEDGED),
+            State::FinWait2 => Some(self.heard + HALF_CLOSED),
+            _ => None,
+        }
+    }
+
+    fn late(&mut self, now: Instant) -> Option<Close> {
+        let late = self.deadline().is_some_and(|deadline| deadline <= now);
+        late.then_some(Close::Unanswered)
+    }
+
+    /// Ends it at once with resets both ways.
+    pub fn revoke(&mut self, cx: &mut Context<'_>) {
+        self.endpoint.abort();
+        while self.endpoint.send(cx.interface, cx.port, cx.outbox, cx.now) {}
+        self.over(Close::Revoked);
+    }
+}
+
+/// A keep-alive: at most one byte, of what is acknowledged already.
+fn is_probe(found: &Segment, acked: u32) -> bool {
+    found.length() <= 1 && found.seq == acked.wrapping_sub(1)
+}
+
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -1,0 +1,238 @@
+//! Connections from outside: the guest's listeners, mirrored in the namespace.
+//!
+//! What the guest is said to listen on comes from its agent and may be
+//! anything: a report names ports and addresses of the guest, and what is
+//! bound for it is always an address that the pod has.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use slab::Slab;
+
+use super::endpoint::Endpoint;
+use super::flow::Connection;
+use super::{Key, Stage, Tcp, own_mss, token, track};
+use crate::env::{End, Env, Fixed};
+use crate::host::{HostNet, Stream, Token};
+use crate::policy::{Direction, Permit, Protocol};
+
+/// Listeners at a time. Stops a report from taking every port of the
+/// namespace, and every file descriptor of the process.
+pub const MOST: usize = 256;
+
+/// Connections accepted of one listener in a turn; the backlog keeps the rest.
+const ACCEPTED: usize = 64;
+
+/// Connections to the guest's loopback that wait for who carries them on.
+/// Stops them from piling up where nobody does.
+const WAITING: usize = 256;
+
+/// What is bound in the namespace for a listener of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listen {
+    /// Where.
+    pub at: SocketAddr,
+    /// Who connects is to reach the guest's loopback.
+    pub loopback: bool,
+}
+
+/// A connection to the guest's loopback, which no frame can reach.
+#[derive(Debug)]
+pub struct Arrival<S> {
+    /// It.
+    pub stream: S,
+    /// Who began.
+    pub peer: SocketAddr,
+    /// What was dialled: the address says the family, and the port whom.
+    pub local: SocketAddr,
+    /// That it may be.
+    pub permit: Permit,
+}
+
+/// What listens.
+pub struct Listeners<H: HostNet> {
+    bound: BTreeMap<Listen, usize>,
+    slots: Slab<(Listen, H::Listener)>,
+    arrivals: VecDeque<Arrival<H::Stream>>,
+    /// Those of the last report that could not be bound.
+    failed: Vec<Listen>,
+    /// Those of which a turn did not accept everything.
+    rest: BTreeSet<usize>,
+}
+
+impl<H: HostNet> Default for Listeners<H> {
+    fn default() -> Self {
+        Self {
+            bound: BTreeMap::new(),
+            slots: Slab::new(),
+            arrivals: VecDeque::new(),
+            failed: Vec::new(),
+            rest: BTreeSet::new(),
+        }
+    }
+}
+
+/// What is to be bound for a guest that listens on these: the pod's addresses
+/// for what outside can reach, and the loopback's for what is reached by who
+/// is in the namespace.
+fn plan(reported: &[SocketAddr], pod: &[IpAddr], fixed: &Fixed) -> BTreeSet<Listen> {
+    let mut wanted = BTreeSet::new();
+    for listener in reported.iter().filter(|listener| listener.port() != 0) {
+        let (ip, port) = (listener.ip(), listener.port());
+        let any = ip.is_unspecified();
+        // A wildcard of IPv6 takes IPv4 too, unless told not to.
+        let family = |other: &IpAddr| other.is_ipv4() == ip.is_ipv4() || (any && ip.is_ipv6());
+        if any || fixed.link.has(ip) {
+            let at = pod.iter().filter(|own| family(own)).map(|own| (*own, port).into());
+            wanted.extend(at.map(|at| Listen { at, loopback: false }));
+        }
+        if any || ip.is_loopback() {
+            let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+            let at = loopback.into_iter().filter(family).map(|ip| (ip, port).into());
+            wanted.extend(at.map(|at| Listen { at, loopback: true }));
+        }
+        if wanted.len() >= MOST {
+            break;
+        }
+    }
+    wanted.into_iter().take(MOST).collect()
+}
+
+fn listener_token(slot: usize) -> Token {
+    Token(crate::stack::LISTENER << 56 | u64::try_from(slot).unwrap_or(0))
+}
+
+impl<H: HostNet> Listeners<H> {
+    /// Listens for exactly what the guest listens on, by a whole report.
+    pub fn report(&mut self, env: &mut Env<'_, H>, reported: &[SocketAddr], pod: &[IpAddr]) {
+        let wanted = plan(reported, pod, env.fixed);
+        let gone: Vec<Listen> =
+            self.bound.keys().filter(|bound| !wanted.contains(bound)).copied().collect();
+        for listen in gone {
+            if let Some(slot) = self.bound.remove(&listen) {
+                self.slots.try_remove(slot);
+            }
+        }
+        self.failed.clear();
+        for listen in wanted {
+            if self.bound.contains_key(&listen) {
+                continue;
+            }
+            let slot = self.slots.vacant_key();
+            match env.host.listen(listen.at, listener_token(slot)) {
+                Ok(listener) => {
+                    self.slots.insert((listen, listener));
+                    self.bound.insert(listen, slot);
+                }
+                Err(_) => {
+                    env.counters.listeners_failed += 1;
+                    self.failed.push(listen);
+                }
+            }
+        }
+    }
+
+    /// What the last report asked for and could not be bound.
+    pub fn failed(&self) -> &[Listen] {
+        &self.failed
+    }
+
+    /// The next connection to the guest's loopback.
+    pub fn arrival(&mut self) -> Option<Arrival<H::Stream>> {
+        self.arrivals.pop_front()
+    }
+}
+
+impl<H: HostNet> Tcp<H> {
+    /// Somebody connects to a listener.
+    pub fn accept(&mut self, env: &mut Env<'_, H>, event: Token) {
+        let slot = usize::try_from(event.0 & 0xffff_ffff).unwrap_or(usize::MAX);
+        for _ in 0..ACCEPTED {
+            let (index, serial) = (self.flows.vacant_key(), self.next_serial());
+            let Some((listen, listener)) = self.listeners.slots.get_mut(slot) else { return };
+            let listen = *listen;
+            let Ok(accepted) = env.host.accept(listener, token(index, serial)) else { return };
+            if listen.loopback {
+                self.arrive(env, accepted.stream, accepted.peer, accepted.local);
+            } else {
+                self.admit(env, serial, accepted.stream, accepted.peer, accepted.local);
+            }
+        }
+        // There may be more, and no edge will tell.
+        self.listeners.rest.insert(slot);
+    }
+
+    /// To the guest's loopback: for somebody else to carry on.
+    fn arrive(
+        &mut self,
+        env: &mut Env<'_, H>,
+        stream: H::Stream,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) {
+        let ends = Key { guest: local, remote: peer };
+        match env.decide(Direction::Ingress, Protocol::Tcp, ends) {
+            Ok(permit) if self.listeners.arrivals.len() < WAITING => {
+                self.listeners.arrivals.push_back(Arrival { stream, peer, local, permit });
+            }
+            _ => stream.reset(),
+        }
+    }
+
+    fn admit(
+        &mut self,
+        env: &mut Env<'_, H>,
+        serial: u32,
+        stream: H::Stream,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) {
+        let Some(guest) = env.fixed.link.address_for(peer.ip()) else { return stream.reset() };
+        let guest = SocketAddr::new(guest, local.port());
+        let ends = Key { guest, remote: peer };
+        let Ok(permit) = env.decide(Direction::Ingress, Protocol::Tcp, ends) else {
+            return stream.reset();
+        };
+        let key = Key { guest, remote: seen(env.fixed, peer) };
+        if self.index.contains_key(&key) || !self.has_room(env) {
+            return stream.reset();
+        }
+        let own = own_mss(env, key);
+        let track = track(key, own, env.fixed.capabilities);
+        match Endpoint::connect(self.pool.take(), track, env.interface, guest, key.remote) {
+            Ok(endpoint) => {
+                env.counters.opened += 1;
+                env.witness.opened(key, &permit, env.now);
+                let connection = Connection::new(endpoint, stream, permit, true, env.now);
+                let index = self.insert(key, serial, env.now, Stage::Open(Box::new(connection)));
+                self.mark(index);
+            }
+            Err(sockets) => {
+                self.pool.put(sockets);
+                stream.reset();
+                let end = End { reason: "failed", sent: 0, received: 0, since: env.now };
+                env.witness.closed(key, &permit, &end, env.now);
+            }
+        }
+    }
+
+    /// Accepts what a turn's bound left over.
+    pub fn accept_rest(&mut self, env: &mut Env<'_, H>) -> bool {
+        let slots = std::mem::take(&mut self.listeners.rest);
+        for slot in &slots {
+            self.accept(env, listener_token(*slot));
+        }
+        !slots.is_empty()
+    }
+}
+
+/// Who the client seems to be to the guest: itself, unless that address means
+/// something else there.
+fn seen(fixed: &Fixed, peer: SocketAddr) -> SocketAddr {
+    let own = fixed.link.has(peer.ip()) || peer.ip().is_loopback() || peer.ip().is_unspecified();
+    if own {
+        SocketAddr::new(fixed.gateway(peer.ip()), peer.port())
+    } else {
+        SocketAddr::new(peer.ip(), peer.port())
+    }
+}

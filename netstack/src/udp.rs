@@ -1,0 +1,544 @@
+//! UDP: each port of the guest is a port of the host.
+//!
+//! One socket serves a port of the guest whomever it writes to, so that
+//! mappings do not depend on the destination (RFC 4787, REQ-1). Who may write
+//! back is another matter: those whom the guest was allowed to write to, and
+//! those whom the policy lets in.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use slab::Slab;
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::IpProtocol;
+
+use crate::checksum;
+use crate::dns::{Channel, FromGuest, FromServer};
+use crate::emit::{UDP, ip_header, write_ip, write_udp};
+use crate::env::{End, Ends, Env, unreachable};
+use crate::host::{Datagrams, Errno, HostNet, Notice, Origin, Ready, Token};
+use crate::icmp;
+use crate::packet::Packet;
+use crate::policy::{DenyMode, Direction, Permit, Protocol};
+use crate::port::Offload;
+use crate::wheel::Wheel;
+
+/// Ports of the guest at a time; the one that was used longest ago makes room.
+/// Stops a guest from taking every file descriptor of the process.
+pub const SOCKETS: usize = 1_024;
+
+/// Others that one port talks with, for the same reason.
+const PEERS: usize = 256;
+
+/// Datagrams received of one socket in a turn.
+const TURN: usize = 64;
+
+/// How long a port lives that got no answer, one that got some, and one that
+/// only asked DNS servers and got them (RFC 4787, REQ-5).
+const UNANSWERED: Duration = Duration::from_secs(30);
+const ANSWERED: Duration = Duration::from_secs(180);
+const RESOLVED: Duration = Duration::from_secs(10);
+
+/// DNS.
+const DNS: u16 = 53;
+
+/// Room for headers before a datagram.
+const HEADERS: usize = 48;
+
+struct Peer {
+    permit: Permit,
+    since: Instant,
+    used: Instant,
+    sent: u64,
+    received: u64,
+}
+
+struct Socket<D> {
+    guest: SocketAddr,
+    serial: u32,
+    datagrams: D,
+    peers: HashMap<SocketAddr, Peer>,
+    used: Instant,
+    queued: bool,
+}
+
+/// All ports.
+pub struct Udp<H: HostNet> {
+    sockets: Slab<Socket<H::Datagrams>>,
+    index: HashMap<SocketAddr, usize>,
+    wheel: Wheel<usize>,
+    queue: Vec<usize>,
+    serial: u32,
+    id: u32,
+}
+
+impl<H: HostNet> Default for Udp<H> {
+    fn default() -> Self {
+        Self {
+            sockets: Slab::new(),
+            index: HashMap::new(),
+            wheel: Wheel::default(),
+            queue: Vec::new(),
+            serial: 0,
+            id: 0,
+        }
+    }
+}
+
+fn token(index: usize, serial: u32) -> Token {
+    let low = u64::try_from(index).unwrap_or(0) & 0xffff_ffff;
+    Token(crate::stack::UDP << 56 | u64::from(serial & 0xff_ffff) << 32 | low)
+}
+
+impl<H: HostNet> Udp<H> {
+    /// How many ports there are.
+    pub fn len(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Takes a packet of the guest; with `sealed` its checksum is to be right.
+    pub fn take(&mut self, env: &mut Env<'_, H>, packet: &Packet, ip: &[u8], sealed: bool) {
+        let Some((from, to, payload)) = parse(packet, ip, sealed) else {
+            return env.counters.refuse("UDP header or checksum");
+        };
+        let ends = Ends {
+            guest: SocketAddr::new(packet.source, from),
+            remote: SocketAddr::new(packet.destination, to),
+        };
+        let ip = ip.get(..packet.length).unwrap_or(ip);
+        match self.allowed(env, ends, Direction::Egress) {
+            Ok(index) if self.may_ask(env, index, ends, payload) => {
+                self.send(env, index, ends, packet, ip, payload);
+            }
+            Ok(_) => {}
+            Err(Refused::Policy(DenyMode::Reject)) if is_one(packet) => {
+                let from = env.fixed.gateway(packet.source);
+                env.error(icmp::Error::Prohibited, ip, packet.source, from);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Whether a message to a pinned DNS server may go there; if not, the
+    /// guest has its answer already.
+    fn may_ask(&mut self, env: &mut Env<'_, H>, index: usize, ends: Ends, payload: &[u8]) -> bool {
+        if !is_pinned(env, ends.remote) {
+            return true;
+        }
+        let Some(channel) = self.channel(index) else { return false };
+        let policy = env.live.policy();
+        match env.witness.query(policy, channel, ends.remote, payload, env.now) {
+            FromGuest::Forward => true,
+            FromGuest::Drop => false,
+            FromGuest::Block(blocked) => {
+                env.witness.blocked(ends, &blocked, env.now);
+                self.hand_over(env, ends, &blocked.answer);
+                false
+            }
+        }
+    }
+
+    /// The number under which a port's questions are known.
+    fn channel(&self, index: usize) -> Option<Channel> {
+        self.sockets.get(index).map(|socket| Channel(token(index, socket.serial).0))
+    }
+
+    /// The socket for the guest's port, with the peer among its own.
+    fn allowed(
+        &mut self,
+        env: &mut Env<'_, H>,
+        ends: Ends,
+        direction: Direction,
+    ) -> Result<usize, Refused> {
+        let known = self.index.get(&ends.guest).copied();
+        if let Some(index) = known
+            && let Some(socket) = self.sockets.get_mut(index)
+            && let Some(peer) = socket.peers.get_mut(&ends.remote)
+        {
+            (socket.used, peer.used) = (env.now, env.now);
+            return Ok(index);
+        }
+        let permit = env.decide(direction, Protocol::Udp, ends).map_err(Refused::Policy)?;
+        let index = match known {
+            Some(index) => index,
+            None => self.open(env, ends, &permit)?,
+        };
+        let socket = self.sockets.get_mut(index).ok_or(Refused::Host)?;
+        socket.make_room(env);
+        env.counters.opened += 1;
+        env.witness.opened(ends, &permit, env.now);
+        let now = env.now;
+        let peer = Peer { permit, since: now, used: now, sent: 0, received: 0 };
+        socket.peers.insert(ends.remote, peer);
+        socket.used = now;
+        self.wheel.set(index, now + RESOLVED);
+        Ok(index)
+    }
+
+    fn open(
+        &mut self,
+        env: &mut Env<'_, H>,
+        ends: Ends,
+        permit: &Permit,
+    ) -> Result<usize, Refused> {
+        if self.sockets.len() >= SOCKETS {
+            let oldest = self.sockets.iter().min_by_key(|(_, socket)| socket.used);
+            if let Some(index) = oldest.map(|(index, _)| index) {
+                self.close(env, index, "evicted");
+            }
+        }
+        self.serial = self.serial.wrapping_add(1) & 0xff_ffff;
+        let (index, serial) = (self.sockets.vacant_key(), self.serial);
+        let v4 = ends.guest.is_ipv4();
+        let opened = env.host.datagrams(permit, v4, ends.guest.port(), token(index, serial));
+        let datagrams = opened.map_err(|_| {
+            env.counters.sockets_failed += 1;
+            Refused::Host
+        })?;
+        self.sockets.insert(Socket {
+            guest: ends.guest,
+            serial,
+            datagrams,
+            peers: HashMap::new(),
+            used: env.now,
+            queued: false,
+        });
+        self.index.insert(ends.guest, index);
+        Ok(index)
+    }
+
+    fn send(
+        &mut self,
+        env: &mut Env<'_, H>,
+        index: usize,
+        ends: Ends,
+        packet: &Packet,
+        ip: &[u8],
+        payload: &[u8],
+    ) {
+        let Some(socket) = self.sockets.get_mut(index) else { return };
+        let mut result = socket.datagrams.send(ends.remote, payload, packet.whole);
+        let mut mtu = None;
+        if result.is_err() {
+            // It may be about something that was sent before: that is in the
+            // queue of notices, and told from there.
+            while let Some(notice) = socket.datagrams.notice() {
+                if notice.origin == Origin::Local && notice.errno == Errno::MSGSIZE {
+                    mtu = Some(notice.mtu);
+                } else {
+                    socket.tell(env, &notice);
+                }
+            }
+            if result != Err(Errno::MSGSIZE) {
+                result = socket.datagrams.send(ends.remote, payload, packet.whole);
+            }
+        }
+        let told = match result {
+            Ok(()) => {
+                if let Some(peer) = socket.peers.get_mut(&ends.remote) {
+                    peer.sent += u64::try_from(payload.len()).unwrap_or(0);
+                }
+                None
+            }
+            Err(Errno::MSGSIZE) => {
+                Some(icmp::Error::TooBig(mtu.unwrap_or(u32::from(env.fixed.mtu))))
+            }
+            Err(error) => unreachable(error),
+        };
+        if let Some(error) = told {
+            env.error(error, ip, packet.source, env.fixed.gateway(packet.source));
+        }
+    }
+
+    /// Something happened at a socket.
+    pub fn ready(&mut self, env: &mut Env<'_, H>, ready: Ready) {
+        let index = usize::try_from(ready.token.0 & 0xffff_ffff).unwrap_or(usize::MAX);
+        let Some(socket) = self.sockets.get_mut(index) else { return };
+        if token(index, socket.serial) != ready.token {
+            return;
+        }
+        if ready.closing {
+            while let Some(notice) = socket.datagrams.notice() {
+                socket.tell(env, &notice);
+            }
+        }
+        if !std::mem::replace(&mut socket.queued, true) {
+            self.queue.push(index);
+        }
+    }
+
+    /// Receives what came, within bounds; whether there is more.
+    pub fn run(&mut self, env: &mut Env<'_, H>) -> bool {
+        self.expire(env);
+        for index in std::mem::take(&mut self.queue) {
+            let more = self.receive(env, index);
+            if let Some(socket) = self.sockets.get_mut(index) {
+                socket.queued = more;
+                if more {
+                    self.queue.push(index);
+                }
+            }
+        }
+        !self.queue.is_empty()
+    }
+
+    fn receive(&mut self, env: &mut Env<'_, H>, index: usize) -> bool {
+        for _ in 0..TURN {
+            let Some(socket) = self.sockets.get_mut(index) else { return false };
+            let Some(buffer) = env.scratch.get_mut(HEADERS..) else { return false };
+            let (length, from) = match socket.datagrams.receive(buffer) {
+                Ok(received) => received,
+                Err(Errno::AGAIN) => return false,
+                Err(Errno::INTR) => continue,
+                // An error that was reported, taken from the socket by this.
+                Err(_) => continue,
+            };
+            self.deliver(env, index, from, length);
+        }
+        true
+    }
+
+    fn deliver(&mut self, env: &mut Env<'_, H>, index: usize, from: SocketAddr, length: usize) {
+        let Some(guest) = self.sockets.get(index).map(|socket| socket.guest) else { return };
+        let ends = Ends { guest, remote: from };
+        if self.allowed(env, ends, Direction::Ingress).is_err() {
+            env.counters.strangers += 1;
+            return;
+        }
+        if let Some(peer) =
+            self.sockets.get_mut(index).and_then(|socket| socket.peers.get_mut(&from))
+        {
+            peer.received += u64::try_from(length).unwrap_or(0);
+        }
+        if is_pinned(env, from)
+            && let Some(channel) = self.channel(index)
+        {
+            let message = env.scratch.get(HEADERS..HEADERS + length).unwrap_or_default();
+            match env.witness.answer(env.live.policy(), channel, from, message, env.now) {
+                FromServer::Deliver => {}
+                FromServer::Drop => return,
+                FromServer::Replace(other) => return self.hand_over(env, ends, &other),
+            }
+        }
+        self.emit(env, ends, length);
+    }
+
+    /// Gives the guest a datagram that is not in the scratch yet.
+    fn hand_over(&mut self, env: &mut Env<'_, H>, ends: Ends, payload: &[u8]) {
+        if let Some(room) = env.scratch.get_mut(HEADERS..HEADERS + payload.len()) {
+            room.copy_from_slice(payload);
+            self.emit(env, ends, payload.len());
+        }
+    }
+
+    /// Gives the guest the datagram in the scratch.
+    fn emit(&mut self, env: &mut Env<'_, H>, ends: Ends, length: usize) {
+        let Ends { guest, remote: from } = ends;
+        let header = ip_header(guest.ip());
+        let start = HEADERS - UDP - header;
+        let Some(packet) = env.scratch.get_mut(start..HEADERS + length) else { return };
+        write_udp(packet, from, guest);
+        if packet.len() <= usize::from(env.fixed.mtu) {
+            if !env.outbox.room(env.port, packet.len()) {
+                env.counters.datagrams_dropped += 1;
+                return;
+            }
+            env.outbox.whole(env.port, packet);
+        } else {
+            self.id = self.id.wrapping_add(1);
+            send_in_parts(env, start..HEADERS + length, ends, self.id);
+        }
+    }
+
+    fn expire(&mut self, env: &mut Env<'_, H>) {
+        while let Some(index) = self.wheel.pop(env.now) {
+            let Some(socket) = self.sockets.get(index) else { continue };
+            let until = socket.used + socket.life();
+            if until <= env.now {
+                self.close(env, index, "idle");
+            } else {
+                self.wheel.set(index, until);
+            }
+        }
+    }
+
+    fn close(&mut self, env: &mut Env<'_, H>, index: usize, reason: &'static str) {
+        let Some(mut socket) = self.sockets.try_remove(index) else { return };
+        self.index.remove(&socket.guest);
+        self.wheel.clear(index);
+        env.witness.forget(Channel(token(index, socket.serial).0));
+        for (remote, peer) in socket.peers.drain() {
+            peer.over(env, Ends { guest: socket.guest, remote }, reason);
+        }
+    }
+
+    /// When the next one may be closed.
+    pub fn next(&self) -> Option<Instant> {
+        self.wheel.next()
+    }
+
+    /// Ends every flow that the policy in force would not allow any more.
+    pub fn recheck(&mut self, env: &mut Env<'_, H>) -> usize {
+        let mut ended = 0;
+        let live = env.live;
+        for (_, socket) in &mut self.sockets {
+            let guest = socket.guest;
+            let denied = socket.peers.extract_if(|_, peer| !live.recheck(&peer.permit).is_allow());
+            for (remote, peer) in denied.collect::<Vec<_>>() {
+                peer.over(env, Ends { guest, remote }, "revoked");
+                ended += 1;
+            }
+        }
+        ended
+    }
+}
+
+impl Peer {
+    fn over<H: HostNet>(self, env: &mut Env<'_, H>, ends: Ends, reason: &'static str) {
+        let Self { permit, since, sent, received, .. } = self;
+        env.witness.closed(ends, &permit, &End { reason, sent, received, since }, env.now);
+    }
+}
+
+impl<D: Datagrams> Socket<D> {
+    /// How long it lives unused.
+    fn life(&self) -> Duration {
+        let answered = |peer: &Peer| peer.received > 0;
+        if !self.peers.values().any(answered) {
+            UNANSWERED
+        } else if self.peers.iter().all(|(to, peer)| to.port() == DNS && answered(peer)) {
+            RESOLVED
+        } else {
+            ANSWERED
+        }
+    }
+
+    /// Forgets the peer heard of longest ago, if there are too many.
+    fn make_room<H: HostNet>(&mut self, env: &mut Env<'_, H>) {
+        if self.peers.len() < PEERS {
+            return;
+        }
+        let oldest = self.peers.iter().min_by_key(|(_, peer)| peer.used).map(|(to, _)| *to);
+        if let Some(remote) = oldest
+            && let Some(peer) = self.peers.remove(&remote)
+        {
+            peer.over(env, Ends { guest: self.guest, remote }, "evicted");
+        }
+    }
+
+    /// Tells the guest what was reported about a datagram to a peer of its.
+    fn tell<H: HostNet>(&self, env: &mut Env<'_, H>, notice: &Notice) {
+        if !self.peers.contains_key(&notice.to) {
+            return;
+        }
+        let error = match notice.origin {
+            Origin::Icmp(kind, code) => match notice.errno {
+                Errno::MSGSIZE => icmp::Error::TooBig(notice.mtu),
+                _ => icmp::Error::Raw(kind, code, [0; 4]),
+            },
+            Origin::Local => match (notice.errno, unreachable(notice.errno)) {
+                (Errno::MSGSIZE, _) => icmp::Error::TooBig(notice.mtu),
+                (_, Some(error)) => error,
+                (_, None) => return,
+            },
+        };
+        let guest = self.guest.ip();
+        let mut quote = vec![0; ip_header(guest) + UDP];
+        write_udp(&mut quote, self.guest, notice.to);
+        let from = notice.from.unwrap_or(env.fixed.gateway(guest));
+        env.error(error, &quote, guest, from);
+    }
+}
+
+/// Why a datagram goes no further.
+enum Refused {
+    Policy(DenyMode),
+    Host,
+}
+
+/// Whether it is a DNS server whose answers teach names.
+fn is_pinned<H: HostNet>(env: &Env<'_, H>, server: SocketAddr) -> bool {
+    server.port() == DNS && env.live.policy().is_pinned(server.ip())
+}
+
+/// Whether errors may be sent about it: not about what went to many.
+fn is_one(packet: &Packet) -> bool {
+    let broadcast = packet.destination == std::net::IpAddr::from([255; 4]);
+    !packet.destination.is_multicast() && !broadcast
+}
+
+/// Ports and payload, if the header holds.
+fn parse<'a>(packet: &Packet, ip: &'a [u8], sealed: bool) -> Option<(u16, u16, &'a [u8])> {
+    let udp = packet.payload(ip);
+    let [f0, f1, t0, t1, l0, l1, c0, c1, ..] = *udp else { return None };
+    let length = usize::from(u16::from_be_bytes([l0, l1]));
+    let udp = udp.get(..length)?;
+    let none = [c0, c1] == [0, 0];
+    // IPv4 may go without; for IPv6 it is what protects the addresses.
+    if sealed && none && packet.source.is_ipv6() {
+        return None;
+    }
+    if sealed && !none {
+        let (from, to) = (packet.source, packet.destination);
+        let pseudo = checksum::pseudo(from, to, IpProtocol::Udp, udp.len());
+        if checksum::sum(udp, pseudo) != 0xffff {
+            return None;
+        }
+    }
+    let to = u16::from_be_bytes([t0, t1]);
+    let payload = udp.get(UDP..)?;
+    (to != 0).then_some((u16::from_be_bytes([f0, f1]), to, payload))
+}
+
+/// Sends a packet that is larger than the link's MTU as parts of it.
+fn send_in_parts<H: HostNet>(
+    env: &mut Env<'_, H>,
+    packet: std::ops::Range<usize>,
+    ends: Ends,
+    id: u32,
+) {
+    let (guest, remote) = (ends.guest.ip(), ends.remote.ip());
+    let header = ip_header(guest);
+    let extra = if guest.is_ipv4() { 0 } else { 8 };
+    let size = usize::from(env.fixed.mtu).saturating_sub(header + extra) & !7;
+    let Some(payload) = env.scratch.get(packet).and_then(|packet| packet.get(header..)) else {
+        return;
+    };
+    let mut offset = 0;
+    for part in payload.chunks(size.max(8)) {
+        let more = offset + part.len() < payload.len();
+        let mut bytes = vec![0; header];
+        write_ip(&mut bytes, remote, guest, IpProtocol::Udp, extra + part.len());
+        let word = u16::try_from(offset).unwrap_or(0);
+        if guest.is_ipv4() {
+            mark_part(&mut bytes, word / 8, more, id);
+        } else {
+            if let Some(next) = bytes.get_mut(6) {
+                *next = IpProtocol::Ipv6Frag.into();
+            }
+            let [o0, o1] = (word | u16::from(more)).to_be_bytes();
+            let [i0, i1, i2, i3] = id.to_be_bytes();
+            bytes.extend_from_slice(&[IpProtocol::Udp.into(), 0, o0, o1, i0, i1, i2, i3]);
+        }
+        bytes.extend_from_slice(part);
+        if !env.outbox.room(env.port, bytes.len()) {
+            env.counters.datagrams_dropped += 1;
+            return;
+        }
+        env.outbox.packet(env.port, bytes.len(), |ip| {
+            ip.copy_from_slice(&bytes);
+            ((), Offload::default())
+        });
+        offset += part.len();
+    }
+}
+
+/// Makes an IPv4 header one of a part.
+fn mark_part(header: &mut [u8], units: u16, more: bool, id: u32) {
+    let mut packet = smoltcp::wire::Ipv4Packet::new_unchecked(header);
+    packet.set_ident(u16::try_from(id & 0xffff).unwrap_or(0));
+    packet.set_dont_frag(false);
+    packet.set_more_frags(more);
+    packet.set_frag_offset(units * 8);
+    packet.fill_checksum();
+}

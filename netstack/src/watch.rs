@@ -1,0 +1,140 @@
+//! The witness that there is outside of tests: the audit, and the observer of
+//! DNS whose names the policy goes by.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use smoltcp::time::Instant;
+
+use crate::audit::{self, Audit, Now, Traffic};
+use crate::dns::{Blocked, Channel, FromGuest, FromServer, Observer};
+use crate::env::{End, Ends, Witness};
+use crate::policy::{Denial, Direction, Names, Permit, Policy, Protocol};
+
+/// Flows whose numbers are remembered: as many as the stack may have.
+const FLOWS: usize = 16_384;
+
+/// Takes whole lines of the audit.
+pub type Sink = Box<dyn FnMut(&[u8])>;
+
+/// Audit and names of one pod.
+pub struct Watch {
+    audit: Audit,
+    observer: Observer,
+    /// What the clock on the wall shows when the stack's shows zero.
+    epoch: Duration,
+    flows: HashMap<(Protocol, Ends), u64>,
+    next: u64,
+    /// Where lines go.
+    out: Sink,
+}
+
+impl Watch {
+    /// For the pod of this name. `epoch` is the time since 1970 at the stack's
+    /// zero, and `out` takes whole lines of the audit.
+    pub fn new(pod: &str, epoch: Duration, out: Sink) -> Self {
+        Self {
+            audit: Audit::new(pod),
+            observer: Observer::new(),
+            epoch,
+            flows: HashMap::new(),
+            next: 0,
+            out,
+        }
+    }
+
+    fn now(&self, now: Instant) -> Now {
+        let monotonic = since_start(now);
+        Now { monotonic, wall: self.epoch + monotonic }
+    }
+
+    fn write(&mut self) {
+        let lines = self.audit.take();
+        if !lines.is_empty() {
+            (self.out)(&lines);
+        }
+    }
+}
+
+fn since_start(now: Instant) -> Duration {
+    Duration::from_micros(u64::try_from(now.total_micros()).unwrap_or(0))
+}
+
+/// Who began comes first in the audit.
+fn ordered(ends: Ends, direction: Direction) -> audit::Ends {
+    match direction {
+        Direction::Egress => audit::Ends { from: ends.guest, to: ends.remote },
+        Direction::Ingress => audit::Ends { from: ends.remote, to: ends.guest },
+    }
+}
+
+impl Witness for Watch {
+    fn names(&mut self, address: IpAddr, now: Instant) -> Names {
+        self.observer.names(address, since_start(now))
+    }
+
+    fn opened(&mut self, ends: Ends, permit: &Permit, now: Instant) {
+        self.observer.hold(permit.peer());
+        self.next += 1;
+        if self.flows.len() < FLOWS {
+            self.flows.insert((permit.protocol(), ends), self.next);
+        }
+        let at = self.now(now);
+        self.audit.opened(at, self.next, ordered(ends, permit.direction()), permit);
+        self.write();
+    }
+
+    fn denied(&mut self, ends: Ends, denial: &Denial, now: Instant) {
+        let at = self.now(now);
+        self.audit.denied(at, None, ordered(ends, denial.flow.direction), denial);
+        self.write();
+    }
+
+    fn closed(&mut self, ends: Ends, permit: &Permit, end: &End, now: Instant) {
+        self.observer.release(permit.peer());
+        let flow = self.flows.remove(&(permit.protocol(), ends)).unwrap_or(0);
+        let traffic = Traffic { bytes_in: end.received, bytes_out: end.sent };
+        let (at, ends) = (self.now(now), ordered(ends, permit.direction()));
+        self.audit.closed(at, flow, ends, permit, traffic, end.reason);
+        self.write();
+    }
+
+    fn query(
+        &mut self,
+        policy: &Policy,
+        channel: Channel,
+        server: SocketAddr,
+        message: &[u8],
+        now: Instant,
+    ) -> FromGuest {
+        self.observer.from_guest(policy, channel, server, message, since_start(now))
+    }
+
+    fn answer(
+        &mut self,
+        policy: &Policy,
+        channel: Channel,
+        server: SocketAddr,
+        message: &[u8],
+        now: Instant,
+    ) -> FromServer {
+        self.observer.from_server(policy, channel, server, message, since_start(now))
+    }
+
+    fn blocked(&mut self, ends: Ends, blocked: &Blocked, now: Instant) {
+        let at = self.now(now);
+        self.audit.blocked(at, ordered(ends, Direction::Egress), Protocol::Udp, blocked);
+        self.write();
+    }
+
+    fn forget(&mut self, channel: Channel) {
+        self.observer.close(channel);
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let at = self.now(now);
+        self.audit.tick(at);
+        self.write();
+    }
+}
