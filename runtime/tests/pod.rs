@@ -49,6 +49,11 @@ impl Host {
         Self { dir, config }
     }
 
+    /// The parent of this test's cgroups; others run beside it.
+    fn cgroup(&self) -> String {
+        format!("sandbox-test-{}", self.dir.path().file_name().unwrap().display())
+    }
+
     /// A bundle with a busybox in it.
     fn bundle(&self, id: &str, args: &[&str], over: &Value) -> PathBuf {
         let bundle = self.dir.path().join(id);
@@ -75,7 +80,7 @@ impl Host {
                  "options": ["nosuid", "mode=755"]},
             ],
             "linux": {
-                "cgroupsPath": format!("/sandbox-test-{}/{id}", std::process::id()),
+                "cgroupsPath": format!("/{}/{id}", self.cgroup()),
                 "namespaces": [
                     {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"},
                     {"type": "network"},
@@ -129,7 +134,7 @@ impl Host {
         assert!(left.is_empty(), "{left:?}");
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(self.dir.path().to_str().unwrap()), "{mounts}");
-        let name = format!("sandbox-test-{}", std::process::id());
+        let name = self.cgroup();
         for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap() {
             assert!(!hierarchy.unwrap().path().join(&name).exists());
         }
