@@ -86,7 +86,7 @@ deny:
 	@$(TIMED) deny tests/walls/deny
 
 test-unit: ## the crates' own tests, no root and no VM needed
-	@$(TIMED) test-unit cargo test --workspace --exclude sandbox-tests --locked
+	@$(TIMED) test-unit cargo test --workspace --exclude sandbox-tests --locked --no-fail-fast
 	@$(TIMED) test-unit/harness cargo test --locked -p sandbox-tests --lib
 
 test-vm: export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)

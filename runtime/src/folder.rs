@@ -20,6 +20,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
@@ -34,6 +36,11 @@ use crate::mounts::{MountError, unmount_below};
 const VSOCK: &str = "vsock.sock";
 /// How often a starter may lose its folder to another before it gives up.
 const MAX_TRIES: usize = 20;
+/// How long a lock outlives its holder at most: a child that the holder had
+/// just forked has a copy of the descriptor until it executes its program. A
+/// lock has no time limit of its own, so it is tried again and again.
+const STRAGGLERS: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(5);
 
 /// A pod's folder cannot be made or removed.
 #[derive(Debug, thiserror::Error)]
@@ -118,9 +125,9 @@ impl Folder {
             Err(Errno::NOENT) => return Ok(None),
             Err(e) => return on("open", &path, Err(e.into())),
         };
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
+        match take_lock(&lock) {
+            Ok(true) => {}
+            Ok(false) => {
                 let pod = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 return Err(FolderError::InUse { pod, path });
             }
@@ -223,6 +230,19 @@ impl Folder {
         // Removing would else reach through the mounts.
         unmount_below(&self.path)?;
         on("remove", &self.path, fs::remove_dir_all(&self.path))
+    }
+}
+
+/// Locks the folder; `false` when somebody else keeps it locked.
+fn take_lock(lock: &OwnedFd) -> rustix::io::Result<bool> {
+    let end = Instant::now() + STRAGGLERS;
+    loop {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) if Instant::now() < end => thread::sleep(RETRY),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -97,6 +97,22 @@ fn a_mount_in_the_folder_survives_its_removal() {
     assert!(volume.path().join("precious").exists());
 }
 
+/// As a child of a dead holder has it, between fork and exec.
+#[test]
+fn a_lock_that_outlives_its_holder_for_a_moment_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::create(dir.path(), &id()).unwrap();
+    let path = folder.path().to_owned();
+    let copy = folder._lock.try_clone().unwrap();
+    drop(folder);
+    let child = thread::spawn(move || {
+        thread::sleep(STRAGGLERS / 10);
+        drop(copy);
+    });
+    assert!(Folder::open(path).unwrap().is_some());
+    child.join().unwrap();
+}
+
 #[test]
 fn the_wire_connects_and_has_no_path() {
     let dir = tempfile::tempdir().unwrap();
