@@ -89,14 +89,27 @@ test-unit: ## the crates' own tests, no root and no VM needed
 	@$(TIMED) test-unit cargo test --workspace --exclude sandbox-tests --locked --no-fail-fast
 	@$(TIMED) test-unit/harness cargo test --locked -p sandbox-tests --lib
 
-test-vm: export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
-test-vm: export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
-test-vm: export SANDBOX_TEST_VMM = $(CURDIR)/$(BIN)/sandbox-vmm
-test-vm: build guest toolbox ## real containerd, real microVMs, the engine that "auto" picks (root)
-	@$(TIMED) test-vm/agent cargo test --locked -p sandbox-agent --test guest -- $(TESTS)
-	@$(TIMED) test-vm/pod cargo test --locked -p sandbox-runtime --test pod -- --ignored $(TESTS)
-	@[ -n "$(TESTS)" ] || $(TIMED) test-vm/demo tests/demo/run
-	@$(TIMED) test-vm cargo test --locked -p sandbox-tests --test vm -- --test-threads $(TEST_THREADS) $(TESTS)
+# Each by itself, so that one that fails does not keep the others from running.
+VM_PARTS := test-vm-agent test-vm-pod test-vm-demo test-vm-features
+.PHONY: $(VM_PARTS)
+$(VM_PARTS): export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
+$(VM_PARTS): export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
+$(VM_PARTS): export SANDBOX_TEST_VMM = $(CURDIR)/$(BIN)/sandbox-vmm
+$(VM_PARTS): build guest toolbox
+
+test-vm: $(VM_PARTS) ## real containerd, real microVMs, the engine that "auto" picks (root)
+
+test-vm-agent:
+	@$(TIMED) $@ cargo test --locked -p sandbox-agent --test guest -- $(TESTS)
+
+test-vm-pod:
+	@$(TIMED) $@ cargo test --locked -p sandbox-runtime --test pod -- --ignored $(TESTS)
+
+test-vm-demo:
+	@[ -n "$(TESTS)" ] || $(TIMED) $@ tests/demo/run
+
+test-vm-features:
+	@$(TIMED) $@ cargo test --locked -p sandbox-tests --test vm -- --test-threads $(TEST_THREADS) $(TESTS)
 
 test-kvm: build guest toolbox ## the same tests on the kvm engine; without real KVM, in the lab (root)
 	@$(TIMED) test-kvm tests/kvm/run $(TESTS)

@@ -297,6 +297,23 @@ async fn the_death_of_any_process_is_the_pods() {
     }
 }
 
+/// An archive of `/init` alone (cpio(5), "New ASCII Format").
+fn initramfs(init: &[u8]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for (name, mode, content) in [("init", 0o100_755, init), ("TRAILER!!!", 0, &[])] {
+        let mut fields = [0; 13];
+        (fields[1], fields[4]) = (mode, 1);
+        (fields[6], fields[11]) = (content.len(), name.len() + 1);
+        archive.extend_from_slice(b"070701");
+        archive.extend(fields.iter().flat_map(|field| format!("{field:08x}").into_bytes()));
+        for part in [format!("{name}\0").as_bytes(), content] {
+            archive.extend_from_slice(part);
+            archive.resize(archive.len().next_multiple_of(4), 0);
+        }
+    }
+    archive
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "boots virtual machines"]
 async fn a_boot_that_fails_says_how_far_it_came_and_leaves_nothing() {
@@ -319,13 +336,14 @@ async fn a_boot_that_fails_says_how_far_it_came_and_leaves_nothing() {
         host.assert_clean();
     }
 
-    // A kernel that is none, one that panics, one that takes too long.
-    let junk = host.dir.path().join("junk");
+    // A kernel that is none, one that panics, a guest without an agent.
+    let [junk, idle] = ["junk", "idle"].map(|name| host.dir.path().join(name));
     fs::write(&junk, "junk").unwrap();
+    fs::write(&idle, initramfs(&fs::read("/bin/busybox").unwrap())).unwrap();
     for (config, expected) in [
         (Config { kernel: junk.clone(), ..good.clone() }, "the guest did not boot"),
         (Config { initramfs: junk, ..good.clone() }, "Kernel panic"),
-        (Config { boot_timeout_seconds: 1, ..good.clone() }, "within 1 s"),
+        (Config { initramfs: idle, boot_timeout_seconds: 3, ..good.clone() }, "within 3 s"),
     ] {
         host.config = config;
         let (pod, _events) = host.pod(&create).await;
