@@ -114,6 +114,7 @@ impl Engine for Qemu {
             console_max: CONSOLE_MAX,
             devices: fds.backends(parts.devices),
             tag: SHARE_TAG.to_owned(),
+            link: None,
         });
         let (process, control) = fds.launch(&self.vmm, self.name(), &launch, &parts.cgroup).await?;
         Ok(Vm { process, control })

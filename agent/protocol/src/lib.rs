@@ -11,13 +11,14 @@ mod generated {
     }
 }
 
+pub mod forward;
 pub mod stream;
 
 pub use generated::{agent, agent_ttrpc};
 
 /// Version of everything in this crate. Host and guest refuse each other when
 /// theirs differ; the guest image is built from the same tree as the shim.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Host port that the agent connects to once it can serve. The connection then
 /// carries ttrpc, with the agent as the server. The only port that the host
@@ -26,6 +27,10 @@ pub const AGENT_PORT: u32 = 1024;
 
 /// Guest port of the agent for the streams of a process. See [`stream`].
 pub const STDIO_PORT: u32 = 1025;
+
+/// Guest port of the agent for connections to the guest's loopback. See
+/// [`forward`].
+pub const FORWARD_PORT: u32 = 1026;
 
 /// vsock context id of the host (`VMADDR_CID_HOST`).
 pub const HOST_CID: u32 = 2;

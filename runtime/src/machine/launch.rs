@@ -312,6 +312,7 @@ async fn start_io(
         sockets: folder.sockets(),
         listener: fds.add(listener.into()),
         guest_ports: vec![AGENT_PORT],
+        network: None,
     });
     fds.launch(vmm, "io", &launch, cgroup).await
 }

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::VmSpec;
+use crate::network::{LinkSpec, NetworkLaunch};
 
 /// The control socket in every process of `sandbox-vmm`.
 pub const CONTROL_FD: i32 = 3;
@@ -35,7 +36,7 @@ pub enum Launch {
     Kvm(KvmLaunch),
     /// Runs the virtual machine in QEMU.
     Qemu(QemuLaunch),
-    /// Serves rng and vsock.
+    /// Serves rng, vsock and net.
     Io(IoLaunch),
     /// Serves the pod's share.
     Fs(FsLaunch),
@@ -45,6 +46,8 @@ pub enum Launch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceKind {
+    /// Network device (1).
+    Net,
     /// Entropy source (4).
     Rng,
     /// Socket device (19).
@@ -106,6 +109,9 @@ pub struct QemuLaunch {
     pub devices: Vec<Backend>,
     /// Tag by which the guest mounts the share: QEMU does not ask the backend.
     pub tag: String,
+    /// The link of the net device, if there is one: QEMU does not ask.
+    #[serde(default)]
+    pub link: Option<LinkSpec>,
 }
 
 /// See [`Launch::Io`].
@@ -127,6 +133,9 @@ pub struct IoLaunch {
     /// Host ports that the guest may connect to; port P is the Unix socket
     /// `vsock.sock_P` in `sockets`. Others are reset.
     pub guest_ports: Vec<u32>,
+    /// The pod's network; a guest without one has no network device.
+    #[serde(default)]
+    pub network: Option<NetworkLaunch>,
 }
 
 /// See [`Launch::Fs`].

@@ -2,10 +2,11 @@
 //!
 //! [`VmSpec`] says what the guest gets, [`cmdline`] what its kernel is told;
 //! [`launch`] holds the messages that the shim and the processes of
-//! `sandbox-vmm` exchange.
+//! `sandbox-vmm` exchange, [`network`] what is asked of a pod's network.
 
 pub mod cmdline;
 pub mod launch;
+pub mod network;
 mod spec;
 
 pub use spec::{MAX_MEMORY_MIB, MAX_VCPUS, MIN_MEMORY_MIB, SpecError, VmSpec};

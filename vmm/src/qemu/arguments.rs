@@ -92,6 +92,7 @@ impl Arguments<'_> {
     fn device(&self, kind: DeviceKind, index: usize) -> String {
         let chardev = format!("chardev=backend{index}");
         match kind {
+            DeviceKind::Net => format!("virtio-net-device,netdev=backend{index}"),
             DeviceKind::Rng => format!("vhost-user-rng,{chardev}"),
             DeviceKind::Vsock => format!("vhost-user-vsock-device,{chardev}"),
             DeviceKind::Fs => {

@@ -32,6 +32,7 @@ fn io(extra: Option<OwnedFd>) -> (Process, tempfile::TempDir, Vec<OwnedFd>) {
         sockets: sockets.path().into(),
         listener: 12,
         guest_ports: vec![1024],
+        network: None,
     });
     let mut fds: Vec<OwnedFd> = vec![rng.into(), vsock.into(), listener.into()];
     fds.extend(extra);
@@ -192,6 +193,7 @@ fn what_is_wrong_with_qemu_is_named() {
             console_max: 1 << 20,
             devices: vec![],
             tag: "share".into(),
+            link: None,
         })
     };
     let fds = || vec![file(b"no kernel"), file(b""), file(b"")];

@@ -107,6 +107,7 @@ pub fn start_io() -> (Process, OwnedFd) {
         sockets: sockets.path().into(),
         listener: 12,
         guest_ports: vec![],
+        network: None,
     });
     let mut io = Process::start("io", vec![rng.into(), vsock.into(), listener.into()], &launch);
     assert_eq!(io.news(), Report::Ready);

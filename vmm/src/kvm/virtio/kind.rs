@@ -20,6 +20,8 @@ pub struct Kind {
 const RNG: Kind = Kind { name: "rng", id: 4, queue_sizes: &[64], config_len: 0 };
 /// rx, tx, event; guest_cid.
 const VSOCK: Kind = Kind { name: "vsock", id: 19, queue_sizes: &[128, 128, 128], config_len: 8 };
+/// receiveq1, transmitq1; mac, status, max_virtqueue_pairs, mtu.
+const NET: Kind = Kind { name: "net", id: 1, queue_sizes: &[256, 256], config_len: 12 };
 /// hiprio, request; tag and num_request_queues.
 const FS: Kind = Kind { name: "fs", id: 26, queue_sizes: &[128, 128], config_len: 40 };
 
@@ -27,6 +29,7 @@ impl Kind {
     /// The kind that the launch message names.
     pub fn of(kind: DeviceKind) -> &'static Self {
         match kind {
+            DeviceKind::Net => &NET,
             DeviceKind::Rng => &RNG,
             DeviceKind::Vsock => &VSOCK,
             DeviceKind::Fs => &FS,

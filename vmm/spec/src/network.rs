@@ -1,0 +1,264 @@
+//! The network of a pod: what its `io` process is started with, and what the
+//! shim and `sandboxctl` ask of it while it runs.
+//!
+//! The process listens on the Unix socket [`NetworkLaunch::listener`]. A client
+//! sends a [`Request`] and reads [`Reply`]s; each is a frame of 4 bytes with
+//! the length, most significant first, and that many bytes of JSON. A
+//! connection carries one request after the other. [`Request::Capture`] is
+//! answered with frames until the client hangs up; every other one with one.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::launch::Fd;
+
+/// Longest request: two policies of the longest text that is read, and room.
+pub const MAX_REQUEST: usize = 24 << 20;
+/// Longest reply that a client takes: the process that sends it may have been
+/// taken over by its guest.
+pub const MAX_REPLY: usize = 16 << 20;
+/// Most listeners in a report; the guest's own may be more.
+pub const MAX_LISTENERS: usize = 256;
+
+/// The network part of [`IoLaunch`](crate::launch::IoLaunch).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkLaunch {
+    /// Listener of the net device's vhost-user socket.
+    pub device: Fd,
+    /// Network namespace in which the host's sockets are opened: the process
+    /// enters it.
+    pub namespace: Fd,
+    /// Listening Unix socket for [`Request`]s.
+    pub listener: Fd,
+    /// Two files, open for appending, for the audit: when one has `audit_max`
+    /// bytes the other is emptied and written.
+    pub audit: [Fd; 2],
+    /// See `audit`.
+    pub audit_max: u64,
+    /// The pod's name in the audit.
+    pub pod: String,
+    /// The guest's end of the link.
+    pub link: LinkSpec,
+}
+
+/// What the driver reads of the device before the network is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkSpec {
+    /// The guest's MAC address.
+    pub mac: [u8; 6],
+    /// Largest MTU in bytes that the guest may set.
+    pub mtu: u16,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// The pod's addresses and policy. Until then no frame passes. Again with
+    /// other addresses, everything that is open ends.
+    Configure(Box<Network>),
+    /// The guest listens on exactly these, by its agent's word.
+    Listeners {
+        /// All of them, in the guest.
+        listeners: Vec<SocketAddr>,
+    },
+    /// Puts other policies in force for new flows.
+    SetPolicy {
+        /// The node's.
+        node: PolicySource,
+        /// The pod's.
+        pod: PolicySource,
+        /// Ends open flows that the new policies do not allow.
+        recheck: bool,
+    },
+    /// What is in force.
+    Policy,
+    /// What is open.
+    Flows,
+    /// What was counted.
+    Counters,
+    /// The names that pinned DNS servers gave addresses.
+    Names,
+    /// What goes over the link, as pcapng.
+    Capture {
+        /// Bytes kept of each frame.
+        snap: u32,
+    },
+}
+
+/// A pod's network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// The guest's addresses: no frame with another source passes.
+    pub guest: Vec<IpAddr>,
+    /// Addresses of the namespace at which the guest's listeners are bound.
+    pub bound: Vec<IpAddr>,
+    /// MTU of the pod's interface.
+    pub mtu: u16,
+    /// Our address in the guest's eyes: whom ICMP errors come from, and
+    /// clients whose own address would mean something else there.
+    pub gateway4: Ipv4Addr,
+    /// The same for IPv6.
+    pub gateway6: Ipv6Addr,
+    /// DNS servers that the pod was given.
+    pub resolvers: Vec<IpAddr>,
+    /// Addresses of the node.
+    pub host: Vec<IpAddr>,
+    /// Networks of the cluster, as CIDRs.
+    pub cluster: Vec<String>,
+    /// The node's policy.
+    pub node: PolicySource,
+    /// The pod's.
+    pub pod: PolicySource,
+}
+
+/// Where a tier of the policy comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicySource {
+    /// There is none: the tier leaves everything to the next.
+    Unset,
+    /// The text of the file, TOML or JSON.
+    Text(String),
+    /// It cannot be read, for this reason: the tier allows nothing.
+    Broken(String),
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// It cannot be done.
+    Failed {
+        /// What happened, to what, and what to do.
+        error: String,
+    },
+    /// To [`Request::Listeners`].
+    Listening {
+        /// What could not be bound in the namespace, with the reason.
+        failed: Vec<(SocketAddr, String)>,
+    },
+    /// To [`Request::SetPolicy`].
+    PolicySet {
+        /// Number of the policies now in force.
+        generation: u64,
+        /// Flows that were ended.
+        ended: u64,
+    },
+    /// To [`Request::Policy`].
+    Policy {
+        /// Number of the policies in force.
+        generation: u64,
+        /// The node's.
+        node: PolicySource,
+        /// The pod's.
+        pod: PolicySource,
+    },
+    /// To [`Request::Flows`].
+    Flows {
+        /// The oldest first.
+        flows: Vec<FlowRow>,
+    },
+    /// To [`Request::Counters`].
+    Counters {
+        /// Name and number, in the order of their names.
+        counters: Vec<(String, u64)>,
+    },
+    /// To [`Request::Names`].
+    Names {
+        /// In the order of the addresses.
+        names: Vec<NameRow>,
+    },
+    /// To [`Request::Capture`], again and again.
+    Captured {
+        /// Bytes of a pcapng file, in base64.
+        pcapng: String,
+        /// Frames lost since the last reply because the client was slow.
+        lost: u64,
+    },
+}
+
+/// An open flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowRow {
+    /// As in the audit.
+    pub id: u64,
+    /// `egress` or `ingress`.
+    pub dir: String,
+    /// `tcp`, `udp` or `icmp`.
+    pub proto: String,
+    /// The guest's end.
+    pub guest: SocketAddr,
+    /// The other.
+    pub remote: SocketAddr,
+    /// `dialing`, `open`, or what the protocol calls it.
+    pub state: String,
+    /// What allowed it: a rule's id, or a reason without a rule.
+    pub rule: String,
+    /// `system`, `node` or `pod`.
+    pub tier: String,
+    /// Names by which the guest knows the other end.
+    pub names: Vec<String>,
+    /// Bytes from the guest.
+    pub sent: u64,
+    /// Bytes to it.
+    pub received: u64,
+    /// Milliseconds since it began.
+    pub age_ms: u64,
+    /// Milliseconds since something was carried.
+    pub idle_ms: u64,
+}
+
+/// A name that leads to an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRow {
+    /// Where it leads.
+    pub address: IpAddr,
+    /// What was asked.
+    pub name: String,
+    /// Aliases on the way.
+    pub aliases: Vec<String>,
+    /// Seconds until it is forgotten, if no flow uses it.
+    pub seconds: u64,
+}
+
+/// Writes one frame.
+pub fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let mut frame = vec![0; 4];
+    serde_json::to_writer(&mut frame, message).map_err(io::Error::other)?;
+    let length = u32::try_from(frame.len() - 4).map_err(io::Error::other)?;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    to.write_all(&frame)
+}
+
+/// Reads one frame of at most `most` bytes; none at the end of the stream.
+pub fn receive<T: DeserializeOwned>(from: &mut impl Read, most: usize) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    if from.read(&mut length[..1])? == 0 {
+        return Ok(None);
+    }
+    from.read_exact(&mut length[1..])?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > most {
+        let reason = format!("a message of {length} bytes, at most {most} are taken");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    }
+    let mut frame = Vec::new();
+    // Grows as bytes come, whatever the length says.
+    from.take(length as u64).read_to_end(&mut frame)?;
+    if frame.len() < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    serde_json::from_slice(&frame).map(Some).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests;
