@@ -88,7 +88,7 @@ pub struct Stack<H: HostNet> {
     interface: Interface,
     outbox: Outbox,
     live: Live,
-    witness: Box<dyn Witness>,
+    witness: Box<dyn Witness + Send>,
     counters: Counters,
     tcp: Tcp<H>,
     udp: Udp<H>,
@@ -123,7 +123,7 @@ impl<H: HostNet> Stack<H> {
         config: Config,
         host: H,
         live: Live,
-        witness: Box<dyn Witness>,
+        witness: Box<dyn Witness + Send>,
         now: Instant,
     ) -> Self {
         let mut nothing = Nothing(config.capabilities);
@@ -161,6 +161,12 @@ impl<H: HostNet> Stack<H> {
     /// Readable when the host's side has something for [`run`](Self::run).
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.host.fd()
+    }
+
+    /// Ends everything that is open, without a word to the guest, and gives the
+    /// host's side back.
+    pub fn into_host(self) -> H {
+        self.host
     }
 
     /// The host's side.

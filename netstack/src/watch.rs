@@ -16,7 +16,7 @@ use crate::policy::{Denial, Direction, Names, Permit, Policy, Protocol};
 const FLOWS: usize = 16_384;
 
 /// Takes whole lines of the audit.
-pub type Sink = Box<dyn FnMut(&[u8])>;
+pub type Sink = Box<dyn FnMut(&[u8]) + Send>;
 
 /// Audit and names of one pod.
 pub struct Watch {

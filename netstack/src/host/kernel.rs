@@ -4,6 +4,7 @@
 mod datagram;
 mod echo;
 
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -30,16 +31,13 @@ const BACKLOG: i32 = 128;
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 /// The kernel's network, by one epoll instance.
-pub struct KernelNet {
-    epoll: OwnedFd,
-    events: Vec<epoll::Event>,
-}
+#[derive(Debug)]
+pub struct KernelNet(OwnedFd);
 
 impl KernelNet {
     /// Sockets will be opened in the namespace of the thread that calls.
     pub fn new() -> Result<Self, Errno> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, events: Vec::with_capacity(EVENTS) })
+        epoll::create(epoll::CreateFlags::CLOEXEC).map(Self)
     }
 
     fn watch(&self, socket: impl AsFd, token: Token, writing: bool) -> Result<(), Errno> {
@@ -47,7 +45,7 @@ impl KernelNet {
         if writing {
             flags |= epoll::EventFlags::OUT;
         }
-        epoll::add(&self.epoll, socket, epoll::EventData::new_u64(token.0), flags)
+        epoll::add(&self.0, socket, epoll::EventData::new_u64(token.0), flags)
     }
 }
 
@@ -62,19 +60,16 @@ impl HostNet for KernelNet {
     type Echoes = KernelEchoes;
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.epoll.as_fd())
+        Some(self.0.as_fd())
     }
 
     fn poll(&mut self, ready: &mut Vec<Ready>) {
-        self.events.clear();
         let now = rustix::event::Timespec::default();
-        let events = rustix::buffer::spare_capacity(&mut self.events);
+        let mut events = [MaybeUninit::uninit(); EVENTS];
         // Interrupted, or out of memory: the events are still there next time.
-        if epoll::wait(&self.epoll, events, Some(&now)).is_err() {
-            return;
-        }
+        let Ok((events, _)) = epoll::wait(&self.0, &mut events[..], Some(&now)) else { return };
         let gone = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
-        ready.extend(self.events.iter().map(|event| {
+        ready.extend(events.iter().map(|event| {
             let (flags, data) = (event.flags, event.data);
             Ready {
                 token: Token(data.u64()),

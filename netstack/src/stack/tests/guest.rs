@@ -77,7 +77,7 @@ impl Sim {
         Self::made(policy, rings, Place::default(), Box::new(()))
     }
 
-    fn made(policy: &Layer, rings: usize, place: Place, witness: Box<dyn Witness>) -> Self {
+    fn made(policy: &Layer, rings: usize, place: Place, witness: Box<dyn Witness + Send>) -> Self {
         let v4 = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => ip,
             IpAddr::V6(_) => panic!("not of IPv4"),
