@@ -23,7 +23,7 @@ use sandbox_vm_spec::launch::{DeviceKind, QemuLaunch, Report, VmEnd};
 use crate::console::Console;
 use crate::control::{Control, ControlError, close_strangers, exit_now, inherited};
 use crate::describe;
-use crate::jail::{Entry, Jail, JailError, Root};
+use crate::jail::{Entry, Jail, JailError, Network, Root};
 use arguments::{Accelerator, Arguments};
 use output::Output;
 use tsc::Reading;
@@ -97,7 +97,8 @@ pub fn run(launch: QemuLaunch, control: &Control) -> Result<(), Error> {
     close_strangers()?;
     let (mut child, output) = start(&launch, &inherited, tsc)?;
     drop(inherited);
-    Jail { root: Root::Files(Vec::new()), capabilities: &[], files: 64, memory: None }.enter()?;
+    let (root, network) = (Root::Files(Vec::new()), Network::None);
+    Jail { root, network, capabilities: &[], files: 64, memory: None }.enter()?;
     control.report(&Report::Ready)?;
     let said = output.follow(control, Console::new(console, launch.console_max));
     let said = said.map_err(Error::Follow)?;
@@ -203,7 +204,8 @@ fn jail(launch: &QemuLaunch) -> Jail {
         entries.push(Entry::Host("/dev/kvm".into()));
     }
     entries.extend(prefix(&launch.qemu).map(Entry::Host));
-    Jail { root: Root::Files(entries), capabilities: &[], files: MAX_FILES, memory: None }
+    let (root, network) = (Root::Files(entries), Network::None);
+    Jail { root, network, capabilities: &[], files: MAX_FILES, memory: None }
 }
 
 /// Where a QEMU that is not the distribution's is installed: the folder above
