@@ -123,7 +123,7 @@ impl<H: HostNet> Echo<H> {
         let (index, serial) = (self.pings.vacant_key(), self.serial);
         let opened = env.host.echoes(&permit, key.guest.is_ipv4(), token(index, serial));
         let echoes = opened.map_err(|_| {
-            env.counters.sockets_failed += 1;
+            env.fail(key.ends(), &permit);
             None
         })?;
         let flow = env.begin(key.ends(), &permit);

@@ -187,6 +187,15 @@ impl<H: HostNet> Env<'_, H> {
         *self.flow
     }
 
+    /// A flow with this permit was to begin, and the host has no socket for it:
+    /// it has an end at once, so that no verdict is without its lines.
+    pub fn fail(&mut self, ends: Ends, permit: &Permit) {
+        let flow = self.begin(ends, permit);
+        self.counters.sockets_failed += 1;
+        let end = End { flow, reason: "failed", sent: 0, received: 0, since: self.now };
+        self.witness.closed(ends, permit, &end, self.now);
+    }
+
     /// Whether the policy in force would let a flow go on; tells the witness
     /// if not.
     pub fn may_go_on(&mut self, flow: u64, ends: Ends, permit: &Permit) -> bool {

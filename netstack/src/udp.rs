@@ -161,6 +161,7 @@ impl<H: HostNet> Udp<H> {
             return Ok(index);
         }
         let permit = env.decide(direction, Protocol::Udp, ends).map_err(Refused::Policy)?;
+        let now = env.now;
         let index = match known {
             Some(index) => index,
             None => self.open(env, ends, &permit)?,
@@ -168,7 +169,6 @@ impl<H: HostNet> Udp<H> {
         let socket = self.sockets.get_mut(index).ok_or(Refused::Host)?;
         socket.make_room(env);
         let flow = env.begin(ends, &permit);
-        let now = env.now;
         let peer = Peer { flow, permit, since: now, used: now, sent: 0, received: 0 };
         socket.peers.insert(ends.remote, peer);
         socket.used = now;
@@ -193,7 +193,7 @@ impl<H: HostNet> Udp<H> {
         let v4 = ends.guest.is_ipv4();
         let opened = env.host.datagrams(permit, v4, ends.guest.port(), token(index, serial));
         let datagrams = opened.map_err(|_| {
-            env.counters.sockets_failed += 1;
+            env.fail(ends, permit);
             Refused::Host
         })?;
         self.sockets.insert(Socket {
