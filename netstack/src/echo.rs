@@ -154,6 +154,7 @@ impl<H: HostNet> Echo<H> {
         ip: &[u8],
     ) {
         let Some(ping) = self.pings.get_mut(index) else { return };
+        env.outbox.tape.about(ping.flow);
         ping.used = env.now;
         let mut result = ping.echoes.send(ping.key.remote, sequence, data, packet.hops);
         if result.is_err() {
@@ -182,6 +183,7 @@ impl<H: HostNet> Echo<H> {
         if token(index, ping.serial) != ready.token {
             return false;
         }
+        env.outbox.tape.about(ping.flow);
         if ready.closing {
             ping.tell(env);
         }

@@ -13,7 +13,7 @@ use crate::icmp;
 use crate::listing::NameRow;
 use crate::outbox::Outbox;
 use crate::policy::{
-    Denial, DenyMode, Direction, Flow, Live, Names, Permit, Policy, Protocol, Verdict,
+    Denial, DenyMode, Direction, Flow, Ground, Live, Names, Permit, Policy, Protocol, Verdict,
 };
 use crate::port::{Capabilities, Port};
 
@@ -173,6 +173,7 @@ impl<H: HostNet> Env<'_, H> {
             Verdict::Allow(permit) => Ok(permit),
             Verdict::Deny(denial) => {
                 self.counters.denied += 1;
+                self.outbox.tape.say(|| described("deny", &denial.ground));
                 self.witness.denied(None, ends, &denial, self.now);
                 Err(denial.mode)
             }
@@ -184,6 +185,8 @@ impl<H: HostNet> Env<'_, H> {
         *self.flow += 1;
         self.counters.opened += 1;
         self.witness.opened(*self.flow, ends, permit, self.now);
+        self.outbox.tape.about(*self.flow);
+        self.outbox.tape.say(|| described("allow", permit.ground()));
         *self.flow
     }
 
@@ -213,6 +216,14 @@ impl<H: HostNet> Env<'_, H> {
         let from = if from.is_ipv4() == guest.is_ipv4() { from } else { self.fixed.gateway(guest) };
         let bytes = icmp::error(from, guest, error, packet);
         self.outbox.whole(self.port, &bytes);
+    }
+}
+
+/// A verdict, in a few words.
+fn described(verdict: &str, ground: &Ground) -> String {
+    match &ground.rule {
+        Some(rule) => format!("{verdict} by {rule} ({}, {})", ground.tier, ground.reason),
+        None => format!("{verdict} ({}, {})", ground.tier, ground.reason),
     }
 }
 

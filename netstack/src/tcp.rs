@@ -165,6 +165,7 @@ impl<H: HostNet> Tcp<H> {
     fn take_known(&mut self, env: &mut Env<'_, H>, index: usize, taken: Taken<'_>) {
         let found = taken.found;
         let Some(flow) = self.flows.get_mut(index) else { return };
+        env.outbox.tape.about(flow.id);
         match &mut flow.stage {
             Stage::Dialing { seq, syn, .. } => {
                 if found.opens() && *seq != found.seq {
@@ -223,6 +224,7 @@ impl<H: HostNet> Tcp<H> {
         if token(index, flow.serial) != ready.token {
             return;
         }
+        env.outbox.tape.about(flow.id);
         match &mut flow.stage {
             Stage::Dialing { stream, .. } => {
                 if !ready.writable && !ready.closing {
@@ -311,6 +313,7 @@ impl<H: HostNet> Tcp<H> {
     fn turn(&mut self, env: &mut Env<'_, H>, index: usize) -> bool {
         let Some(flow) = self.flows.get_mut(index) else { return false };
         flow.queued = false;
+        env.outbox.tape.about(flow.id);
         let Stage::Open(connection) = &mut flow.stage else { return false };
         let turn = connection.turn(&mut Context {
             interface: env.interface,
@@ -358,8 +361,9 @@ impl<H: HostNet> Tcp<H> {
     }
 
     fn revoke(&mut self, env: &mut Env<'_, H>, index: usize) {
-        if let Some(Stage::Open(connection)) = self.flows.get_mut(index).map(|flow| &mut flow.stage)
-        {
+        let Some(flow) = self.flows.get_mut(index) else { return };
+        env.outbox.tape.about(flow.id);
+        if let Stage::Open(connection) = &mut flow.stage {
             connection.revoke(&mut Context {
                 interface: env.interface,
                 port: env.port,

@@ -134,6 +134,7 @@ impl<H: HostNet> Udp<H> {
             FromGuest::Drop => false,
             FromGuest::Block(blocked) => {
                 env.witness.blocked(ends, &blocked, env.now);
+                env.outbox.tape.say(|| format!("blocked: {}", blocked.name));
                 self.hand_over(env, ends, &blocked.answer);
                 false
             }
@@ -158,6 +159,7 @@ impl<H: HostNet> Udp<H> {
             && let Some(peer) = socket.peers.get_mut(&ends.remote)
         {
             (socket.used, peer.used) = (env.now, env.now);
+            env.outbox.tape.about(peer.flow);
             return Ok(index);
         }
         let permit = env.decide(direction, Protocol::Udp, ends).map_err(Refused::Policy)?;
@@ -449,9 +451,8 @@ impl<D: Datagrams> Socket<D> {
 
     /// Tells the guest what was reported about a datagram to a peer of its.
     fn tell<H: HostNet>(&self, env: &mut Env<'_, H>, notice: &Notice) {
-        if !self.peers.contains_key(&notice.to) {
-            return;
-        }
+        let Some(peer) = self.peers.get(&notice.to) else { return };
+        env.outbox.tape.about(peer.flow);
         let error = match notice.origin {
             Origin::Icmp(kind, code) => match notice.errno {
                 Errno::MSGSIZE => icmp::Error::TooBig(notice.mtu),
