@@ -6,13 +6,16 @@
 //! to [`service`]; that looks containers up in [`table`]; [`create`] makes one
 //! from its [`spec`] in a child process with libcontainer; [`streams`] carries
 //! the standard streams of its [`process`]; [`reaper`] learns how it ended.
+//! [`forwards`] leads the host to what listens on loopback.
 
 pub mod boot;
 pub mod cgroup;
 pub mod container;
 pub mod create;
 pub mod error;
+pub mod forwards;
 pub mod id;
+mod line;
 pub mod mounts;
 pub mod paths;
 pub mod process;
