@@ -6,6 +6,7 @@
 //! to [`service`]; that looks containers up in [`table`]; [`create`] makes one
 //! from its [`spec`] in a child process with libcontainer; [`streams`] carries
 //! the standard streams of its [`process`]; [`reaper`] learns how it ended.
+//! [`network`] gives the guest its network, and
 //! [`forwards`] leads the host to what listens on loopback.
 
 pub mod boot;
@@ -17,6 +18,8 @@ pub mod forwards;
 pub mod id;
 mod line;
 pub mod mounts;
+mod netlink;
+pub mod network;
 pub mod paths;
 pub mod process;
 pub mod readiness;
