@@ -24,6 +24,7 @@ use crate::container::{Container, Phase};
 use crate::create;
 use crate::error::Error;
 use crate::id;
+use crate::listeners::Listeners;
 use crate::mounts;
 use crate::network::Network;
 use crate::process::check_signal;
@@ -37,6 +38,7 @@ pub struct Service {
     table: Arc<Table>,
     reaper: Reaper,
     network: Network,
+    listeners: Listeners,
     shaken: Arc<Notify>,
     handshake_done: AtomicBool,
     shutdown: Arc<Notify>,
@@ -55,6 +57,7 @@ impl Service {
             table,
             reaper,
             network: Network::default(),
+            listeners: Listeners::default(),
             shaken,
             handshake_done: AtomicBool::new(false),
             shutdown,
@@ -200,6 +203,16 @@ impl Agent for Service {
         self.check_handshake()?;
         self.network.configure(&request).map_err(Error::from)?;
         Ok(Empty::default())
+    }
+
+    async fn listeners(
+        &self,
+        _: &TtrpcContext,
+        request: ListenersRequest,
+    ) -> ttrpc::Result<ListenersResponse> {
+        self.check_handshake()?;
+        let listening = self.listeners.other_than(request.generation);
+        Ok(listening.await.map_err(Error::io("asking the kernel what listens"))?)
     }
 
     async fn create_container(
