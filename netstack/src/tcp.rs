@@ -10,6 +10,7 @@ mod flow;
 mod guard;
 mod inbound;
 mod line;
+mod loopback;
 mod pool;
 pub mod segment;
 mod tombstone;
@@ -21,6 +22,7 @@ use smoltcp::time::Instant;
 
 use crate::env::{End, Ends, Env, unreachable};
 use crate::host::{Errno, HostNet, Ready, Stream, Token};
+use crate::listing::{FlowRow, Progress};
 use crate::packet::Packet;
 use crate::policy::{DenyMode, Direction, Permit, Protocol};
 use crate::port::Capabilities;
@@ -28,8 +30,9 @@ use crate::wheel::Wheel;
 use dials::{Dials, LIFE, PATIENCE, TooMany};
 use endpoint::Endpoint;
 use flow::{Close, Connection, Context, Turn};
-pub use inbound::{Arrival, Listen, Listeners};
+pub use inbound::{Listen, Listeners};
 use line::Track;
+pub use loopback::{Arrival, Loopback};
 use pool::Pool;
 use segment::{RST, Segment};
 use tombstone::{Late, Tombstones};
@@ -55,6 +58,9 @@ const DNS: u16 = 53;
 /// A flow of the table.
 struct Flow<S> {
     key: Key,
+    id: u64,
+    /// Its ends as they are, and not as the guest is to see them.
+    ends: Ends,
     serial: u32,
     queued: bool,
     since: Instant,
@@ -86,6 +92,7 @@ pub struct Tcp<H: HostNet> {
     queue: VecDeque<usize>,
     serial: u32,
     listeners: Listeners<H>,
+    loopback: Loopback<H::Stream>,
 }
 
 /// Token of a connection's socket: its place, and which of those that had it.
@@ -108,6 +115,7 @@ impl<H: HostNet> Tcp<H> {
             queue: VecDeque::new(),
             serial: 0,
             listeners: Listeners::default(),
+            loopback: Loopback::default(),
         }
     }
 
@@ -121,9 +129,14 @@ impl<H: HostNet> Tcp<H> {
         &mut self.listeners
     }
 
+    /// Those to the guest's loopback.
+    pub fn loopback(&mut self) -> &mut Loopback<H::Stream> {
+        &mut self.loopback
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.flows.len()
+        self.flows.len() + self.loopback.len()
     }
 
     /// Attempts under way.
@@ -246,10 +259,10 @@ impl<H: HostNet> Tcp<H> {
         let syn = plain(packet, ip, found.header).to_vec();
         match env.host.connect(&permit, key.remote, token(index, serial)) {
             Ok(stream) => {
-                env.counters.opened += 1;
-                env.witness.opened(key, &permit, env.now);
+                let id = env.begin(key, &permit);
                 let stage = Stage::Dialing { stream, permit, syn, seq: found.seq };
-                self.insert(key, serial, env.now, stage);
+                let (since, ends) = (env.now, key);
+                self.insert(Flow { key, id, ends, serial, queued: false, since, stage });
                 self.forget_attempts();
                 self.attempts.push_back((env.now, index, serial));
                 self.wheel.set(index, env.now + LIFE);
@@ -311,8 +324,9 @@ impl<H: HostNet> Tcp<H> {
         self.serial
     }
 
-    fn insert(&mut self, key: Key, serial: u32, now: Instant, stage: Stage<H::Stream>) -> usize {
-        let index = self.flows.insert(Flow { key, serial, queued: false, since: now, stage });
+    fn insert(&mut self, flow: Flow<H::Stream>) -> usize {
+        let key = flow.key;
+        let index = self.flows.insert(flow);
         self.index.insert(key, index);
         index
     }
@@ -393,15 +407,21 @@ impl<H: HostNet> Tcp<H> {
         let Some(flow) = self.flows.try_remove(index) else { return };
         self.index.remove(&flow.key);
         self.wheel.clear(index);
-        let end = |sent, received| End { reason: word(close), sent, received, since: flow.since };
+        let end = |sent, received| End {
+            flow: flow.id,
+            reason: word(close),
+            sent,
+            received,
+            since: flow.since,
+        };
         match flow.stage {
             Stage::Dialing { stream, permit, .. } => {
                 stream.reset();
-                env.witness.closed(flow.key, &permit, &end(0, 0), env.now);
+                env.witness.closed(flow.ends, &permit, &end(0, 0), env.now);
             }
             Stage::Open(connection) => {
                 let Connection { endpoint, permit, sent, received, .. } = *connection;
-                env.witness.closed(flow.key, &permit, &end(sent, received), env.now);
+                env.witness.closed(flow.ends, &permit, &end(sent, received), env.now);
                 if close == Close::Finished {
                     let track = &endpoint.track;
                     self.tombstones.add(flow.key, track.next, track.acked, env.now);
@@ -461,33 +481,60 @@ impl<H: HostNet> Tcp<H> {
         self.wheel.next()
     }
 
+    /// What there is to see of them.
+    pub fn rows(&self) -> impl Iterator<Item = FlowRow> {
+        let open = self.flows.iter().filter_map(|(_, flow)| {
+            let since = flow.since;
+            let (permit, progress) = match &flow.stage {
+                Stage::Dialing { permit, .. } => {
+                    let state = "dialing";
+                    (permit, Progress { state, sent: 0, received: 0, since, used: since })
+                }
+                Stage::Open(connection) => (&connection.permit, connection.progress(since)),
+                Stage::Gone => return None,
+            };
+            Some(FlowRow::of(flow.id, flow.ends, permit, progress))
+        });
+        open.chain(self.loopback.rows())
+    }
+
+    /// Ends all of them with resets both ways, and listens no more.
+    pub fn end(&mut self, env: &mut Env<'_, H>) {
+        let all: Vec<usize> = self.flows.iter().map(|(index, _)| index).collect();
+        all.into_iter().for_each(|index| self.revoke(env, index));
+        self.loopback.end(env, word(Close::Revoked));
+        self.listeners = Listeners::default();
+    }
+
+    fn revoke(&mut self, env: &mut Env<'_, H>, index: usize) {
+        if let Some(Stage::Open(connection)) = self.flows.get_mut(index).map(|flow| &mut flow.stage)
+        {
+            connection.revoke(&mut Context {
+                interface: env.interface,
+                port: env.port,
+                outbox: env.outbox,
+                now: env.now,
+            });
+        }
+        self.abandon(env, index, Close::Revoked);
+    }
+
     /// Ends every flow that the policy in force would not allow any more.
     pub fn recheck(&mut self, env: &mut Env<'_, H>) -> usize {
-        let live = env.live;
         let denied: Vec<usize> = self
             .flows
             .iter()
             .filter(|(_, flow)| match &flow.stage {
-                Stage::Dialing { permit, .. } => !live.recheck(permit).is_allow(),
-                Stage::Open(connection) => !live.recheck(&connection.permit).is_allow(),
+                Stage::Dialing { permit, .. } => !env.may_go_on(flow.id, flow.ends, permit),
+                Stage::Open(connection) => !env.may_go_on(flow.id, flow.ends, &connection.permit),
                 Stage::Gone => false,
             })
             .map(|(index, _)| index)
             .collect();
         for index in &denied {
-            if let Some(Stage::Open(connection)) =
-                self.flows.get_mut(*index).map(|flow| &mut flow.stage)
-            {
-                connection.revoke(&mut Context {
-                    interface: env.interface,
-                    port: env.port,
-                    outbox: env.outbox,
-                    now: env.now,
-                });
-            }
-            self.abandon(env, *index, Close::Revoked);
+            self.revoke(env, *index);
         }
-        denied.len()
+        denied.len() + self.loopback.recheck(env)
     }
 }
 

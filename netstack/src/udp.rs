@@ -18,6 +18,7 @@ use crate::emit::{UDP, ip_header, write_ip, write_udp};
 use crate::env::{End, Ends, Env, unreachable};
 use crate::host::{Datagrams, Errno, HostNet, Notice, Origin, Ready, Token};
 use crate::icmp;
+use crate::listing::{FlowRow, Progress};
 use crate::packet::Packet;
 use crate::policy::{DenyMode, Direction, Permit, Protocol};
 use crate::port::Offload;
@@ -46,6 +47,7 @@ const DNS: u16 = 53;
 const HEADERS: usize = 48;
 
 struct Peer {
+    flow: u64,
     permit: Permit,
     since: Instant,
     used: Instant,
@@ -165,10 +167,9 @@ impl<H: HostNet> Udp<H> {
         };
         let socket = self.sockets.get_mut(index).ok_or(Refused::Host)?;
         socket.make_room(env);
-        env.counters.opened += 1;
-        env.witness.opened(ends, &permit, env.now);
+        let flow = env.begin(ends, &permit);
         let now = env.now;
-        let peer = Peer { permit, since: now, used: now, sent: 0, received: 0 };
+        let peer = Peer { flow, permit, since: now, used: now, sent: 0, received: 0 };
         socket.peers.insert(ends.remote, peer);
         socket.used = now;
         self.wheel.set(index, now + RESOLVED);
@@ -372,6 +373,25 @@ impl<H: HostNet> Udp<H> {
         }
     }
 
+    /// What there is to see of them: each port with each that it talks with.
+    pub fn rows(&self) -> impl Iterator<Item = FlowRow> {
+        self.sockets.iter().flat_map(|(_, socket)| {
+            socket.peers.iter().map(|(remote, peer)| {
+                let state = if peer.received > 0 { "open" } else { "unanswered" };
+                let Peer { sent, received, since, used, .. } = *peer;
+                let progress = Progress { state, sent, received, since, used };
+                let ends = Ends { guest: socket.guest, remote: *remote };
+                FlowRow::of(peer.flow, ends, &peer.permit, progress)
+            })
+        })
+    }
+
+    /// Ends all of them.
+    pub fn end(&mut self, env: &mut Env<'_, H>) {
+        let all: Vec<usize> = self.sockets.iter().map(|(index, _)| index).collect();
+        all.into_iter().for_each(|index| self.close(env, index, "revoked"));
+    }
+
     /// When the next one may be closed.
     pub fn next(&self) -> Option<Instant> {
         self.wheel.next()
@@ -380,10 +400,11 @@ impl<H: HostNet> Udp<H> {
     /// Ends every flow that the policy in force would not allow any more.
     pub fn recheck(&mut self, env: &mut Env<'_, H>) -> usize {
         let mut ended = 0;
-        let live = env.live;
         for (_, socket) in &mut self.sockets {
             let guest = socket.guest;
-            let denied = socket.peers.extract_if(|_, peer| !live.recheck(&peer.permit).is_allow());
+            let denied = socket.peers.extract_if(|remote, peer| {
+                !env.may_go_on(peer.flow, Ends { guest, remote: *remote }, &peer.permit)
+            });
             for (remote, peer) in denied.collect::<Vec<_>>() {
                 peer.over(env, Ends { guest, remote }, "revoked");
                 ended += 1;
@@ -395,8 +416,8 @@ impl<H: HostNet> Udp<H> {
 
 impl Peer {
     fn over<H: HostNet>(self, env: &mut Env<'_, H>, ends: Ends, reason: &'static str) {
-        let Self { permit, since, sent, received, .. } = self;
-        env.witness.closed(ends, &permit, &End { reason, sent, received, since }, env.now);
+        let Self { flow, permit, since, sent, received, .. } = self;
+        env.witness.closed(ends, &permit, &End { flow, reason, sent, received, since }, env.now);
     }
 }
 
