@@ -23,6 +23,9 @@ pub const MAX_REPLY: usize = 16 << 20;
 /// Most listeners in a report; the guest's own may be more.
 pub const MAX_LISTENERS: usize = 256;
 
+/// The host's end of every guest's link: whom all its neighbours are reached by.
+pub const GATEWAY_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+
 /// The network part of [`IoLaunch`](crate::launch::IoLaunch).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +46,9 @@ pub struct NetworkLaunch {
     pub pod: String,
     /// The guest's end of the link.
     pub link: LinkSpec,
+    /// Port of the guest on which its agent takes connections to the guest's
+    /// loopback.
+    pub forward_port: u32,
 }
 
 /// What the driver reads of the device before the network is configured.
