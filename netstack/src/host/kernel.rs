@@ -31,13 +31,15 @@ const BACKLOG: i32 = 128;
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 /// The kernel's network, by one epoll instance.
-#[derive(Debug)]
-pub struct KernelNet(OwnedFd);
+pub struct KernelNet {
+    epoll: OwnedFd,
+}
 
 impl KernelNet {
     /// Sockets will be opened in the namespace of the thread that calls.
     pub fn new() -> Result<Self, Errno> {
-        epoll::create(epoll::CreateFlags::CLOEXEC).map(Self)
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self { epoll })
     }
 
     fn watch(&self, socket: impl AsFd, token: Token, writing: bool) -> Result<(), Errno> {
@@ -45,7 +47,7 @@ impl KernelNet {
         if writing {
             flags |= epoll::EventFlags::OUT;
         }
-        epoll::add(&self.0, socket, epoll::EventData::new_u64(token.0), flags)
+        epoll::add(&self.epoll, socket, epoll::EventData::new_u64(token.0), flags)
     }
 }
 
@@ -60,14 +62,14 @@ impl HostNet for KernelNet {
     type Echoes = KernelEchoes;
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.as_fd())
+        Some(self.epoll.as_fd())
     }
 
     fn poll(&mut self, ready: &mut Vec<Ready>) {
         let now = rustix::event::Timespec::default();
         let mut events = [MaybeUninit::uninit(); EVENTS];
         // Interrupted, or out of memory: the events are still there next time.
-        let Ok((events, _)) = epoll::wait(&self.0, &mut events[..], Some(&now)) else { return };
+        let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, Some(&now)) else { return };
         let gone = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
         ready.extend(events.iter().map(|event| {
             let (flags, data) = (event.flags, event.data);
