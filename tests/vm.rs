@@ -19,6 +19,8 @@ mod jail;
 mod lifecycle;
 mod limits;
 mod names;
+mod network;
+mod policy;
 mod process;
 mod share;
 mod stdio;
@@ -37,6 +39,18 @@ fn main() -> std::process::ExitCode {
         names::TESTS,
         jail::TESTS,
         share::TESTS,
+        network::outbound::TESTS,
+        network::errors::TESTS,
+        network::inbound::TESTS,
+        network::interface::TESTS,
+        network::names::TESTS,
+        network::pod::TESTS,
+        policy::reach::TESTS,
+        policy::frames::TESTS,
+        policy::files::TESTS,
+        policy::node::TESTS,
+        policy::live::TESTS,
+        policy::seen::TESTS,
         ctl::TESTS,
         figures::TESTS,
     ])

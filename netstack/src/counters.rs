@@ -29,6 +29,8 @@ pub struct Counters {
     pub strangers: u64,
     /// Listeners that could not be bound.
     pub listeners_failed: u64,
+    /// Why the last frame was refused.
+    refusal: Option<&'static str>,
 }
 
 impl Counters {
@@ -57,5 +59,11 @@ impl Counters {
     /// Counts a frame that goes no further.
     pub fn refuse(&mut self, reason: &'static str) {
         *self.refused.entry(reason).or_default() += 1;
+        self.refusal = Some(reason);
+    }
+
+    /// Why a frame was refused since this was asked last, if one was.
+    pub(crate) fn refusal(&mut self) -> Option<&'static str> {
+        self.refusal.take()
     }
 }

@@ -123,7 +123,7 @@ impl<H: HostNet> Echo<H> {
         let (index, serial) = (self.pings.vacant_key(), self.serial);
         let opened = env.host.echoes(&permit, key.guest.is_ipv4(), token(index, serial));
         let echoes = opened.map_err(|_| {
-            env.counters.sockets_failed += 1;
+            env.fail(key.ends(), &permit);
             None
         })?;
         let flow = env.begin(key.ends(), &permit);
@@ -154,6 +154,7 @@ impl<H: HostNet> Echo<H> {
         ip: &[u8],
     ) {
         let Some(ping) = self.pings.get_mut(index) else { return };
+        env.outbox.tape.about(ping.flow);
         ping.used = env.now;
         let mut result = ping.echoes.send(ping.key.remote, sequence, data, packet.hops);
         if result.is_err() {
@@ -182,6 +183,7 @@ impl<H: HostNet> Echo<H> {
         if token(index, ping.serial) != ready.token {
             return false;
         }
+        env.outbox.tape.about(ping.flow);
         if ready.closing {
             ping.tell(env);
         }

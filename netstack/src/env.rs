@@ -13,7 +13,7 @@ use crate::icmp;
 use crate::listing::NameRow;
 use crate::outbox::Outbox;
 use crate::policy::{
-    Denial, DenyMode, Direction, Flow, Live, Names, Permit, Policy, Protocol, Verdict,
+    Denial, DenyMode, Direction, Flow, Ground, Live, Names, Permit, Policy, Protocol, Verdict,
 };
 use crate::port::{Capabilities, Port};
 
@@ -60,7 +60,7 @@ pub trait Witness {
     }
 
     /// A query was answered in the server's stead.
-    fn blocked(&mut self, _ends: Ends, _blocked: &Blocked, _now: Instant) {}
+    fn blocked(&mut self, _ends: Ends, _over: Protocol, _blocked: &Blocked, _now: Instant) {}
 
     /// Who asked under this number asks no more.
     fn forget(&mut self, _channel: Channel) {}
@@ -173,6 +173,7 @@ impl<H: HostNet> Env<'_, H> {
             Verdict::Allow(permit) => Ok(permit),
             Verdict::Deny(denial) => {
                 self.counters.denied += 1;
+                self.outbox.tape.say(|| described("deny", &denial.ground));
                 self.witness.denied(None, ends, &denial, self.now);
                 Err(denial.mode)
             }
@@ -184,7 +185,18 @@ impl<H: HostNet> Env<'_, H> {
         *self.flow += 1;
         self.counters.opened += 1;
         self.witness.opened(*self.flow, ends, permit, self.now);
+        self.outbox.tape.about(*self.flow);
+        self.outbox.tape.say(|| described("allow", permit.ground()));
         *self.flow
+    }
+
+    /// A flow with this permit was to begin, and the host has no socket for it:
+    /// it has an end at once, so that no verdict is without its lines.
+    pub fn fail(&mut self, ends: Ends, permit: &Permit) {
+        let flow = self.begin(ends, permit);
+        self.counters.sockets_failed += 1;
+        let end = End { flow, reason: "failed", sent: 0, received: 0, since: self.now };
+        self.witness.closed(ends, permit, &end, self.now);
     }
 
     /// Whether the policy in force would let a flow go on; tells the witness
@@ -204,6 +216,14 @@ impl<H: HostNet> Env<'_, H> {
         let from = if from.is_ipv4() == guest.is_ipv4() { from } else { self.fixed.gateway(guest) };
         let bytes = icmp::error(from, guest, error, packet);
         self.outbox.whole(self.port, &bytes);
+    }
+}
+
+/// A verdict, in a few words.
+fn described(verdict: &str, ground: &Ground) -> String {
+    match &ground.rule {
+        Some(rule) => format!("{verdict} by {rule} ({}, {})", ground.tier, ground.reason),
+        None => format!("{verdict} ({}, {})", ground.tier, ground.reason),
     }
 }
 

@@ -28,6 +28,7 @@ pub mod pcap;
 pub mod policy;
 pub mod port;
 pub mod stack;
+pub mod tape;
 mod tcp;
 mod udp;
 pub mod watch;

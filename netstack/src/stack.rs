@@ -24,6 +24,7 @@ use crate::outbox::Outbox;
 use crate::packet::Packet;
 use crate::policy::{Layer, Live, Place};
 use crate::port::{Capabilities, Offload, Port, Received, SegmentKind};
+use crate::tape::Capture;
 pub use crate::tcp::{Arrival, Listen};
 use crate::tcp::{Nothing, Tcp, segment};
 use crate::udp::Udp;
@@ -167,6 +168,12 @@ impl<H: HostNet> Stack<H> {
         self.host.fd()
     }
 
+    /// Ends everything that is open, without a word to the guest, and gives the
+    /// host's side back.
+    pub fn into_host(self) -> H {
+        self.host
+    }
+
     /// The host's side.
     pub fn host(&mut self) -> &mut H {
         &mut self.host
@@ -208,6 +215,11 @@ impl<H: HostNet> Stack<H> {
         self.live.policy().generation()
     }
 
+    /// Captures what goes over the link from now on, or no more.
+    pub fn capture(&mut self, capture: Option<Box<dyn Capture>>) {
+        self.outbox.tape.run(capture);
+    }
+
     /// A second has passed: what is told in sums is told. To be called about
     /// once a second.
     pub fn tick(&mut self, now: Instant) {
@@ -229,6 +241,7 @@ impl<H: HostNet> Stack<H> {
     /// One turn: everything that waits is looked at, within bounds. Answers
     /// when it is to be called again; that is `now` if there is more to do.
     pub fn run(&mut self, port: &mut dyn Port, now: Instant) -> Option<Instant> {
+        self.outbox.tape.turn(now);
         let more = self.take_frames(port, now);
         let again = self.take_events(port, now);
         let mut env = env!(self, port, now);
@@ -252,7 +265,12 @@ impl<H: HostNet> Stack<H> {
             let mut frame = std::mem::take(&mut self.frame);
             let received = port.receive(&mut frame);
             if let Some(received) = received {
+                self.outbox.tape.take(frame.get(..received.length).unwrap_or_default());
                 self.take(port, &mut frame, received, now);
+                if let Some(reason) = self.counters.refusal() {
+                    self.outbox.tape.say(|| format!("refused: {reason}"));
+                }
+                self.outbox.tape.done();
             }
             self.frame = frame;
             if received.is_none() {

@@ -11,8 +11,11 @@ mod guard;
 mod inbound;
 mod line;
 mod loopback;
+mod outbound;
 mod pool;
+mod resolver;
 pub mod segment;
+mod taken;
 mod tombstone;
 
 use std::collections::{HashMap, VecDeque};
@@ -20,21 +23,22 @@ use std::collections::{HashMap, VecDeque};
 use slab::Slab;
 use smoltcp::time::Instant;
 
-use crate::env::{End, Ends, Env, unreachable};
+use crate::env::{End, Ends, Env};
 use crate::host::{Errno, HostNet, Ready, Stream, Token};
 use crate::listing::{FlowRow, Progress};
 use crate::packet::Packet;
-use crate::policy::{DenyMode, Direction, Permit, Protocol};
+use crate::policy::Permit;
 use crate::port::Capabilities;
 use crate::wheel::Wheel;
-use dials::{Dials, LIFE, PATIENCE, TooMany};
-use endpoint::Endpoint;
+use dials::Dials;
 use flow::{Close, Connection, Context, Turn};
 pub use inbound::{Listen, Listeners};
 use line::Track;
 pub use loopback::{Arrival, Loopback};
 use pool::Pool;
-use segment::{RST, Segment};
+use resolver::Judge;
+use segment::RST;
+use taken::Taken;
 use tombstone::{Late, Tombstones};
 
 pub(crate) use line::Nothing;
@@ -151,46 +155,37 @@ impl<H: HostNet> Tcp<H> {
 
     /// Takes a packet of the guest, whose checksum is right or left to us.
     pub fn take(&mut self, env: &mut Env<'_, H>, packet: &Packet, ip: &mut [u8]) {
-        let Some(found) = Segment::parse(packet.payload(ip)) else {
+        let Some(taken) = Taken::read(packet, ip) else {
             return env.counters.refuse("TCP header cut short");
         };
-        let key = Key {
-            guest: (packet.source, found.from).into(),
-            remote: (packet.destination, found.to).into(),
-        };
-        match self.index.get(&key).copied() {
-            Some(index) => self.take_known(env, index, &found, packet, ip),
-            None => self.take_unknown(env, key, &found, packet, ip),
+        match self.index.get(&taken.key).copied() {
+            Some(index) => self.take_known(env, index, taken),
+            None => self.take_unknown(env, taken),
         }
     }
 
-    fn take_known(
-        &mut self,
-        env: &mut Env<'_, H>,
-        index: usize,
-        found: &Segment,
-        packet: &Packet,
-        ip: &mut [u8],
-    ) {
+    fn take_known(&mut self, env: &mut Env<'_, H>, index: usize, taken: Taken<'_>) {
+        let found = taken.found;
         let Some(flow) = self.flows.get_mut(index) else { return };
+        env.outbox.tape.about(flow.id);
         match &mut flow.stage {
             Stage::Dialing { seq, syn, .. } => {
                 if found.opens() && *seq != found.seq {
                     *seq = found.seq;
-                    *syn = plain(packet, ip, found.header).to_vec();
+                    *syn = taken.opening();
                 } else if found.has(RST) {
                     self.abandon(env, index, Close::ByGuest);
                 }
             }
             Stage::Open(connection) => {
-                let ip = plain(packet, ip, packet.length);
-                env.counters.fins_held += u64::from(connection.hear(found, ip, env.now));
+                let ip = taken.plain();
+                env.counters.fins_held += u64::from(connection.hear(&found, ip, env.now));
                 connection.endpoint.deliver(
                     env.interface,
                     env.port,
                     env.outbox,
                     env.now,
-                    found,
+                    &found,
                     ip,
                 );
                 self.mark(index);
@@ -199,124 +194,17 @@ impl<H: HostNet> Tcp<H> {
         }
     }
 
-    fn take_unknown(
-        &mut self,
-        env: &mut Env<'_, H>,
-        key: Key,
-        found: &Segment,
-        packet: &Packet,
-        ip: &mut [u8],
-    ) {
-        match self.tombstones.judge(&key, found, env.now) {
+    fn take_unknown(&mut self, env: &mut Env<'_, H>, taken: Taken<'_>) {
+        match self.tombstones.judge(&taken.key, &taken.found, env.now) {
             Late::Silence => return,
             Late::Answer(bytes) => return env.outbox.whole(env.port, &bytes),
             Late::Unknown | Late::Reopens => {}
         }
-        if found.opens() {
-            self.open(env, key, found, packet, ip);
-        } else if let Some(reset) = found.reset(packet.source, packet.destination) {
-            env.outbox.whole(env.port, &reset);
+        if taken.found.opens() {
+            self.open(env, taken);
+        } else {
+            taken.reset(env);
         }
-    }
-
-    fn open(
-        &mut self,
-        env: &mut Env<'_, H>,
-        key: Key,
-        found: &Segment,
-        packet: &Packet,
-        ip: &mut [u8],
-    ) {
-        // Before the policy: what is not to be dialled costs nothing.
-        if self.dials.is_full(key.remote) {
-            env.counters.dials_dropped += 1;
-            return;
-        }
-        let permit = match env.decide(Direction::Egress, Protocol::Tcp, key) {
-            Ok(permit) => permit,
-            Err(DenyMode::Drop) => return,
-            Err(DenyMode::Reject) => {
-                if let Some(reset) = found.reset(packet.source, packet.destination) {
-                    env.outbox.whole(env.port, &reset);
-                }
-                return;
-            }
-        };
-        // DNS over TCP passes nobody who observes it: where names open doors, a
-        // pinned server is asked by UDP alone.
-        let policy = env.live.policy();
-        if key.remote.port() == DNS && policy.uses_names() && policy.is_pinned(key.remote.ip()) {
-            env.counters.refuse("DNS over TCP");
-            if let Some(reset) = found.reset(packet.source, packet.destination) {
-                env.outbox.whole(env.port, &reset);
-            }
-            return;
-        }
-        if !self.has_room(env) || !self.may_dial(env, key) {
-            return;
-        }
-        let (index, serial) = (self.flows.vacant_key(), self.next_serial());
-        let syn = plain(packet, ip, found.header).to_vec();
-        match env.host.connect(&permit, key.remote, token(index, serial)) {
-            Ok(stream) => {
-                let id = env.begin(key, &permit);
-                let stage = Stage::Dialing { stream, permit, syn, seq: found.seq };
-                let (since, ends) = (env.now, key);
-                self.insert(Flow { key, id, ends, serial, queued: false, since, stage });
-                self.forget_attempts();
-                self.attempts.push_back((env.now, index, serial));
-                self.wheel.set(index, env.now + LIFE);
-            }
-            Err(error) => {
-                self.dials.end(key.remote, error != Errno::TIMEDOUT);
-                refuse(env, key, &syn, error);
-            }
-        }
-    }
-
-    fn has_room(&self, env: &mut Env<'_, H>) -> bool {
-        let room = self.flows.len() < FLOWS;
-        env.counters.flows_full += u64::from(!room);
-        room
-    }
-
-    fn may_dial(&mut self, env: &mut Env<'_, H>, key: Key) -> bool {
-        match self.dials.begin(key.remote, env.now) {
-            Ok(()) => return true,
-            Err(TooMany::Everywhere) if self.evict(env) => {
-                if self.dials.begin(key.remote, env.now).is_ok() {
-                    return true;
-                }
-            }
-            Err(_) => {}
-        }
-        env.counters.dials_dropped += 1;
-        false
-    }
-
-    /// Drops attempts that are over from the front of their row.
-    fn forget_attempts(&mut self) {
-        while let Some((_, index, serial)) = self.attempts.front().copied() {
-            let waits = self.flows.get(index).is_some_and(|flow| {
-                flow.serial == serial && matches!(flow.stage, Stage::Dialing { .. })
-            });
-            if waits {
-                return;
-            }
-            self.attempts.pop_front();
-        }
-    }
-
-    /// Gives up the attempt that has waited longest, if that is long.
-    fn evict(&mut self, env: &mut Env<'_, H>) -> bool {
-        self.forget_attempts();
-        let Some((since, index, _)) = self.attempts.front().copied() else { return false };
-        if env.now < since + PATIENCE {
-            return false;
-        }
-        env.counters.dials_evicted += 1;
-        self.abandon(env, index, Close::Revoked);
-        true
     }
 
     fn next_serial(&mut self) -> u32 {
@@ -338,6 +226,7 @@ impl<H: HostNet> Tcp<H> {
         if token(index, flow.serial) != ready.token {
             return;
         }
+        env.outbox.tape.about(flow.id);
         match &mut flow.stage {
             Stage::Dialing { stream, .. } => {
                 if !ready.writable && !ready.closing {
@@ -356,40 +245,6 @@ impl<H: HostNet> Tcp<H> {
             }
             Stage::Gone => {}
         }
-    }
-
-    /// The host is connected: now the guest's SYN is answered.
-    fn establish(&mut self, env: &mut Env<'_, H>, index: usize, ready: Ready) {
-        let Some(flow) = self.flows.get_mut(index) else { return };
-        let (key, stage) = (flow.key, std::mem::replace(&mut flow.stage, Stage::Gone));
-        let Stage::Dialing { stream, permit, mut syn, .. } = stage else { return };
-        self.dials.end(key.remote, true);
-        let at = crate::emit::ip_header(key.guest.ip());
-        let own = own_mss(env, key);
-        let options =
-            syn.get_mut(at..).map(|tcp| segment::clamp_options(tcp, own)).unwrap_or_default();
-        let track = track(key, own, env.fixed.capabilities);
-        let mut endpoint = Endpoint::listen(self.pool.take(), track, key.remote);
-        endpoint.agree(options);
-        if let Some(found) = syn.get(at..).and_then(Segment::parse) {
-            endpoint.deliver(env.interface, env.port, env.outbox, env.now, &found, &syn);
-        }
-        let mut connection = Connection::new(endpoint, stream, permit, false, env.now);
-        connection.readable = ready.readable;
-        connection.closing = ready.closing;
-        flow.stage = Stage::Open(Box::new(connection));
-        self.wheel.clear(index);
-        self.mark(index);
-    }
-
-    /// The host could not be connected.
-    fn fail(&mut self, env: &mut Env<'_, H>, index: usize, error: Errno) {
-        let Some(flow) = self.flows.get_mut(index) else { return };
-        if let Stage::Dialing { syn, .. } = &mut flow.stage {
-            let (key, syn) = (flow.key, std::mem::take(syn));
-            refuse(env, key, &syn, error);
-        }
-        self.abandon(env, index, Close::ByHost(error));
     }
 
     /// Takes an attempt out.
@@ -420,7 +275,10 @@ impl<H: HostNet> Tcp<H> {
                 env.witness.closed(flow.ends, &permit, &end(0, 0), env.now);
             }
             Stage::Open(connection) => {
-                let Connection { endpoint, permit, sent, received, .. } = *connection;
+                let Connection { endpoint, permit, sent, received, resolver, .. } = *connection;
+                if let Some(resolver) = resolver {
+                    env.witness.forget(resolver.channel());
+                }
                 env.witness.closed(flow.ends, &permit, &end(sent, received), env.now);
                 if close == Close::Finished {
                     let track = &endpoint.track;
@@ -460,11 +318,13 @@ impl<H: HostNet> Tcp<H> {
     fn turn(&mut self, env: &mut Env<'_, H>, index: usize) -> bool {
         let Some(flow) = self.flows.get_mut(index) else { return false };
         flow.queued = false;
+        env.outbox.tape.about(flow.id);
         let Stage::Open(connection) = &mut flow.stage else { return false };
         let turn = connection.turn(&mut Context {
             interface: env.interface,
             port: env.port,
             outbox: env.outbox,
+            judge: Judge { witness: env.witness, policy: env.live.policy(), now: env.now },
             now: env.now,
         });
         match turn {
@@ -507,12 +367,14 @@ impl<H: HostNet> Tcp<H> {
     }
 
     fn revoke(&mut self, env: &mut Env<'_, H>, index: usize) {
-        if let Some(Stage::Open(connection)) = self.flows.get_mut(index).map(|flow| &mut flow.stage)
-        {
+        let Some(flow) = self.flows.get_mut(index) else { return };
+        env.outbox.tape.about(flow.id);
+        if let Stage::Open(connection) = &mut flow.stage {
             connection.revoke(&mut Context {
                 interface: env.interface,
                 port: env.port,
                 outbox: env.outbox,
+                judge: Judge { witness: env.witness, policy: env.live.policy(), now: env.now },
                 now: env.now,
             });
         }
@@ -566,53 +428,4 @@ fn track(key: Key, own_mss: u16, capabilities: Capabilities) -> Track {
         acked: 0,
         reset: false,
     }
-}
-
-/// Tells the guest how the host's attempt went (NETSTACK, "faithful errors").
-fn refuse<H: HostNet>(env: &mut Env<'_, H>, key: Key, syn: &[u8], error: Errno) {
-    let (guest, remote) = (key.guest.ip(), key.remote.ip());
-    match error {
-        Errno::CONNREFUSED | Errno::CONNRESET => {
-            let at = crate::emit::ip_header(guest);
-            let reset =
-                syn.get(at..).and_then(Segment::parse).and_then(|found| found.reset(guest, remote));
-            if let Some(reset) = reset {
-                env.outbox.whole(env.port, &reset);
-            }
-        }
-        // The guest has a timer of its own.
-        Errno::TIMEDOUT => {}
-        other => match unreachable(other) {
-            Some(what) => env.error(what, syn, guest, env.fixed.gateway(guest)),
-            None => env.counters.sockets_failed += 1,
-        },
-    }
-}
-
-/// The packet with nothing between the IP header and TCP, and no more of it
-/// than `keep` bytes from TCP's header on.
-fn plain<'a>(packet: &Packet, ip: &'a mut [u8], keep: usize) -> &'a mut [u8] {
-    let fixed = crate::emit::ip_header(packet.source);
-    let end = packet.length.min(packet.header.saturating_add(keep));
-    let gap = packet.header.saturating_sub(fixed);
-    if gap > 0 {
-        ip.copy_within(..fixed, gap);
-    }
-    let Some(ip) = ip.get_mut(gap..end) else { return &mut [] };
-    let length = u16::try_from(ip.len()).unwrap_or(u16::MAX);
-    if fixed == 20 {
-        if let Some(first) = ip.first_mut() {
-            *first = 0x45;
-        }
-        if let Some(field) = ip.get_mut(2..4) {
-            field.copy_from_slice(&length.to_be_bytes());
-        }
-    } else {
-        let payload = length.saturating_sub(40).to_be_bytes();
-        if let Some([high, low, next]) = ip.get_mut(4..7) {
-            [*high, *low] = payload;
-            *next = 6;
-        }
-    }
-    ip
 }

@@ -133,7 +133,8 @@ impl<H: HostNet> Udp<H> {
             FromGuest::Forward => true,
             FromGuest::Drop => false,
             FromGuest::Block(blocked) => {
-                env.witness.blocked(ends, &blocked, env.now);
+                env.witness.blocked(ends, Protocol::Udp, &blocked, env.now);
+                env.outbox.tape.say(|| format!("blocked: {}", blocked.name));
                 self.hand_over(env, ends, &blocked.answer);
                 false
             }
@@ -158,9 +159,11 @@ impl<H: HostNet> Udp<H> {
             && let Some(peer) = socket.peers.get_mut(&ends.remote)
         {
             (socket.used, peer.used) = (env.now, env.now);
+            env.outbox.tape.about(peer.flow);
             return Ok(index);
         }
         let permit = env.decide(direction, Protocol::Udp, ends).map_err(Refused::Policy)?;
+        let now = env.now;
         let index = match known {
             Some(index) => index,
             None => self.open(env, ends, &permit)?,
@@ -168,7 +171,6 @@ impl<H: HostNet> Udp<H> {
         let socket = self.sockets.get_mut(index).ok_or(Refused::Host)?;
         socket.make_room(env);
         let flow = env.begin(ends, &permit);
-        let now = env.now;
         let peer = Peer { flow, permit, since: now, used: now, sent: 0, received: 0 };
         socket.peers.insert(ends.remote, peer);
         socket.used = now;
@@ -193,7 +195,7 @@ impl<H: HostNet> Udp<H> {
         let v4 = ends.guest.is_ipv4();
         let opened = env.host.datagrams(permit, v4, ends.guest.port(), token(index, serial));
         let datagrams = opened.map_err(|_| {
-            env.counters.sockets_failed += 1;
+            env.fail(ends, permit);
             Refused::Host
         })?;
         self.sockets.insert(Socket {
@@ -449,9 +451,8 @@ impl<D: Datagrams> Socket<D> {
 
     /// Tells the guest what was reported about a datagram to a peer of its.
     fn tell<H: HostNet>(&self, env: &mut Env<'_, H>, notice: &Notice) {
-        if !self.peers.contains_key(&notice.to) {
-            return;
-        }
+        let Some(peer) = self.peers.get(&notice.to) else { return };
+        env.outbox.tape.about(peer.flow);
         let error = match notice.origin {
             Origin::Icmp(kind, code) => match notice.errno {
                 Errno::MSGSIZE => icmp::Error::TooBig(notice.mtu),

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::containerd::{self, Containerd};
-use crate::{Output, Run, Shim, exec, image, in_lab, leftovers, paths, patience};
+use crate::{Network, Output, Run, Shell, Shim, exec, image, in_lab, leftovers, paths, patience};
 
 /// What a boot may take where nothing else is configured; more in the lab.
 const BOOT: Duration = Duration::from_secs(30);
@@ -22,13 +22,19 @@ pub struct Bed {
     dir: TempDir,
     containerd: Mutex<Option<Containerd>>,
     ids: Mutex<BTreeSet<String>>,
+    network: OnceLock<Network>,
 }
 
 impl Bed {
     pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("sbx-").tempdir_in(paths::base()).unwrap();
         fs::create_dir(dir.path().join("fifo")).unwrap();
-        let bed = Self { dir, containerd: Mutex::default(), ids: Mutex::default() };
+        let bed = Self {
+            dir,
+            containerd: Mutex::default(),
+            ids: Mutex::default(),
+            network: OnceLock::new(),
+        };
         bed.configure("");
         bed
     }
@@ -104,6 +110,17 @@ impl Bed {
         self.containerd.lock().unwrap().as_ref().map(Containerd::pid)
     }
 
+    /// Pods and a world for them, made when they are first asked for.
+    pub fn network(&self) -> &Network {
+        self.network.get_or_init(|| Network::new(&self.dir().join("network")))
+    }
+
+    /// Pids of what runs for the test and is no part of a container.
+    pub(crate) fn own_processes(&self) -> Vec<i32> {
+        let servers = self.network.get().map(Network::pids);
+        self.containerd_pid().into_iter().chain(servers.into_iter().flatten()).collect()
+    }
+
     /// Ends containerd with SIGKILL, if it runs; what it started lives on.
     pub fn kill_containerd(&self) {
         if let Some(containerd) = self.containerd.lock().unwrap().take() {
@@ -131,6 +148,26 @@ impl Bed {
     /// A `ctr run` of the container `name`; see [`Bed::id`].
     pub fn run(&self, name: &str) -> Run<'_> {
         Run::new(self, name)
+    }
+
+    /// A container that does lines of shell as they come; `with` adds to its
+    /// `ctr run`.
+    pub fn shell<'a>(&'a self, name: &str, with: impl FnOnce(Run<'a>) -> Run<'a>) -> Shell<'a> {
+        Shell::start(self, name, with(self.run(name)))
+    }
+
+    /// `sandboxctl` with these words and this bed's configuration.
+    pub fn ctl_command(&self, words: &[&str]) -> Command {
+        let path = paths::binaries().display().to_string();
+        let path = format!("{path}:{}", std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new(paths::ctl_binary());
+        command.args(words).env("SANDBOX_CONFIG", self.config()).env("PATH", path);
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn ctl(&self, words: &[&str]) -> Output {
+        exec(&mut self.ctl_command(words), &[])
     }
 
     /// Status of a task in containerd's words: RUNNING, STOPPED, …

@@ -170,7 +170,7 @@ impl<H: HostNet> Tcp<H> {
             Err(sockets) => {
                 self.pool.put(sockets);
                 stream.reset();
-                env.counters.sockets_failed += 1;
+                env.fail(ends, &permit);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What is shown of the stack: flows, names and counters.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use smoltcp::time::Duration;
 
@@ -8,8 +9,10 @@ use super::names::{POLICY, answer, ask, resolver};
 use super::*;
 use crate::host::KernelNet;
 use crate::host::mock::Fate;
+use crate::pcap::Way;
 use crate::policy::{Direction, Protocol, Reason, Tier};
 use crate::stack::Stack;
+use crate::tape::Capture;
 
 /// The process that has the stack runs it on a thread of its own.
 #[test]
@@ -116,4 +119,55 @@ fn counters_have_names() {
     assert_eq!((count("audit.denied"), count("audit.blocked")), (Some(1), Some(1)));
     assert_eq!((count("dns.blocked"), count("replies.dropped")), (Some(1), Some(0)));
     assert!(counts.is_sorted());
+}
+
+type Frames = Arc<Mutex<Vec<(Way, Vec<u8>, String)>>>;
+
+/// Keeps what a capture gets: which way, the frame, and the comment.
+struct Kept(Frames);
+
+impl Capture for Kept {
+    fn frame(&mut self, _: smoltcp::time::Instant, way: Way, frame: &[u8], comment: &str) {
+        self.0.lock().unwrap().push((way, frame.to_vec(), comment.to_owned()));
+    }
+}
+
+/// R76: a capture has the frames of both ways in their order, with their flow
+/// and what the policy or the gate said.
+#[test]
+fn frames_are_captured() {
+    let policy = "version = 1\ndefaults = { egress = \"deny\", ingress = \"deny\" }\n\
+        [[rule]]\nid = \"web\"\ndir = \"egress\"\naction = \"allow\"\nports = [80]\n";
+    let mut sim = Sim::under(policy);
+    let kept = Arc::new(Mutex::new(vec![]));
+    sim.stack.capture(Some(Box::new(Kept(kept.clone()))));
+    sim.connect(GUEST, SERVER);
+    sim.stack.host().touch(0, |pipe| pipe.incoming.extend(b"x"));
+    sim.run();
+    sim.datagram(GUEST, SERVER, b"x");
+    sim.stack.host().deliver(0, |socket| socket.incoming.push_back((SERVER, b"y".to_vec())));
+    sim.run();
+    sim.datagram(GUEST, ([192, 0, 2, 1], 81).into(), b"x");
+    let foreign: SocketAddr = ([10, 0, 0, 9], 1).into();
+    sim.send(foreign, SERVER, &Tcp { flags: SYN, ..Tcp::default() });
+    let said = |kept: &Frames| {
+        let kept = kept.lock().unwrap();
+        kept.iter().map(|(way, _, comment)| (*way, comment.clone())).collect::<Vec<_>>()
+    };
+    let expected = [
+        (Way::Out, "flow 1: allow by web (pod, rule)"),
+        (Way::In, "flow 1"),
+        (Way::Out, "flow 1"),
+        (Way::In, "flow 1"),
+        (Way::Out, "flow 2: allow by web (pod, rule)"),
+        (Way::In, "flow 2"),
+        (Way::Out, "deny (pod, default)"),
+        (Way::In, ""),
+        (Way::Out, "refused: source address"),
+    ];
+    assert_eq!(said(&kept), expected.map(|(way, comment)| (way, comment.to_owned())));
+    assert_eq!(kept.lock().unwrap()[0].1[..12], [GATEWAY.0, MAC.0].concat());
+    sim.stack.capture(None);
+    sim.datagram(GUEST, SERVER, b"x");
+    assert_eq!(said(&kept).len(), expected.len());
 }
