@@ -45,6 +45,7 @@ fn main() -> std::process::ExitCode {
         network::interface::TESTS,
         network::names::TESTS,
         network::pod::TESTS,
+        network::made::TESTS,
         policy::reach::TESTS,
         policy::frames::TESTS,
         policy::files::TESTS,
