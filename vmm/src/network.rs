@@ -2,6 +2,7 @@
 //! sockets in the pod's namespace, and all who have to do with it.
 
 mod audit;
+mod forward;
 mod server;
 
 use std::io;
@@ -13,7 +14,7 @@ use std::thread;
 use caps::Capability;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
-use sandbox_devices::net::{Forwards, Kernel, Net};
+use sandbox_devices::net::{Kernel, Net};
 use sandbox_vm_spec::network::NetworkLaunch;
 
 use crate::backend::{Backend, BackendError};
@@ -26,6 +27,9 @@ pub const MAX_FILES: u64 = 8192;
 /// Rings of connections, packets in parts, policies that are being read, and
 /// as much again.
 pub const MAX_MEMORY: u64 = 512 << 20;
+
+/// The vsock device's socket, in the root of the jail.
+const VSOCK: &str = "/vsock.sock";
 
 /// Binding a listener of the guest at a port below 1024.
 const LISTENING: &[Capability] = &[Capability::CAP_NET_BIND_SERVICE];
@@ -88,15 +92,16 @@ impl Prepared {
 
     /// Serves, from within the jail.
     pub fn serve(self) -> Result<Backend<Net>, Error> {
-        let NetworkLaunch { link, pod, audit_max, .. } = self.launch;
+        let NetworkLaunch { link, pod, audit_max, forward_port, .. } = self.launch;
+        let thread = |what| move |error| Error::Thread(what, error);
         let mut audit = Audit::new(self.audit.map(Into::into), audit_max);
         let audit = Box::new(move |lines: &[u8]| audit.write(lines));
-        let forwards: Forwards = Box::new(|stream, _| drop(stream));
-        let kernel = Kernel { link, pod, audit, forwards };
+        let forwards = forward::start(VSOCK.into(), forward_port);
+        let forwards = Box::new(forwards.map_err(thread("carries connections on"))?);
+        let kernel = Kernel { link, pod: pod.clone(), audit, forwards };
         let (device, handle) = Net::open(kernel).map_err(Error::Device)?;
         let backend = Backend::serve("net", device, self.device, true)?;
-        server::start(self.listener, handle)
-            .map_err(|error| Error::Thread("answers about the network", error))?;
+        server::start(self.listener, handle, pod).map_err(thread("answers about the network"))?;
         Ok(backend)
     }
 }

@@ -6,10 +6,13 @@
 //! no frame passes.
 
 mod answer;
+mod capture;
 mod clock;
 mod command;
+mod forward;
 mod kernel;
 mod rings;
+mod rows;
 mod settings;
 
 use std::io;
@@ -21,7 +24,7 @@ use std::time::Duration;
 use sandbox_netstack::env::Witness;
 use sandbox_netstack::host::{HostNet, KernelNet};
 use sandbox_netstack::policy::Live;
-use sandbox_netstack::port::Capabilities;
+use sandbox_netstack::port::{Capabilities, Offload, Port, Received};
 use sandbox_netstack::stack::{self, Arrival, RINGS, Stack};
 use sandbox_vm_spec::network::{GATEWAY_MAC, LinkSpec};
 use smoltcp::time::Instant;
@@ -36,10 +39,14 @@ use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::{Device, DeviceError, QueueIo, Signals, Token};
+pub use capture::Tap;
+use capture::Taps;
 use clock::Clock;
 use command::Asked;
 pub use command::Handle;
-pub use kernel::{Forwards, Kernel};
+use forward::Carried;
+pub use forward::{Forward, Forwards, Meter, Over};
+pub use kernel::Kernel;
 use rings::{Rings, Scratch};
 use settings::Settings;
 
@@ -76,8 +83,9 @@ const WAKE: Token = 2;
 /// Makes who hears of a stack's flows. It is given the time since 1970 at the
 /// stack's zero.
 pub type Witnesses = Box<dyn FnMut(Duration) -> Box<dyn Witness + Send> + Send>;
-/// Takes connections to the guest's loopback.
-pub type Arrivals<S> = Box<dyn FnMut(Arrival<S>) + Send>;
+/// Makes of a connection to the guest's loopback what somebody else can carry
+/// on.
+pub type MakeForward<S> = fn(Arrival<S>, Arc<Meter>) -> Forward;
 
 /// The host's side of the device.
 pub struct NetConfig<H: HostNet> {
@@ -88,7 +96,9 @@ pub struct NetConfig<H: HostNet> {
     /// Hear of them.
     pub witnesses: Witnesses,
     /// Carry on what no frame can reach.
-    pub arrivals: Arrivals<H::Stream>,
+    pub forwards: Box<dyn Forwards>,
+    /// Makes what is given to them.
+    pub forward: MakeForward<H::Stream>,
 }
 
 /// Frames that went nowhere before they came to the stack, or for which the
@@ -107,12 +117,19 @@ pub struct Net<H: HostNet = KernelNet> {
     clock: Clock,
     wake: Arc<EventFd>,
     asked: Receiver<Asked>,
+    /// It was woken by `wake` since the last turn.
+    woken: bool,
     witnesses: Witnesses,
-    arrivals: Arrivals<H::Stream>,
+    forwards: Box<dyn Forwards>,
+    forward: MakeForward<H::Stream>,
+    carried: Carried,
+    taps: Taps,
     /// What was agreed with the driver, once it is there.
     driver: Option<Driver>,
     network: Option<Configured>,
     state: State<H>,
+    /// The number of the flow that was opened last.
+    flow: u64,
     scratch: Scratch,
     drops: Drops,
 }
@@ -144,15 +161,21 @@ impl<H: HostNet> Net<H> {
     /// A device whose network is still to be told, and what tells it.
     pub fn new(config: NetConfig<H>) -> io::Result<(Self, Handle)> {
         let wake = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
-        let (handle, asked) = Handle::new(config.link, wake.clone());
+        let taps = Taps::default();
+        let (handle, asked) = Handle::new(config.link, wake.clone(), taps.clone());
         let net = Self {
             config: config_space(&config.link),
             link: config.link,
             clock: Clock::new()?,
             wake,
             asked,
+            woken: false,
             witnesses: config.witnesses,
-            arrivals: config.arrivals,
+            forwards: config.forwards,
+            forward: config.forward,
+            carried: Carried::default(),
+            taps,
+            flow: 0,
             driver: None,
             network: None,
             state: State::Down(config.host),
@@ -165,13 +188,13 @@ impl<H: HostNet> Net<H> {
     /// The driver is there.
     pub fn begin(&mut self, acked: u64) -> Result<(), DeviceError> {
         self.driver = Some(Driver::new(acked));
-        self.rebuild()
+        self.rebuild(&mut Shut)
     }
 
     /// It is gone, and what it had open with it.
     pub fn end(&mut self) {
         self.driver = None;
-        self.take_down();
+        self.take_down(&mut Shut);
         // The timer of what is gone.
         self.clock.forget();
     }
@@ -193,7 +216,6 @@ impl<H: HostNet> Net<H> {
         } else {
             more |= self.commands(None, now)?;
         }
-        self.arrived();
         if more {
             self.awaken();
         }
@@ -205,23 +227,25 @@ impl<H: HostNet> Net<H> {
         let State::Up(stack) = &mut self.state else {
             return Ok(rings.discard(DISCARDED)? | more);
         };
-        if self.clock.second(now) {
+        let second = self.clock.second(now);
+        if second {
             stack.tick(now);
         }
         let next = stack.run(rings, now);
+        while let Some(arrival) = stack.arrival() {
+            let (flow, meter) = (arrival.flow, Arc::new(Meter::new(self.wake.clone())));
+            self.carried.add(flow, meter.clone());
+            self.forwards.take((self.forward)(arrival, meter));
+        }
+        if (second || self.woken) && self.carried.tell(stack, rings, now) {
+            self.forwards.look();
+        }
+        self.woken = false;
         more |= next.is_some_and(|next| next <= now);
         if !more {
             self.clock.wake_at(next).map_err(host("cannot set a timer"))?;
         }
         Ok(more)
-    }
-
-    /// Hands out what is for the guest's loopback.
-    fn arrived(&mut self) {
-        let State::Up(stack) = &mut self.state else { return };
-        while let Some(arrival) = stack.arrival() {
-            (self.arrivals)(arrival);
-        }
     }
 
     /// Does what was asked; whether there may be more of it.
@@ -241,8 +265,8 @@ impl<H: HostNet> Net<H> {
 
     /// A stack for the network and the driver as they are now, if there are
     /// both. What was open ends.
-    fn rebuild(&mut self) -> Result<(), DeviceError> {
-        self.take_down();
+    fn rebuild(&mut self, port: &mut dyn Port) -> Result<(), DeviceError> {
+        self.take_down(port);
         let (Some(driver), Some(network)) = (&self.driver, &self.network) else { return Ok(()) };
         let seed = seed().map_err(host("cannot get random numbers"))?;
         let asked = network.settings.network();
@@ -263,6 +287,8 @@ impl<H: HostNet> Net<H> {
         let witness = (self.witnesses)(self.clock.epoch());
         let now = self.clock.now();
         let mut stack = Stack::new(config, host, network.live.clone(), witness, now);
+        stack.number_from(self.flow);
+        stack.capture(self.taps.capture(self.clock.epoch()));
         if !network.listeners.is_empty() {
             stack.report(&mut Shut, &network.listeners, now);
         }
@@ -270,11 +296,19 @@ impl<H: HostNet> Net<H> {
         Ok(())
     }
 
-    fn take_down(&mut self) {
+    fn take_down(&mut self, port: &mut dyn Port) {
         self.state = match std::mem::replace(&mut self.state, State::Changing) {
-            State::Up(stack) => State::Down(stack.into_host()),
+            State::Up(mut stack) => {
+                stack.end(port, self.clock.now());
+                let (host, flow) = stack.into_host();
+                self.flow = flow;
+                State::Down(host)
+            }
             other => other,
         };
+        if self.carried.revoke() {
+            self.forwards.look();
+        }
     }
 
     /// Has the device woken once more.
@@ -286,6 +320,7 @@ impl<H: HostNet> Net<H> {
     fn woken(&mut self, token: Token) {
         match token {
             WAKE => {
+                self.woken = true;
                 // Empty is what it is to be.
                 let _ = self.wake.read();
             }
@@ -310,8 +345,8 @@ impl Driver {
 /// A link that takes nothing yet.
 struct Shut;
 
-impl sandbox_netstack::port::Port for Shut {
-    fn receive(&mut self, _buffer: &mut [u8]) -> Option<sandbox_netstack::port::Received> {
+impl Port for Shut {
+    fn receive(&mut self, _buffer: &mut [u8]) -> Option<Received> {
         None
     }
 
@@ -319,7 +354,7 @@ impl sandbox_netstack::port::Port for Shut {
         false
     }
 
-    fn transmit(&mut self, _frame: &[u8], _offload: sandbox_netstack::port::Offload) -> bool {
+    fn transmit(&mut self, _frame: &[u8], _offload: Offload) -> bool {
         false
     }
 

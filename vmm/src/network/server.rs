@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
-use sandbox_devices::net::Handle;
+use sandbox_devices::net::{Handle, Tap};
 use sandbox_vm_spec::network::{MAX_REQUEST, Reply, Request, receive, send};
 
 /// Clients at a time: the shim, and people with `sandboxctl`. Each has a
@@ -20,18 +23,27 @@ const SMALL: usize = 256 * 1024;
 /// How long a client may take to send a long request or to take a reply.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often a capture looks whether its client is still there.
+const LOOK: Duration = Duration::from_millis(500);
+/// Bytes of a capture in one reply: in base64 and JSON it stays below what a
+/// client takes.
+const CAPTURED: usize = 256 * 1024;
+
 /// What the clients share.
 struct Shared {
     handle: Handle,
+    /// Name of the interface in captures.
+    pod: String,
     clients: AtomicUsize,
     /// Held by who sends a long request.
     long: Mutex<()>,
 }
 
 /// Answers the clients of `listener`, in threads.
-pub fn start(listener: UnixListener, handle: Handle) -> io::Result<()> {
+pub fn start(listener: UnixListener, handle: Handle, pod: String) -> io::Result<()> {
     listener.set_nonblocking(false)?;
-    let shared = Arc::new(Shared { handle, clients: AtomicUsize::new(0), long: Mutex::new(()) });
+    let (clients, long) = (AtomicUsize::new(0), Mutex::new(()));
+    let shared = Arc::new(Shared { handle, pod, clients, long });
     let accept = move || {
         for client in listener.incoming() {
             match client {
@@ -89,10 +101,40 @@ impl Shared {
                 }
             };
             client.set_read_timeout(None)?;
-            send(client, &self.handle.ask(request))?;
+            match request {
+                Request::Capture { snap } => return self.capture(client, snap),
+                request => send(client, &self.handle.ask(request))?,
+            }
         }
         Ok(())
     }
+
+    /// Sends what goes over the link until the client hangs up.
+    fn capture(&self, client: &mut UnixStream, snap: u32) -> io::Result<()> {
+        let tap = match self.handle.capture(&self.pod, snap) {
+            Ok(tap) => tap,
+            Err(error) => return send(client, &Reply::Failed { error }),
+        };
+        let ended = follow(client, &tap);
+        self.handle.end_capture(&tap);
+        ended
+    }
+}
+
+fn follow(client: &mut UnixStream, tap: &Tap) -> io::Result<()> {
+    while !has_hung_up(client) {
+        let (bytes, mut lost) = tap.take(LOOK);
+        for piece in bytes.chunks(CAPTURED) {
+            let pcapng = BASE64_STANDARD.encode(piece);
+            send(client, &Reply::Captured { pcapng, lost: std::mem::take(&mut lost) })?;
+        }
+    }
+    Ok(())
+}
+
+fn has_hung_up(client: &UnixStream) -> bool {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    !matches!(recv(client.as_raw_fd(), &mut [0], flags), Ok(1..) | Err(Errno::EAGAIN))
 }
 
 /// Waits for the length of the next request, and leaves it to be read; none at

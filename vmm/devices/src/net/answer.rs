@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use sandbox_netstack::host::HostNet;
 use sandbox_netstack::port::Port;
 use sandbox_vm_spec::network::{Reply, Request};
@@ -6,7 +8,7 @@ use smoltcp::time::Instant;
 use super::command::Command;
 use super::rings::Rings;
 use super::settings::{Settings, Tier};
-use super::{Configured, Net, Shut, State};
+use super::{Configured, Net, Shut, State, rows};
 use crate::DeviceError;
 
 impl<H: HostNet> Net<H> {
@@ -26,6 +28,12 @@ impl<H: HostNet> Net<H> {
             Command::Configure(settings) => self.configure(*settings, port, now)?,
             Command::SetPolicy { node, pod, recheck } => {
                 self.set_policy(*node, *pod, recheck, port, now)
+            }
+            Command::Captures => {
+                if let State::Up(stack) = &mut self.state {
+                    stack.capture(self.taps.capture(self.clock.epoch()));
+                }
+                Reply::Done
             }
             Command::Ask(request) => self.answer(request, port, now),
         })
@@ -49,12 +57,12 @@ impl<H: HostNet> Net<H> {
                 let mut live = network.live.clone();
                 live.replace(&settings.node.layer, &settings.pod.layer, settings.place());
                 self.network = Some(Configured { settings, live, listeners: Vec::new() });
-                self.rebuild()?;
+                self.rebuild(port)?;
             }
             None => {
                 let live = settings.live();
                 self.network = Some(Configured { settings, live, listeners: Vec::new() });
-                self.rebuild()?;
+                self.rebuild(port)?;
             }
         }
         Ok(Reply::Done)
@@ -69,6 +77,9 @@ impl<H: HostNet> Net<H> {
         network.live.replace(node, pod, settings.place());
         let State::Up(stack) = &mut self.state else { return 0 };
         let ended = stack.replace(port, node, pod, settings.place(), recheck, now);
+        if self.carried.tell(stack, port, now) {
+            self.forwards.look();
+        }
         ended.try_into().unwrap_or(u64::MAX)
     }
 
@@ -92,68 +103,72 @@ impl<H: HostNet> Net<H> {
     }
 
     fn answer(&mut self, request: Request, port: &mut dyn Port, now: Instant) -> Reply {
+        let stack = match &self.state {
+            State::Up(stack) => Some(stack),
+            _ => None,
+        };
         match request {
-            Request::Listeners { listeners } => {
-                let Some(network) = &mut self.network else { return unconfigured() };
-                network.listeners = listeners;
-                let State::Up(stack) = &mut self.state else {
-                    // Bound when the guest's driver is there.
-                    return Reply::Listening { failed: Vec::new() };
-                };
-                stack.report(port, &network.listeners, now);
-                let failed = stack.failed_listeners().iter();
-                let failed = failed.map(|listen| (listen.at, "cannot be bound".to_owned()));
-                Reply::Listening { failed: failed.collect() }
-            }
-            Request::Policy => {
-                let Some(network) = &self.network else { return unconfigured() };
-                let (node, pod) = (&network.settings.node, &network.settings.pod);
-                Reply::Policy {
-                    generation: self.generation(),
-                    node: node.source.clone(),
-                    pod: pod.source.clone(),
-                }
-            }
+            Request::Listeners { listeners } => self.listen(listeners, port, now),
+            Request::Policy => self.policy(),
             Request::Counters => Reply::Counters { counters: self.counted() },
-            _ => Reply::Failed { error: "the network device cannot answer that".into() },
+            Request::Flows => {
+                let flows = stack.map(|stack| stack.flows()).unwrap_or_default().into_iter();
+                Reply::Flows { flows: flows.map(|row| rows::flow(row, now)).collect() }
+            }
+            Request::Names => {
+                let names = stack.map(|stack| stack.names(now)).unwrap_or_default().into_iter();
+                Reply::Names { names: names.map(rows::name).collect() }
+            }
+            Request::Configure(_) | Request::SetPolicy { .. } | Request::Capture { .. } => {
+                // A handle makes other commands of them.
+                Reply::Failed { error: "the network device was asked the wrong way".into() }
+            }
+        }
+    }
+
+    fn listen(&mut self, listeners: Vec<SocketAddr>, port: &mut dyn Port, now: Instant) -> Reply {
+        let Some(network) = &mut self.network else { return unconfigured() };
+        network.listeners = listeners;
+        let State::Up(stack) = &mut self.state else {
+            // Bound when the guest's driver is there.
+            return Reply::Listening { failed: Vec::new() };
+        };
+        stack.report(port, &network.listeners, now);
+        let failed = stack.failed_listeners().iter();
+        let failed = failed.map(|(listen, error)| (listen.at, error.to_string()));
+        Reply::Listening { failed: failed.collect() }
+    }
+
+    fn policy(&self) -> Reply {
+        let Some(network) = &self.network else { return unconfigured() };
+        let (node, pod) = (&network.settings.node, &network.settings.pod);
+        Reply::Policy {
+            generation: self.generation(),
+            node: node.source.clone(),
+            pod: pod.source.clone(),
         }
     }
 
     fn counted(&self) -> Vec<(String, u64)> {
         let mut all: Vec<(String, u64)> = [
-            ("frames_malformed", self.drops.malformed),
-            ("frames_too_long", self.drops.too_long),
-            ("frames_unconfigured", self.drops.unconfigured),
+            ("link.malformed", self.drops.malformed),
+            ("link.too-long", self.drops.too_long),
+            ("link.unconfigured", self.drops.unconfigured),
         ]
         .map(|(name, count)| (name.to_owned(), count))
         .into();
         if let State::Up(stack) = &self.state {
-            let (counters, load) = (stack.counters(), stack.load());
-            let counts = [
-                ("datagrams_dropped", counters.datagrams_dropped),
-                ("dials_dropped", counters.dials_dropped),
-                ("dials_evicted", counters.dials_evicted),
-                ("fins_held", counters.fins_held),
-                ("flows_denied", counters.denied),
-                ("flows_full", counters.flows_full),
-                ("flows_opened", counters.opened),
-                ("frames", counters.frames),
-                ("listeners_failed", counters.listeners_failed),
-                ("sockets_failed", counters.sockets_failed),
-                ("strangers", counters.strangers),
-            ];
-            all.extend(counts.map(|(name, count)| (name.to_owned(), count)));
+            let load = stack.load();
             let now = [
-                ("open_connections", load.connections),
-                ("open_dialing", load.dialing),
-                ("open_fragment_bytes", load.fragments),
-                ("open_pings", load.pings),
-                ("open_ring_bytes", load.rings),
-                ("open_udp_ports", load.ports),
+                ("open.connections", load.connections),
+                ("open.dialing", load.dialing),
+                ("open.fragment-bytes", load.fragments),
+                ("open.pings", load.pings),
+                ("open.ring-bytes", load.rings),
+                ("open.udp-ports", load.ports),
             ];
             all.extend(now.map(|(name, count)| (name.to_owned(), count as u64)));
-            let refused = counters.refused.iter();
-            all.extend(refused.map(|(reason, count)| (format!("refused: {reason}"), *count)));
+            all.extend(stack.counts());
         }
         all.sort();
         all

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sandbox_vm_spec::network::{LinkSpec, MAX_LISTENERS, Reply, Request};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::capture::{Tap, Taps};
 use super::settings::{Settings, Tier};
 
 /// Commands that wait for the device: more than there are clients.
@@ -29,6 +30,8 @@ pub enum Command {
         /// Flows are looked at anew.
         recheck: bool,
     },
+    /// Captures have begun or ended.
+    Captures,
     /// What is answered from what is there.
     Ask(Request),
 }
@@ -48,19 +51,42 @@ pub struct Handle {
     link: LinkSpec,
     commands: SyncSender<Asked>,
     wake: Arc<EventFd>,
+    taps: Taps,
 }
 
 impl Handle {
     /// A handle, and the device's end of it.
-    pub fn new(link: LinkSpec, wake: Arc<EventFd>) -> (Self, Receiver<Asked>) {
+    pub fn new(link: LinkSpec, wake: Arc<EventFd>, taps: Taps) -> (Self, Receiver<Asked>) {
         let (commands, asked) = sync_channel(WAITING);
-        (Self { link, commands, wake }, asked)
+        (Self { link, commands, wake, taps }, asked)
     }
 
     /// Asks, and waits for the answer.
     pub fn ask(&self, request: Request) -> Reply {
         let asked = self.command(request).and_then(|command| self.put(command));
         asked.unwrap_or_else(|error| Reply::Failed { error })
+    }
+
+    /// Begins a capture of `snap` bytes of each frame, of the interface that is
+    /// called `interface` in it.
+    pub fn capture(&self, interface: &str, snap: u32) -> Result<Arc<Tap>, String> {
+        let snap = usize::try_from(snap).unwrap_or(usize::MAX);
+        let tap = self.taps.open(interface, snap);
+        let tap = tap.ok_or("there are too many captures already; end one first")?;
+        match self.put(Command::Captures) {
+            Ok(_) => Ok(tap),
+            Err(error) => {
+                self.taps.close(&tap);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends it.
+    pub fn end_capture(&self, tap: &Tap) {
+        self.taps.close(tap);
+        // Without an answer there is no device left to capture of.
+        let _ = self.put(Command::Captures);
     }
 
     fn command(&self, request: Request) -> Result<Command, String> {

@@ -1,16 +1,12 @@
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sandbox_netstack::host::KernelNet;
 use sandbox_netstack::watch::{Sink, Watch};
 use sandbox_vm_spec::network::LinkSpec;
 
+use super::forward::{Forward, Forwards};
 use super::{Handle, Net, NetConfig};
-
-/// Takes a connection to the guest's loopback, and the address there.
-pub type Forwards = Box<dyn FnMut(OwnedFd, SocketAddr) + Send>;
 
 /// What a device needs whose flows end in the network of this process.
 pub struct Kernel {
@@ -21,13 +17,13 @@ pub struct Kernel {
     /// Takes whole lines of the audit.
     pub audit: Sink,
     /// Carries on what no frame can reach.
-    pub forwards: Forwards,
+    pub forwards: Box<dyn Forwards>,
 }
 
 impl Net<KernelNet> {
     /// A device whose flows end in the network of the thread that calls.
     pub fn open(kernel: Kernel) -> io::Result<(Self, Handle)> {
-        let Kernel { link, pod, audit, mut forwards } = kernel;
+        let Kernel { link, pod, audit, forwards } = kernel;
         // There is one stack after the other: nobody waits for it.
         let audit = Arc::new(Mutex::new(audit));
         Net::new(NetConfig {
@@ -40,7 +36,12 @@ impl Net<KernelNet> {
                 };
                 Box::new(Watch::new(&pod, epoch, Box::new(sink)))
             }),
-            arrivals: Box::new(move |arrival| forwards(arrival.stream.into_fd(), arrival.local)),
+            forwards,
+            forward: |arrival, meter| Forward {
+                stream: arrival.stream.into_fd(),
+                target: arrival.local,
+                meter,
+            },
         })
     }
 }
