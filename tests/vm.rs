@@ -19,6 +19,7 @@ mod jail;
 mod lifecycle;
 mod limits;
 mod names;
+mod network;
 mod process;
 mod share;
 mod stdio;
@@ -37,6 +38,12 @@ fn main() -> std::process::ExitCode {
         names::TESTS,
         jail::TESTS,
         share::TESTS,
+        network::outbound::TESTS,
+        network::errors::TESTS,
+        network::inbound::TESTS,
+        network::interface::TESTS,
+        network::names::TESTS,
+        network::pod::TESTS,
         ctl::TESTS,
         figures::TESTS,
     ])

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use nix::sys::reboot::{RebootMode, reboot};
-use sandbox_agent_protocol::{AGENT_PORT, HOST_CID, STDIO_PORT, agent_ttrpc};
+use sandbox_agent_protocol::{AGENT_PORT, FORWARD_PORT, HOST_CID, STDIO_PORT, agent_ttrpc};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, oneshot};
 use tokio_vsock::{VMADDR_CID_ANY, VsockAddr, VsockListener, VsockStream};
@@ -20,6 +20,7 @@ use ttrpc::asynchronous::Server;
 use ttrpc::asynchronous::transport::Listener;
 
 use crate::cgroup;
+use crate::forwards;
 use crate::mounts;
 use crate::reaper::Reaper;
 use crate::rlimits;
@@ -43,8 +44,8 @@ const FAREWELL: Duration = Duration::from_millis(200);
 enum BootError {
     #[error("starting the runtime: {0}")]
     Runtime(io::Error),
-    #[error("listening on vsock port {STDIO_PORT}: {0}; does the guest have a vsock device?")]
-    Listen(io::Error),
+    #[error("listening on vsock port {0}: {1}; does the guest have a vsock device?")]
+    Listen(u32, io::Error),
     #[error("connecting to vsock port {AGENT_PORT} of the host: {0}")]
     Connect(io::Error),
     #[error(transparent)]
@@ -88,9 +89,9 @@ fn serve_to_the_end() -> Result<&'static str, BootError> {
 async fn serve() -> Result<&'static str, BootError> {
     let reaper = Reaper::start().map_err(BootError::Runtime)?;
     let table = Arc::new(Table::default());
-    // The listener first: the host may use it as soon as it is connected.
-    let listener = VsockListener::bind(VsockAddr::new(VMADDR_CID_ANY, STDIO_PORT))
-        .map_err(BootError::Listen)?;
+    // The listeners first: the host may use them as soon as it is connected.
+    let listener = listen(STDIO_PORT)?;
+    let forwarded = listen(FORWARD_PORT)?;
     let connecting = tokio::spawn(VsockStream::connect(VsockAddr::new(HOST_CID, AGENT_PORT)));
     // The host answers while we mount.
     tokio::task::yield_now().await;
@@ -105,8 +106,14 @@ async fn serve() -> Result<&'static str, BootError> {
     let service = Service::new(table.clone(), reaper, shaken.clone(), shutdown.clone());
     let _server = start_server(service, Watched { connection, gone: Some(gone_sender) }).await?;
     tokio::spawn(streams::serve(listener, table));
+    tokio::spawn(forwards::serve(forwarded));
     finish_boot()?;
     end(gone, &shaken, &shutdown).await
+}
+
+fn listen(port: u32) -> Result<VsockListener, BootError> {
+    let address = VsockAddr::new(VMADDR_CID_ANY, port);
+    VsockListener::bind(address).map_err(|error| BootError::Listen(port, error))
 }
 
 async fn start_server(service: Service, connection: Watched) -> Result<Server, BootError> {

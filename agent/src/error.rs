@@ -7,6 +7,7 @@ use crate::cgroup::CgroupError;
 use crate::create::CreateError;
 use crate::id::IdError;
 use crate::mounts::MountError;
+use crate::network::NetworkError;
 use crate::signal::MAX_SIGNAL;
 use crate::spec::SpecError;
 use crate::table::MAX_CONTAINERS;
@@ -91,6 +92,9 @@ pub enum Error {
     /// A cgroup.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// The network could not be configured.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// Something else that the kernel refused.
     #[error("{what}: {source}")]
     Io {
@@ -120,6 +124,11 @@ impl Error {
             Self::TooMany => Code::RESOURCE_EXHAUSTED,
             // What runc's shim answers when a container cannot be created.
             Self::Create(_) => Code::UNKNOWN,
+            Self::Network(NetworkError::Plan(_)) => Code::INVALID_ARGUMENT,
+            Self::Network(NetworkError::NoDevice(_) | NetworkError::Busy) => {
+                Code::FAILED_PRECONDITION
+            }
+            Self::Network(NetworkError::Kernel { .. }) => Code::INTERNAL,
             Self::Mount(_) | Self::Cgroup(_) | Self::Io { .. } => Code::INTERNAL,
         }
     }

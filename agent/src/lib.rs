@@ -6,14 +6,21 @@
 //! to [`service`]; that looks containers up in [`table`]; [`create`] makes one
 //! from its [`spec`] in a child process with libcontainer; [`streams`] carries
 //! the standard streams of its [`process`]; [`reaper`] learns how it ended.
+//! [`network`] gives the guest its network, [`listeners`] says what listens in
+//! it, and [`forwards`] leads the host to what listens on loopback.
 
 pub mod boot;
 pub mod cgroup;
 pub mod container;
 pub mod create;
 pub mod error;
+pub mod forwards;
 pub mod id;
+mod line;
+pub mod listeners;
 pub mod mounts;
+mod netlink;
+pub mod network;
 pub mod paths;
 pub mod process;
 pub mod readiness;

@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{chdir, chroot};
+
+use crate::paths::ETC;
 
 /// A mount that did not work.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +119,11 @@ fn leave_rootfs() -> Result<(), MountError> {
             source,
         })?;
     }
+    symlink(ETC, "/etc").map_err(|source| MountError {
+        what: "root",
+        target: "/etc".into(),
+        source,
+    })?;
     const NONE: Option<&str> = None;
     mount(Some("/"), "/root", NONE, MsFlags::MS_BIND, NONE).map_err(failed)?;
     chdir("/root").map_err(failed)?;

@@ -28,3 +28,12 @@ pub const REPORT_SOCKET: &str = "report.sock";
 
 /// Socket in a bundle through which the terminal's master reaches the agent.
 pub const CONSOLE_SOCKET: &str = "tty.sock";
+
+/// Folder that `/etc` of the guest leads to: the root is read-only.
+pub const ETC: &str = "/run/etc";
+
+/// The guest's own `/etc/resolv.conf`.
+pub const RESOLV_CONF: &str = "/run/etc/resolv.conf";
+
+/// The guest's own `/etc/hosts`.
+pub const HOSTS: &str = "/run/etc/hosts";

@@ -9,9 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use rustix::time::{ClockId, Timespec, clock_settime};
 use sandbox_agent_protocol::agent::{
-    ContainerRequest, CreateContainerRequest, CreateContainerResponse, Empty, HandshakeRequest,
-    HandshakeResponse, KillRequest, PidsResponse, ProcessRequest, ResizePtyRequest, StartResponse,
-    StateResponse, Status, WaitResponse,
+    ConfigureNetworkRequest, ContainerRequest, CreateContainerRequest, CreateContainerResponse,
+    Empty, HandshakeRequest, HandshakeResponse, KillRequest, ListenersRequest, ListenersResponse,
+    PidsResponse, ProcessRequest, ResizePtyRequest, StartResponse, StateResponse, Status,
+    WaitResponse,
 };
 use sandbox_agent_protocol::agent_ttrpc::Agent;
 use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_DIR};
@@ -23,7 +24,9 @@ use crate::container::{Container, Phase};
 use crate::create;
 use crate::error::Error;
 use crate::id;
+use crate::listeners::Listeners;
 use crate::mounts;
+use crate::network::Network;
 use crate::process::check_signal;
 use crate::reaper::{Exit, Reaper, exit_of};
 use crate::spec::{self, Features};
@@ -34,6 +37,8 @@ use crate::table::Table;
 pub struct Service {
     table: Arc<Table>,
     reaper: Reaper,
+    network: Network,
+    listeners: Listeners,
     shaken: Arc<Notify>,
     handshake_done: AtomicBool,
     shutdown: Arc<Notify>,
@@ -48,7 +53,15 @@ impl Service {
         shaken: Arc<Notify>,
         shutdown: Arc<Notify>,
     ) -> Self {
-        Self { table, reaper, shaken, handshake_done: AtomicBool::new(false), shutdown }
+        Self {
+            table,
+            reaper,
+            network: Network::default(),
+            listeners: Listeners::default(),
+            shaken,
+            handshake_done: AtomicBool::new(false),
+            shutdown,
+        }
     }
 
     fn container(&self, id: &str) -> Result<Arc<Container>, Error> {
@@ -180,6 +193,26 @@ impl Agent for Service {
         request: HandshakeRequest,
     ) -> ttrpc::Result<HandshakeResponse> {
         Ok(self.shake(&request)?)
+    }
+
+    async fn configure_network(
+        &self,
+        _: &TtrpcContext,
+        request: ConfigureNetworkRequest,
+    ) -> ttrpc::Result<Empty> {
+        self.check_handshake()?;
+        self.network.configure(&request).map_err(Error::from)?;
+        Ok(Empty::default())
+    }
+
+    async fn listeners(
+        &self,
+        _: &TtrpcContext,
+        request: ListenersRequest,
+    ) -> ttrpc::Result<ListenersResponse> {
+        self.check_handshake()?;
+        let listening = self.listeners.other_than(request.generation);
+        Ok(listening.await.map_err(Error::io("asking the kernel what listens"))?)
     }
 
     async fn create_container(

@@ -10,13 +10,14 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendFlags, send};
 use sandbox_agent_protocol::stream::{MAX_LINE, StreamHeader, StreamName};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_vsock::{VsockListener, VsockStream};
 
 use crate::error::Error;
+use crate::line::{self, BadLine};
 use crate::stdio::FetchError;
 use crate::table::{MAX_CONTAINERS, Table};
 
@@ -50,10 +51,8 @@ impl Connection for UnixStream {}
 /// Why a connection got no stream.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    #[error("the header is longer than {MAX_LINE} bytes")]
-    TooLong,
-    #[error("the header is not text")]
-    NotText,
+    #[error(transparent)]
+    Line(#[from] BadLine),
     #[error(transparent)]
     Header(#[from] sandbox_agent_protocol::stream::BadHeader),
     #[error(transparent)]
@@ -91,7 +90,7 @@ async fn answer(mut connection: impl Connection, table: &Table) -> io::Result<()
     match served {
         Ok(result) => result,
         Err(refusal) => {
-            connection.write_all(refusal_line(&refusal).as_bytes()).await?;
+            connection.write_all(line::refusal(&refusal, MAX_LINE).as_bytes()).await?;
             connection.shutdown().await
         }
     }
@@ -122,37 +121,12 @@ async fn accept(connection: &mut impl Connection) -> io::Result<()> {
     connection.write_all(b"OK\n").await
 }
 
-/// Reads the header line; also returns what came after it.
+/// Reads the header; also returns what came after its line.
 async fn read_header(
     connection: &mut impl Connection,
 ) -> io::Result<Result<(StreamHeader, Vec<u8>), Refusal>> {
-    let mut line = Vec::new();
-    loop {
-        if let Some(end) = line.iter().position(|b| *b == b'\n') {
-            let rest = line.split_off(end + 1);
-            return Ok(parse_header(&line[..end]).map(|header| (header, rest)));
-        }
-        if line.len() >= MAX_LINE {
-            return Ok(Err(Refusal::TooLong));
-        }
-        let mut buf = [0; MAX_LINE];
-        match connection.read(&mut buf).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => line.extend_from_slice(&buf[..read]),
-        }
-    }
-}
-
-/// Parses a header line without its newline.
-fn parse_header(line: &[u8]) -> Result<StreamHeader, Refusal> {
-    let text = std::str::from_utf8(line).map_err(|_| Refusal::NotText)?;
-    Ok(text.parse()?)
-}
-
-fn refusal_line(refusal: &Refusal) -> String {
-    let reason: String =
-        refusal.to_string().chars().filter(|c| !c.is_control()).take(MAX_LINE / 8).collect();
-    format!("ERR {reason}\n")
+    let line = line::read(connection, MAX_LINE).await?;
+    Ok(line.map_err(Refusal::from).and_then(|(text, rest)| Ok((text.parse()?, rest))))
 }
 
 #[cfg(test)]

@@ -29,11 +29,41 @@ pub struct Counters {
     pub strangers: u64,
     /// Listeners that could not be bound.
     pub listeners_failed: u64,
+    /// Why the last frame was refused.
+    refusal: Option<&'static str>,
 }
 
 impl Counters {
+    /// All of them, with their names.
+    pub fn list(&self) -> Vec<(String, u64)> {
+        let named = [
+            ("datagrams.dropped", self.datagrams_dropped),
+            ("datagrams.strangers", self.strangers),
+            ("flows.denied", self.denied),
+            ("flows.full", self.flows_full),
+            ("flows.opened", self.opened),
+            ("frames", self.frames),
+            ("listeners.failed", self.listeners_failed),
+            ("sockets.failed", self.sockets_failed),
+            ("tcp.dials-dropped", self.dials_dropped),
+            ("tcp.dials-evicted", self.dials_evicted),
+            ("tcp.fins-held", self.fins_held),
+        ];
+        let refused = self.refused.iter();
+        let refused = refused.map(|(reason, count)| {
+            (format!("refused.{}", reason.to_lowercase().replace(' ', "-")), *count)
+        });
+        named.map(|(name, count)| (name.to_owned(), count)).into_iter().chain(refused).collect()
+    }
+
     /// Counts a frame that goes no further.
     pub fn refuse(&mut self, reason: &'static str) {
         *self.refused.entry(reason).or_default() += 1;
+        self.refusal = Some(reason);
+    }
+
+    /// Why a frame was refused since this was asked last, if one was.
+    pub(crate) fn refusal(&mut self) -> Option<&'static str> {
+        self.refusal.take()
     }
 }

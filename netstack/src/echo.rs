@@ -12,6 +12,7 @@ use crate::emit::{ip_header, write_ip};
 use crate::env::{End, Ends, Env, unreachable};
 use crate::host::{Echoes, Errno, HostNet, Origin, Ready, Token};
 use crate::icmp;
+use crate::listing::{FlowRow, Progress};
 use crate::packet::Packet;
 use crate::policy::{DenyMode, Direction, Permit, Protocol};
 use crate::wheel::Wheel;
@@ -41,6 +42,7 @@ impl Key {
 }
 
 struct Ping<E> {
+    flow: u64,
     key: Key,
     serial: u32,
     echoes: E,
@@ -121,13 +123,13 @@ impl<H: HostNet> Echo<H> {
         let (index, serial) = (self.pings.vacant_key(), self.serial);
         let opened = env.host.echoes(&permit, key.guest.is_ipv4(), token(index, serial));
         let echoes = opened.map_err(|_| {
-            env.counters.sockets_failed += 1;
+            env.fail(key.ends(), &permit);
             None
         })?;
-        env.counters.opened += 1;
-        env.witness.opened(key.ends(), &permit, env.now);
+        let flow = env.begin(key.ends(), &permit);
         let now = env.now;
         self.pings.insert(Ping {
+            flow,
             key,
             serial,
             echoes,
@@ -152,6 +154,7 @@ impl<H: HostNet> Echo<H> {
         ip: &[u8],
     ) {
         let Some(ping) = self.pings.get_mut(index) else { return };
+        env.outbox.tape.about(ping.flow);
         ping.used = env.now;
         let mut result = ping.echoes.send(ping.key.remote, sequence, data, packet.hops);
         if result.is_err() {
@@ -180,6 +183,7 @@ impl<H: HostNet> Echo<H> {
         if token(index, ping.serial) != ready.token {
             return false;
         }
+        env.outbox.tape.about(ping.flow);
         if ready.closing {
             ping.tell(env);
         }
@@ -195,8 +199,8 @@ impl<H: HostNet> Echo<H> {
         let Some(ping) = self.pings.try_remove(index) else { return };
         self.index.remove(&ping.key);
         self.wheel.clear(index);
-        let Ping { key, permit, since, sent, received, .. } = ping;
-        let end = End { reason, sent, received, since };
+        let Ping { flow, key, permit, since, sent, received, .. } = ping;
+        let end = End { flow, reason, sent, received, since };
         env.witness.closed(key.ends(), &permit, &end, env.now);
     }
 
@@ -213,6 +217,22 @@ impl<H: HostNet> Echo<H> {
         }
     }
 
+    /// What there is to see of them.
+    pub fn rows(&self) -> impl Iterator<Item = FlowRow> {
+        self.pings.iter().map(|(_, ping)| {
+            let state = if ping.received > 0 { "open" } else { "unanswered" };
+            let Ping { sent, received, since, used, .. } = *ping;
+            let progress = Progress { state, sent, received, since, used };
+            FlowRow::of(ping.flow, ping.key.ends(), &ping.permit, progress)
+        })
+    }
+
+    /// Ends all of them.
+    pub fn end(&mut self, env: &mut Env<'_, H>) {
+        let all: Vec<usize> = self.pings.iter().map(|(index, _)| index).collect();
+        all.into_iter().for_each(|index| self.close(env, index, "revoked"));
+    }
+
     /// When the next one may be closed.
     pub fn next(&self) -> Option<Instant> {
         self.wheel.next()
@@ -220,11 +240,10 @@ impl<H: HostNet> Echo<H> {
 
     /// Ends every ping that the policy in force would not allow any more.
     pub fn recheck(&mut self, env: &mut Env<'_, H>) -> usize {
-        let live = env.live;
         let denied: Vec<usize> = self
             .pings
             .iter()
-            .filter(|(_, ping)| !live.recheck(&ping.permit).is_allow())
+            .filter(|(_, ping)| !env.may_go_on(ping.flow, ping.key.ends(), &ping.permit))
             .map(|(index, _)| index)
             .collect();
         for index in &denied {

@@ -10,9 +10,10 @@ use crate::dns::{Blocked, Channel, FromGuest, FromServer};
 use crate::gate::Link;
 use crate::host::{Errno, HostNet};
 use crate::icmp;
+use crate::listing::NameRow;
 use crate::outbox::Outbox;
 use crate::policy::{
-    Denial, DenyMode, Direction, Flow, Live, Names, Permit, Policy, Protocol, Verdict,
+    Denial, DenyMode, Direction, Flow, Ground, Live, Names, Permit, Policy, Protocol, Verdict,
 };
 use crate::port::{Capabilities, Port};
 
@@ -25,11 +26,11 @@ pub trait Witness {
         Names::default()
     }
 
-    /// A flow was allowed and is being opened.
-    fn opened(&mut self, _ends: Ends, _permit: &Permit, _now: Instant) {}
+    /// A flow was allowed and is being opened; this is its number.
+    fn opened(&mut self, _flow: u64, _ends: Ends, _permit: &Permit, _now: Instant) {}
 
-    /// A flow was refused.
-    fn denied(&mut self, _ends: Ends, _denial: &Denial, _now: Instant) {}
+    /// A flow was refused; it has a number if it lived until then.
+    fn denied(&mut self, _flow: Option<u64>, _ends: Ends, _denial: &Denial, _now: Instant) {}
 
     /// A flow is over.
     fn closed(&mut self, _ends: Ends, _permit: &Permit, _end: &End, _now: Instant) {}
@@ -64,6 +65,16 @@ pub trait Witness {
     /// Who asked under this number asks no more.
     fn forget(&mut self, _channel: Channel) {}
 
+    /// Every name that leads to an address.
+    fn learnt(&self, _now: Instant) -> Vec<NameRow> {
+        Vec::new()
+    }
+
+    /// What it counted, with its name.
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// A second has passed.
     fn tick(&mut self, _now: Instant) {}
 }
@@ -82,6 +93,8 @@ pub struct Ends {
 /// How a flow ended, and what it carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
+    /// Its number.
+    pub flow: u64,
     /// Why, in a word.
     pub reason: &'static str,
     /// Bytes from the guest.
@@ -129,6 +142,8 @@ pub struct Env<'a, H: HostNet> {
     pub live: &'a Live,
     /// Who hears of it.
     pub witness: &'a mut dyn Witness,
+    /// The number of the flow that was opened last.
+    pub flow: &'a mut u64,
     /// What is counted.
     pub counters: &'a mut Counters,
     /// What does not change.
@@ -158,8 +173,40 @@ impl<H: HostNet> Env<'_, H> {
             Verdict::Allow(permit) => Ok(permit),
             Verdict::Deny(denial) => {
                 self.counters.denied += 1;
-                self.witness.denied(ends, &denial, self.now);
+                self.outbox.tape.say(|| described("deny", &denial.ground));
+                self.witness.denied(None, ends, &denial, self.now);
                 Err(denial.mode)
+            }
+        }
+    }
+
+    /// A flow with this permit begins; answers its number.
+    pub fn begin(&mut self, ends: Ends, permit: &Permit) -> u64 {
+        *self.flow += 1;
+        self.counters.opened += 1;
+        self.witness.opened(*self.flow, ends, permit, self.now);
+        self.outbox.tape.about(*self.flow);
+        self.outbox.tape.say(|| described("allow", permit.ground()));
+        *self.flow
+    }
+
+    /// A flow with this permit was to begin, and the host has no socket for it:
+    /// it has an end at once, so that no verdict is without its lines.
+    pub fn fail(&mut self, ends: Ends, permit: &Permit) {
+        let flow = self.begin(ends, permit);
+        self.counters.sockets_failed += 1;
+        let end = End { flow, reason: "failed", sent: 0, received: 0, since: self.now };
+        self.witness.closed(ends, permit, &end, self.now);
+    }
+
+    /// Whether the policy in force would let a flow go on; tells the witness
+    /// if not.
+    pub fn may_go_on(&mut self, flow: u64, ends: Ends, permit: &Permit) -> bool {
+        match self.live.recheck(permit) {
+            Verdict::Allow(_) => true,
+            Verdict::Deny(denial) => {
+                self.witness.denied(Some(flow), ends, &denial, self.now);
+                false
             }
         }
     }
@@ -169,6 +216,14 @@ impl<H: HostNet> Env<'_, H> {
         let from = if from.is_ipv4() == guest.is_ipv4() { from } else { self.fixed.gateway(guest) };
         let bytes = icmp::error(from, guest, error, packet);
         self.outbox.whole(self.port, &bytes);
+    }
+}
+
+/// A verdict, in a few words.
+fn described(verdict: &str, ground: &Ground) -> String {
+    match &ground.rule {
+        Some(rule) => format!("{verdict} by {rule} ({}, {})", ground.tier, ground.reason),
+        None => format!("{verdict} ({}, {})", ground.tier, ground.reason),
     }
 }
 

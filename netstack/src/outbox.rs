@@ -8,6 +8,7 @@ use smoltcp::wire::EthernetAddress;
 use crate::emit::ETHERNET;
 use crate::gate::MAX_FRAME;
 use crate::port::{Offload, Port};
+use crate::tape::Tape;
 
 /// Replies that may wait for room. While one waits no frame is taken from the
 /// guest, so this is reached only by a frame that makes more than one; it
@@ -24,6 +25,8 @@ pub struct Outbox {
     gateway: EthernetAddress,
     frame: Vec<u8>,
     waiting: VecDeque<(Vec<u8>, Offload)>,
+    /// Sees everything that is sent.
+    pub(crate) tape: Tape,
     /// Replies dropped because [`MAX_WAITING`] were waiting.
     pub dropped: u64,
 }
@@ -31,7 +34,14 @@ pub struct Outbox {
 impl Outbox {
     /// Sends from `gateway` to `guest`.
     pub fn new(gateway: EthernetAddress, guest: EthernetAddress) -> Self {
-        Self { guest, gateway, frame: vec![0; MAX_FRAME], waiting: VecDeque::new(), dropped: 0 }
+        Self {
+            guest,
+            gateway,
+            frame: vec![0; MAX_FRAME],
+            waiting: VecDeque::new(),
+            tape: Tape::default(),
+            dropped: 0,
+        }
     }
 
     /// Our own end's MAC address.
@@ -73,6 +83,7 @@ impl Outbox {
         let ethertype: u16 = if ip.first().is_some_and(|b| b >> 4 == 6) { 0x86dd } else { 0x0800 };
         ethernet(header, guest, gateway, ethertype);
         let (frame, _) = self.frame.split_at(ETHERNET + length);
+        self.tape.send(frame);
         if !self.waiting.is_empty() || !port.transmit(frame, offload) {
             Self::wait(&mut self.waiting, &mut self.dropped, frame, offload);
         }
@@ -92,6 +103,7 @@ impl Outbox {
         let mut frame = vec![0; ETHERNET];
         ethernet(&mut frame, self.guest, self.gateway, 0x0806);
         frame.extend_from_slice(packet);
+        self.tape.send(&frame);
         if !self.waiting.is_empty() || !port.transmit(&frame, Offload::default()) {
             Self::wait(&mut self.waiting, &mut self.dropped, &frame, Offload::default());
         }

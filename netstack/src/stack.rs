@@ -18,11 +18,13 @@ use crate::fragments::Fragments;
 use crate::gate::{self, Admitted, Link, MAX_FRAME};
 use crate::host::{HostNet, Ready};
 use crate::icmp;
+use crate::listing::{FlowRow, NameRow};
 use crate::neighbour;
 use crate::outbox::Outbox;
 use crate::packet::Packet;
 use crate::policy::{Layer, Live, Place};
 use crate::port::{Capabilities, Offload, Port, Received, SegmentKind};
+use crate::tape::Capture;
 pub use crate::tcp::{Arrival, Listen};
 use crate::tcp::{Nothing, Tcp, segment};
 use crate::udp::Udp;
@@ -88,7 +90,8 @@ pub struct Stack<H: HostNet> {
     interface: Interface,
     outbox: Outbox,
     live: Live,
-    witness: Box<dyn Witness>,
+    witness: Box<dyn Witness + Send>,
+    flow: u64,
     counters: Counters,
     tcp: Tcp<H>,
     udp: Udp<H>,
@@ -109,6 +112,7 @@ macro_rules! env {
             outbox: &mut $stack.outbox,
             live: &$stack.live,
             witness: $stack.witness.as_mut(),
+            flow: &mut $stack.flow,
             counters: &mut $stack.counters,
             fixed: &$stack.fixed,
             scratch: &mut $stack.scratch,
@@ -123,7 +127,7 @@ impl<H: HostNet> Stack<H> {
         config: Config,
         host: H,
         live: Live,
-        witness: Box<dyn Witness>,
+        witness: Box<dyn Witness + Send>,
         now: Instant,
     ) -> Self {
         let mut nothing = Nothing(config.capabilities);
@@ -147,6 +151,7 @@ impl<H: HostNet> Stack<H> {
             outbox,
             live,
             witness,
+            flow: 0,
             counters: Counters::default(),
             tcp: Tcp::new(config.rings),
             udp: Udp::default(),
@@ -173,6 +178,42 @@ impl<H: HostNet> Stack<H> {
         &self.counters
     }
 
+    /// Everything that was counted, by name: the stack's own, the audit's and
+    /// the observer's of DNS. What the port drops it counts itself.
+    pub fn counts(&self) -> Vec<(String, u64)> {
+        let mut all = self.counters.list();
+        all.push(("replies.dropped".to_owned(), self.outbox.dropped));
+        let witness = self.witness.counts().into_iter();
+        all.extend(witness.map(|(name, count)| (name.to_owned(), count)));
+        all.sort();
+        all
+    }
+
+    /// Every open flow, the oldest first.
+    pub fn flows(&self) -> Vec<FlowRow> {
+        let mut rows: Vec<FlowRow> =
+            self.tcp.rows().chain(self.udp.rows()).chain(self.echo.rows()).collect();
+        rows.sort_by_key(|row| row.id);
+        rows
+    }
+
+    /// The names that pinned DNS servers gave addresses, in their order.
+    pub fn names(&self, now: Instant) -> Vec<NameRow> {
+        let mut rows = self.witness.learnt(now);
+        rows.sort_by(|a, b| (a.address, &a.known.asked).cmp(&(b.address, &b.known.asked)));
+        rows
+    }
+
+    /// The number of the policies in force; each replacement counts one up.
+    pub fn generation(&self) -> u64 {
+        self.live.policy().generation()
+    }
+
+    /// Captures what goes over the link from now on, or no more.
+    pub fn capture(&mut self, capture: Option<Box<dyn Capture>>) {
+        self.outbox.tape.run(capture);
+    }
+
     /// A second has passed: what is told in sums is told. To be called about
     /// once a second.
     pub fn tick(&mut self, now: Instant) {
@@ -194,6 +235,7 @@ impl<H: HostNet> Stack<H> {
     /// One turn: everything that waits is looked at, within bounds. Answers
     /// when it is to be called again; that is `now` if there is more to do.
     pub fn run(&mut self, port: &mut dyn Port, now: Instant) -> Option<Instant> {
+        self.outbox.tape.turn(now);
         let more = self.take_frames(port, now);
         let again = self.take_events(port, now);
         let mut env = env!(self, port, now);
@@ -217,7 +259,12 @@ impl<H: HostNet> Stack<H> {
             let mut frame = std::mem::take(&mut self.frame);
             let received = port.receive(&mut frame);
             if let Some(received) = received {
+                self.outbox.tape.take(frame.get(..received.length).unwrap_or_default());
                 self.take(port, &mut frame, received, now);
+                if let Some(reason) = self.counters.refusal() {
+                    self.outbox.tape.say(|| format!("refused: {reason}"));
+                }
+                self.outbox.tape.done();
             }
             self.frame = frame;
             if received.is_none() {
@@ -336,9 +383,31 @@ impl<H: HostNet> Stack<H> {
         self.tcp.listening().failed()
     }
 
-    /// The next connection to the guest's loopback.
+    /// The next connection to the guest's loopback. Who takes it tells of it
+    /// with [`carry`](Self::carry) and [`depart`](Self::depart).
     pub fn arrival(&mut self) -> Option<Arrival<H::Stream>> {
-        self.tcp.listeners().arrival()
+        self.tcp.loopback().arrival()
+    }
+
+    /// A connection to the guest's loopback has carried so much so far, from
+    /// the guest and to it. False when it may not go on, and is to be reset.
+    pub fn carry(&mut self, flow: u64, sent: u64, received: u64, now: Instant) -> bool {
+        self.tcp.loopback().carry(flow, sent, received, now)
+    }
+
+    /// A connection to the guest's loopback is over, for this reason.
+    pub fn depart(&mut self, port: &mut dyn Port, flow: u64, reason: &'static str, now: Instant) {
+        let mut env = env!(self, port, now);
+        self.tcp.loopback().depart(&mut env, flow, reason);
+    }
+
+    /// Ends everything that is open, both ways, and every listener.
+    pub fn end(&mut self, port: &mut dyn Port, now: Instant) {
+        let mut env = env!(self, port, now);
+        self.tcp.end(&mut env);
+        self.udp.end(&mut env);
+        self.echo.end(&mut env);
+        port.end_batch();
     }
 
     /// Puts another policy in force. With `recheck`, flows that it does not

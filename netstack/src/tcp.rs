@@ -10,8 +10,11 @@ mod flow;
 mod guard;
 mod inbound;
 mod line;
+mod loopback;
+mod outbound;
 mod pool;
 pub mod segment;
+mod taken;
 mod tombstone;
 
 use std::collections::{HashMap, VecDeque};
@@ -19,19 +22,21 @@ use std::collections::{HashMap, VecDeque};
 use slab::Slab;
 use smoltcp::time::Instant;
 
-use crate::env::{End, Ends, Env, unreachable};
+use crate::env::{End, Ends, Env};
 use crate::host::{Errno, HostNet, Ready, Stream, Token};
+use crate::listing::{FlowRow, Progress};
 use crate::packet::Packet;
-use crate::policy::{DenyMode, Direction, Permit, Protocol};
+use crate::policy::Permit;
 use crate::port::Capabilities;
 use crate::wheel::Wheel;
-use dials::{Dials, LIFE, PATIENCE, TooMany};
-use endpoint::Endpoint;
+use dials::Dials;
 use flow::{Close, Connection, Context, Turn};
-pub use inbound::{Arrival, Listen, Listeners};
+pub use inbound::{Listen, Listeners};
 use line::Track;
+pub use loopback::{Arrival, Loopback};
 use pool::Pool;
-use segment::{RST, Segment};
+use segment::RST;
+use taken::Taken;
 use tombstone::{Late, Tombstones};
 
 pub(crate) use line::Nothing;
@@ -55,6 +60,9 @@ const DNS: u16 = 53;
 /// A flow of the table.
 struct Flow<S> {
     key: Key,
+    id: u64,
+    /// Its ends as they are, and not as the guest is to see them.
+    ends: Ends,
     serial: u32,
     queued: bool,
     since: Instant,
@@ -86,6 +94,7 @@ pub struct Tcp<H: HostNet> {
     queue: VecDeque<usize>,
     serial: u32,
     listeners: Listeners<H>,
+    loopback: Loopback<H::Stream>,
 }
 
 /// Token of a connection's socket: its place, and which of those that had it.
@@ -108,6 +117,7 @@ impl<H: HostNet> Tcp<H> {
             queue: VecDeque::new(),
             serial: 0,
             listeners: Listeners::default(),
+            loopback: Loopback::default(),
         }
     }
 
@@ -121,9 +131,14 @@ impl<H: HostNet> Tcp<H> {
         &mut self.listeners
     }
 
+    /// Those to the guest's loopback.
+    pub fn loopback(&mut self) -> &mut Loopback<H::Stream> {
+        &mut self.loopback
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.flows.len()
+        self.flows.len() + self.loopback.len()
     }
 
     /// Attempts under way.
@@ -138,46 +153,37 @@ impl<H: HostNet> Tcp<H> {
 
     /// Takes a packet of the guest, whose checksum is right or left to us.
     pub fn take(&mut self, env: &mut Env<'_, H>, packet: &Packet, ip: &mut [u8]) {
-        let Some(found) = Segment::parse(packet.payload(ip)) else {
+        let Some(taken) = Taken::read(packet, ip) else {
             return env.counters.refuse("TCP header cut short");
         };
-        let key = Key {
-            guest: (packet.source, found.from).into(),
-            remote: (packet.destination, found.to).into(),
-        };
-        match self.index.get(&key).copied() {
-            Some(index) => self.take_known(env, index, &found, packet, ip),
-            None => self.take_unknown(env, key, &found, packet, ip),
+        match self.index.get(&taken.key).copied() {
+            Some(index) => self.take_known(env, index, taken),
+            None => self.take_unknown(env, taken),
         }
     }
 
-    fn take_known(
-        &mut self,
-        env: &mut Env<'_, H>,
-        index: usize,
-        found: &Segment,
-        packet: &Packet,
-        ip: &mut [u8],
-    ) {
+    fn take_known(&mut self, env: &mut Env<'_, H>, index: usize, taken: Taken<'_>) {
+        let found = taken.found;
         let Some(flow) = self.flows.get_mut(index) else { return };
+        env.outbox.tape.about(flow.id);
         match &mut flow.stage {
             Stage::Dialing { seq, syn, .. } => {
                 if found.opens() && *seq != found.seq {
                     *seq = found.seq;
-                    *syn = plain(packet, ip, found.header).to_vec();
+                    *syn = taken.opening();
                 } else if found.has(RST) {
                     self.abandon(env, index, Close::ByGuest);
                 }
             }
             Stage::Open(connection) => {
-                let ip = plain(packet, ip, packet.length);
-                env.counters.fins_held += u64::from(connection.hear(found, ip, env.now));
+                let ip = taken.plain();
+                env.counters.fins_held += u64::from(connection.hear(&found, ip, env.now));
                 connection.endpoint.deliver(
                     env.interface,
                     env.port,
                     env.outbox,
                     env.now,
-                    found,
+                    &found,
                     ip,
                 );
                 self.mark(index);
@@ -186,124 +192,17 @@ impl<H: HostNet> Tcp<H> {
         }
     }
 
-    fn take_unknown(
-        &mut self,
-        env: &mut Env<'_, H>,
-        key: Key,
-        found: &Segment,
-        packet: &Packet,
-        ip: &mut [u8],
-    ) {
-        match self.tombstones.judge(&key, found, env.now) {
+    fn take_unknown(&mut self, env: &mut Env<'_, H>, taken: Taken<'_>) {
+        match self.tombstones.judge(&taken.key, &taken.found, env.now) {
             Late::Silence => return,
             Late::Answer(bytes) => return env.outbox.whole(env.port, &bytes),
             Late::Unknown | Late::Reopens => {}
         }
-        if found.opens() {
-            self.open(env, key, found, packet, ip);
-        } else if let Some(reset) = found.reset(packet.source, packet.destination) {
-            env.outbox.whole(env.port, &reset);
+        if taken.found.opens() {
+            self.open(env, taken);
+        } else {
+            taken.reset(env);
         }
-    }
-
-    fn open(
-        &mut self,
-        env: &mut Env<'_, H>,
-        key: Key,
-        found: &Segment,
-        packet: &Packet,
-        ip: &mut [u8],
-    ) {
-        // Before the policy: what is not to be dialled costs nothing.
-        if self.dials.is_full(key.remote) {
-            env.counters.dials_dropped += 1;
-            return;
-        }
-        let permit = match env.decide(Direction::Egress, Protocol::Tcp, key) {
-            Ok(permit) => permit,
-            Err(DenyMode::Drop) => return,
-            Err(DenyMode::Reject) => {
-                if let Some(reset) = found.reset(packet.source, packet.destination) {
-                    env.outbox.whole(env.port, &reset);
-                }
-                return;
-            }
-        };
-        // DNS over TCP passes nobody who observes it: where names open doors, a
-        // pinned server is asked by UDP alone.
-        let policy = env.live.policy();
-        if key.remote.port() == DNS && policy.uses_names() && policy.is_pinned(key.remote.ip()) {
-            env.counters.refuse("DNS over TCP");
-            if let Some(reset) = found.reset(packet.source, packet.destination) {
-                env.outbox.whole(env.port, &reset);
-            }
-            return;
-        }
-        if !self.has_room(env) || !self.may_dial(env, key) {
-            return;
-        }
-        let (index, serial) = (self.flows.vacant_key(), self.next_serial());
-        let syn = plain(packet, ip, found.header).to_vec();
-        match env.host.connect(&permit, key.remote, token(index, serial)) {
-            Ok(stream) => {
-                env.counters.opened += 1;
-                env.witness.opened(key, &permit, env.now);
-                let stage = Stage::Dialing { stream, permit, syn, seq: found.seq };
-                self.insert(key, serial, env.now, stage);
-                self.forget_attempts();
-                self.attempts.push_back((env.now, index, serial));
-                self.wheel.set(index, env.now + LIFE);
-            }
-            Err(error) => {
-                self.dials.end(key.remote, error != Errno::TIMEDOUT);
-                refuse(env, key, &syn, error);
-            }
-        }
-    }
-
-    fn has_room(&self, env: &mut Env<'_, H>) -> bool {
-        let room = self.flows.len() < FLOWS;
-        env.counters.flows_full += u64::from(!room);
-        room
-    }
-
-    fn may_dial(&mut self, env: &mut Env<'_, H>, key: Key) -> bool {
-        match self.dials.begin(key.remote, env.now) {
-            Ok(()) => return true,
-            Err(TooMany::Everywhere) if self.evict(env) => {
-                if self.dials.begin(key.remote, env.now).is_ok() {
-                    return true;
-                }
-            }
-            Err(_) => {}
-        }
-        env.counters.dials_dropped += 1;
-        false
-    }
-
-    /// Drops attempts that are over from the front of their row.
-    fn forget_attempts(&mut self) {
-        while let Some((_, index, serial)) = self.attempts.front().copied() {
-            let waits = self.flows.get(index).is_some_and(|flow| {
-                flow.serial == serial && matches!(flow.stage, Stage::Dialing { .. })
-            });
-            if waits {
-                return;
-            }
-            self.attempts.pop_front();
-        }
-    }
-
-    /// Gives up the attempt that has waited longest, if that is long.
-    fn evict(&mut self, env: &mut Env<'_, H>) -> bool {
-        self.forget_attempts();
-        let Some((since, index, _)) = self.attempts.front().copied() else { return false };
-        if env.now < since + PATIENCE {
-            return false;
-        }
-        env.counters.dials_evicted += 1;
-        self.abandon(env, index, Close::Revoked);
-        true
     }
 
     fn next_serial(&mut self) -> u32 {
@@ -311,8 +210,9 @@ impl<H: HostNet> Tcp<H> {
         self.serial
     }
 
-    fn insert(&mut self, key: Key, serial: u32, now: Instant, stage: Stage<H::Stream>) -> usize {
-        let index = self.flows.insert(Flow { key, serial, queued: false, since: now, stage });
+    fn insert(&mut self, flow: Flow<H::Stream>) -> usize {
+        let key = flow.key;
+        let index = self.flows.insert(flow);
         self.index.insert(key, index);
         index
     }
@@ -324,6 +224,7 @@ impl<H: HostNet> Tcp<H> {
         if token(index, flow.serial) != ready.token {
             return;
         }
+        env.outbox.tape.about(flow.id);
         match &mut flow.stage {
             Stage::Dialing { stream, .. } => {
                 if !ready.writable && !ready.closing {
@@ -344,40 +245,6 @@ impl<H: HostNet> Tcp<H> {
         }
     }
 
-    /// The host is connected: now the guest's SYN is answered.
-    fn establish(&mut self, env: &mut Env<'_, H>, index: usize, ready: Ready) {
-        let Some(flow) = self.flows.get_mut(index) else { return };
-        let (key, stage) = (flow.key, std::mem::replace(&mut flow.stage, Stage::Gone));
-        let Stage::Dialing { stream, permit, mut syn, .. } = stage else { return };
-        self.dials.end(key.remote, true);
-        let at = crate::emit::ip_header(key.guest.ip());
-        let own = own_mss(env, key);
-        let options =
-            syn.get_mut(at..).map(|tcp| segment::clamp_options(tcp, own)).unwrap_or_default();
-        let track = track(key, own, env.fixed.capabilities);
-        let mut endpoint = Endpoint::listen(self.pool.take(), track, key.remote);
-        endpoint.agree(options);
-        if let Some(found) = syn.get(at..).and_then(Segment::parse) {
-            endpoint.deliver(env.interface, env.port, env.outbox, env.now, &found, &syn);
-        }
-        let mut connection = Connection::new(endpoint, stream, permit, false, env.now);
-        connection.readable = ready.readable;
-        connection.closing = ready.closing;
-        flow.stage = Stage::Open(Box::new(connection));
-        self.wheel.clear(index);
-        self.mark(index);
-    }
-
-    /// The host could not be connected.
-    fn fail(&mut self, env: &mut Env<'_, H>, index: usize, error: Errno) {
-        let Some(flow) = self.flows.get_mut(index) else { return };
-        if let Stage::Dialing { syn, .. } = &mut flow.stage {
-            let (key, syn) = (flow.key, std::mem::take(syn));
-            refuse(env, key, &syn, error);
-        }
-        self.abandon(env, index, Close::ByHost(error));
-    }
-
     /// Takes an attempt out.
     fn abandon(&mut self, env: &mut Env<'_, H>, index: usize, close: Close) {
         let answered = close != Close::Unanswered && close != Close::ByHost(Errno::TIMEDOUT);
@@ -393,15 +260,21 @@ impl<H: HostNet> Tcp<H> {
         let Some(flow) = self.flows.try_remove(index) else { return };
         self.index.remove(&flow.key);
         self.wheel.clear(index);
-        let end = |sent, received| End { reason: word(close), sent, received, since: flow.since };
+        let end = |sent, received| End {
+            flow: flow.id,
+            reason: word(close),
+            sent,
+            received,
+            since: flow.since,
+        };
         match flow.stage {
             Stage::Dialing { stream, permit, .. } => {
                 stream.reset();
-                env.witness.closed(flow.key, &permit, &end(0, 0), env.now);
+                env.witness.closed(flow.ends, &permit, &end(0, 0), env.now);
             }
             Stage::Open(connection) => {
                 let Connection { endpoint, permit, sent, received, .. } = *connection;
-                env.witness.closed(flow.key, &permit, &end(sent, received), env.now);
+                env.witness.closed(flow.ends, &permit, &end(sent, received), env.now);
                 if close == Close::Finished {
                     let track = &endpoint.track;
                     self.tombstones.add(flow.key, track.next, track.acked, env.now);
@@ -440,6 +313,7 @@ impl<H: HostNet> Tcp<H> {
     fn turn(&mut self, env: &mut Env<'_, H>, index: usize) -> bool {
         let Some(flow) = self.flows.get_mut(index) else { return false };
         flow.queued = false;
+        env.outbox.tape.about(flow.id);
         let Stage::Open(connection) = &mut flow.stage else { return false };
         let turn = connection.turn(&mut Context {
             interface: env.interface,
@@ -461,33 +335,61 @@ impl<H: HostNet> Tcp<H> {
         self.wheel.next()
     }
 
+    /// What there is to see of them.
+    pub fn rows(&self) -> impl Iterator<Item = FlowRow> {
+        let open = self.flows.iter().filter_map(|(_, flow)| {
+            let since = flow.since;
+            let (permit, progress) = match &flow.stage {
+                Stage::Dialing { permit, .. } => {
+                    let state = "dialing";
+                    (permit, Progress { state, sent: 0, received: 0, since, used: since })
+                }
+                Stage::Open(connection) => (&connection.permit, connection.progress(since)),
+                Stage::Gone => return None,
+            };
+            Some(FlowRow::of(flow.id, flow.ends, permit, progress))
+        });
+        open.chain(self.loopback.rows())
+    }
+
+    /// Ends all of them with resets both ways, and listens no more.
+    pub fn end(&mut self, env: &mut Env<'_, H>) {
+        let all: Vec<usize> = self.flows.iter().map(|(index, _)| index).collect();
+        all.into_iter().for_each(|index| self.revoke(env, index));
+        self.loopback.end(env, word(Close::Revoked));
+        self.listeners = Listeners::default();
+    }
+
+    fn revoke(&mut self, env: &mut Env<'_, H>, index: usize) {
+        let Some(flow) = self.flows.get_mut(index) else { return };
+        env.outbox.tape.about(flow.id);
+        if let Stage::Open(connection) = &mut flow.stage {
+            connection.revoke(&mut Context {
+                interface: env.interface,
+                port: env.port,
+                outbox: env.outbox,
+                now: env.now,
+            });
+        }
+        self.abandon(env, index, Close::Revoked);
+    }
+
     /// Ends every flow that the policy in force would not allow any more.
     pub fn recheck(&mut self, env: &mut Env<'_, H>) -> usize {
-        let live = env.live;
         let denied: Vec<usize> = self
             .flows
             .iter()
             .filter(|(_, flow)| match &flow.stage {
-                Stage::Dialing { permit, .. } => !live.recheck(permit).is_allow(),
-                Stage::Open(connection) => !live.recheck(&connection.permit).is_allow(),
+                Stage::Dialing { permit, .. } => !env.may_go_on(flow.id, flow.ends, permit),
+                Stage::Open(connection) => !env.may_go_on(flow.id, flow.ends, &connection.permit),
                 Stage::Gone => false,
             })
             .map(|(index, _)| index)
             .collect();
         for index in &denied {
-            if let Some(Stage::Open(connection)) =
-                self.flows.get_mut(*index).map(|flow| &mut flow.stage)
-            {
-                connection.revoke(&mut Context {
-                    interface: env.interface,
-                    port: env.port,
-                    outbox: env.outbox,
-                    now: env.now,
-                });
-            }
-            self.abandon(env, *index, Close::Revoked);
+            self.revoke(env, *index);
         }
-        denied.len()
+        denied.len() + self.loopback.recheck(env)
     }
 }
 
@@ -519,53 +421,4 @@ fn track(key: Key, own_mss: u16, capabilities: Capabilities) -> Track {
         acked: 0,
         reset: false,
     }
-}
-
-/// Tells the guest how the host's attempt went (NETSTACK, "faithful errors").
-fn refuse<H: HostNet>(env: &mut Env<'_, H>, key: Key, syn: &[u8], error: Errno) {
-    let (guest, remote) = (key.guest.ip(), key.remote.ip());
-    match error {
-        Errno::CONNREFUSED | Errno::CONNRESET => {
-            let at = crate::emit::ip_header(guest);
-            let reset =
-                syn.get(at..).and_then(Segment::parse).and_then(|found| found.reset(guest, remote));
-            if let Some(reset) = reset {
-                env.outbox.whole(env.port, &reset);
-            }
-        }
-        // The guest has a timer of its own.
-        Errno::TIMEDOUT => {}
-        other => match unreachable(other) {
-            Some(what) => env.error(what, syn, guest, env.fixed.gateway(guest)),
-            None => env.counters.sockets_failed += 1,
-        },
-    }
-}
-
-/// The packet with nothing between the IP header and TCP, and no more of it
-/// than `keep` bytes from TCP's header on.
-fn plain<'a>(packet: &Packet, ip: &'a mut [u8], keep: usize) -> &'a mut [u8] {
-    let fixed = crate::emit::ip_header(packet.source);
-    let end = packet.length.min(packet.header.saturating_add(keep));
-    let gap = packet.header.saturating_sub(fixed);
-    if gap > 0 {
-        ip.copy_within(..fixed, gap);
-    }
-    let Some(ip) = ip.get_mut(gap..end) else { return &mut [] };
-    let length = u16::try_from(ip.len()).unwrap_or(u16::MAX);
-    if fixed == 20 {
-        if let Some(first) = ip.first_mut() {
-            *first = 0x45;
-        }
-        if let Some(field) = ip.get_mut(2..4) {
-            field.copy_from_slice(&length.to_be_bytes());
-        }
-    } else {
-        let payload = length.saturating_sub(40).to_be_bytes();
-        if let Some([high, low, next]) = ip.get_mut(4..7) {
-            [*high, *low] = payload;
-            *next = 6;
-        }
-    }
-    ip
 }

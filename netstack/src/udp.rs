@@ -18,6 +18,7 @@ use crate::emit::{UDP, ip_header, write_ip, write_udp};
 use crate::env::{End, Ends, Env, unreachable};
 use crate::host::{Datagrams, Errno, HostNet, Notice, Origin, Ready, Token};
 use crate::icmp;
+use crate::listing::{FlowRow, Progress};
 use crate::packet::Packet;
 use crate::policy::{DenyMode, Direction, Permit, Protocol};
 use crate::port::Offload;
@@ -46,6 +47,7 @@ const DNS: u16 = 53;
 const HEADERS: usize = 48;
 
 struct Peer {
+    flow: u64,
     permit: Permit,
     since: Instant,
     used: Instant,
@@ -132,6 +134,7 @@ impl<H: HostNet> Udp<H> {
             FromGuest::Drop => false,
             FromGuest::Block(blocked) => {
                 env.witness.blocked(ends, &blocked, env.now);
+                env.outbox.tape.say(|| format!("blocked: {}", blocked.name));
                 self.hand_over(env, ends, &blocked.answer);
                 false
             }
@@ -156,19 +159,19 @@ impl<H: HostNet> Udp<H> {
             && let Some(peer) = socket.peers.get_mut(&ends.remote)
         {
             (socket.used, peer.used) = (env.now, env.now);
+            env.outbox.tape.about(peer.flow);
             return Ok(index);
         }
         let permit = env.decide(direction, Protocol::Udp, ends).map_err(Refused::Policy)?;
+        let now = env.now;
         let index = match known {
             Some(index) => index,
             None => self.open(env, ends, &permit)?,
         };
         let socket = self.sockets.get_mut(index).ok_or(Refused::Host)?;
         socket.make_room(env);
-        env.counters.opened += 1;
-        env.witness.opened(ends, &permit, env.now);
-        let now = env.now;
-        let peer = Peer { permit, since: now, used: now, sent: 0, received: 0 };
+        let flow = env.begin(ends, &permit);
+        let peer = Peer { flow, permit, since: now, used: now, sent: 0, received: 0 };
         socket.peers.insert(ends.remote, peer);
         socket.used = now;
         self.wheel.set(index, now + RESOLVED);
@@ -192,7 +195,7 @@ impl<H: HostNet> Udp<H> {
         let v4 = ends.guest.is_ipv4();
         let opened = env.host.datagrams(permit, v4, ends.guest.port(), token(index, serial));
         let datagrams = opened.map_err(|_| {
-            env.counters.sockets_failed += 1;
+            env.fail(ends, permit);
             Refused::Host
         })?;
         self.sockets.insert(Socket {
@@ -372,6 +375,25 @@ impl<H: HostNet> Udp<H> {
         }
     }
 
+    /// What there is to see of them: each port with each that it talks with.
+    pub fn rows(&self) -> impl Iterator<Item = FlowRow> {
+        self.sockets.iter().flat_map(|(_, socket)| {
+            socket.peers.iter().map(|(remote, peer)| {
+                let state = if peer.received > 0 { "open" } else { "unanswered" };
+                let Peer { sent, received, since, used, .. } = *peer;
+                let progress = Progress { state, sent, received, since, used };
+                let ends = Ends { guest: socket.guest, remote: *remote };
+                FlowRow::of(peer.flow, ends, &peer.permit, progress)
+            })
+        })
+    }
+
+    /// Ends all of them.
+    pub fn end(&mut self, env: &mut Env<'_, H>) {
+        let all: Vec<usize> = self.sockets.iter().map(|(index, _)| index).collect();
+        all.into_iter().for_each(|index| self.close(env, index, "revoked"));
+    }
+
     /// When the next one may be closed.
     pub fn next(&self) -> Option<Instant> {
         self.wheel.next()
@@ -380,10 +402,11 @@ impl<H: HostNet> Udp<H> {
     /// Ends every flow that the policy in force would not allow any more.
     pub fn recheck(&mut self, env: &mut Env<'_, H>) -> usize {
         let mut ended = 0;
-        let live = env.live;
         for (_, socket) in &mut self.sockets {
             let guest = socket.guest;
-            let denied = socket.peers.extract_if(|_, peer| !live.recheck(&peer.permit).is_allow());
+            let denied = socket.peers.extract_if(|remote, peer| {
+                !env.may_go_on(peer.flow, Ends { guest, remote: *remote }, &peer.permit)
+            });
             for (remote, peer) in denied.collect::<Vec<_>>() {
                 peer.over(env, Ends { guest, remote }, "revoked");
                 ended += 1;
@@ -395,8 +418,8 @@ impl<H: HostNet> Udp<H> {
 
 impl Peer {
     fn over<H: HostNet>(self, env: &mut Env<'_, H>, ends: Ends, reason: &'static str) {
-        let Self { permit, since, sent, received, .. } = self;
-        env.witness.closed(ends, &permit, &End { reason, sent, received, since }, env.now);
+        let Self { flow, permit, since, sent, received, .. } = self;
+        env.witness.closed(ends, &permit, &End { flow, reason, sent, received, since }, env.now);
     }
 }
 
@@ -428,9 +451,8 @@ impl<D: Datagrams> Socket<D> {
 
     /// Tells the guest what was reported about a datagram to a peer of its.
     fn tell<H: HostNet>(&self, env: &mut Env<'_, H>, notice: &Notice) {
-        if !self.peers.contains_key(&notice.to) {
-            return;
-        }
+        let Some(peer) = self.peers.get(&notice.to) else { return };
+        env.outbox.tape.about(peer.flow);
         let error = match notice.origin {
             Origin::Icmp(kind, code) => match notice.errno {
                 Errno::MSGSIZE => icmp::Error::TooBig(notice.mtu),

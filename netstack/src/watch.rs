@@ -1,7 +1,6 @@
 //! The witness that there is outside of tests: the audit, and the observer of
 //! DNS whose names the policy goes by.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -10,13 +9,11 @@ use smoltcp::time::Instant;
 use crate::audit::{self, Audit, Now, Traffic};
 use crate::dns::{Blocked, Channel, FromGuest, FromServer, Observer};
 use crate::env::{End, Ends, Witness};
+use crate::listing::NameRow;
 use crate::policy::{Denial, Direction, Names, Permit, Policy, Protocol};
 
-/// Flows whose numbers are remembered: as many as the stack may have.
-const FLOWS: usize = 16_384;
-
 /// Takes whole lines of the audit.
-pub type Sink = Box<dyn FnMut(&[u8])>;
+pub type Sink = Box<dyn FnMut(&[u8]) + Send>;
 
 /// Audit and names of one pod.
 pub struct Watch {
@@ -24,8 +21,6 @@ pub struct Watch {
     observer: Observer,
     /// What the clock on the wall shows when the stack's shows zero.
     epoch: Duration,
-    flows: HashMap<(Protocol, Ends), u64>,
-    next: u64,
     /// Where lines go.
     out: Sink,
 }
@@ -34,14 +29,7 @@ impl Watch {
     /// For the pod of this name. `epoch` is the time since 1970 at the stack's
     /// zero, and `out` takes whole lines of the audit.
     pub fn new(pod: &str, epoch: Duration, out: Sink) -> Self {
-        Self {
-            audit: Audit::new(pod),
-            observer: Observer::new(),
-            epoch,
-            flows: HashMap::new(),
-            next: 0,
-            out,
-        }
+        Self { audit: Audit::new(pod), observer: Observer::new(), epoch, out }
     }
 
     fn now(&self, now: Instant) -> Now {
@@ -74,29 +62,24 @@ impl Witness for Watch {
         self.observer.names(address, since_start(now))
     }
 
-    fn opened(&mut self, ends: Ends, permit: &Permit, now: Instant) {
+    fn opened(&mut self, flow: u64, ends: Ends, permit: &Permit, now: Instant) {
         self.observer.hold(permit.peer());
-        self.next += 1;
-        if self.flows.len() < FLOWS {
-            self.flows.insert((permit.protocol(), ends), self.next);
-        }
         let at = self.now(now);
-        self.audit.opened(at, self.next, ordered(ends, permit.direction()), permit);
+        self.audit.opened(at, flow, ordered(ends, permit.direction()), permit);
         self.write();
     }
 
-    fn denied(&mut self, ends: Ends, denial: &Denial, now: Instant) {
+    fn denied(&mut self, flow: Option<u64>, ends: Ends, denial: &Denial, now: Instant) {
         let at = self.now(now);
-        self.audit.denied(at, None, ordered(ends, denial.flow.direction), denial);
+        self.audit.denied(at, flow, ordered(ends, denial.flow.direction), denial);
         self.write();
     }
 
     fn closed(&mut self, ends: Ends, permit: &Permit, end: &End, now: Instant) {
         self.observer.release(permit.peer());
-        let flow = self.flows.remove(&(permit.protocol(), ends)).unwrap_or(0);
         let traffic = Traffic { bytes_in: end.received, bytes_out: end.sent };
         let (at, ends) = (self.now(now), ordered(ends, permit.direction()));
-        self.audit.closed(at, flow, ends, permit, traffic, end.reason);
+        self.audit.closed(at, end.flow, ends, permit, traffic, end.reason);
         self.write();
     }
 
@@ -130,6 +113,36 @@ impl Witness for Watch {
 
     fn forget(&mut self, channel: Channel) {
         self.observer.close(channel);
+    }
+
+    fn learnt(&self, now: Instant) -> Vec<NameRow> {
+        let now = since_start(now);
+        let rows = self.observer.bindings().iter().map(|(address, known, expiry)| {
+            let seconds = expiry.saturating_sub(now).as_secs();
+            NameRow { address, known: known.clone(), seconds }
+        });
+        rows.collect()
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        let (dns, audit) = (self.observer.counters(), self.audit.counters());
+        vec![
+            ("audit.allowed", audit.allowed),
+            ("audit.blocked", audit.blocked),
+            ("audit.denied", audit.denied),
+            ("audit.limited", audit.limited),
+            ("audit.lines", audit.lines),
+            ("audit.lost", audit.lost),
+            ("dns.bad-answers", dns.bad_answers),
+            ("dns.bad-queries", dns.bad_queries),
+            ("dns.blocked", dns.blocked),
+            ("dns.crowded", dns.crowded),
+            ("dns.forwarded", dns.forwarded),
+            ("dns.learnt", dns.learnt),
+            ("dns.stripped", dns.stripped),
+            ("dns.truncated", dns.truncated),
+            ("dns.unlearnt", dns.unlearnt),
+        ]
     }
 
     fn tick(&mut self, now: Instant) {

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::containerd::{self, Containerd};
-use crate::{Output, Run, Shim, exec, image, in_lab, leftovers, paths, patience};
+use crate::{Network, Output, Run, Shim, exec, image, in_lab, leftovers, paths, patience};
 
 /// What a boot may take where nothing else is configured; more in the lab.
 const BOOT: Duration = Duration::from_secs(30);
@@ -22,13 +22,19 @@ pub struct Bed {
     dir: TempDir,
     containerd: Mutex<Option<Containerd>>,
     ids: Mutex<BTreeSet<String>>,
+    network: OnceLock<Network>,
 }
 
 impl Bed {
     pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("sbx-").tempdir_in(paths::base()).unwrap();
         fs::create_dir(dir.path().join("fifo")).unwrap();
-        let bed = Self { dir, containerd: Mutex::default(), ids: Mutex::default() };
+        let bed = Self {
+            dir,
+            containerd: Mutex::default(),
+            ids: Mutex::default(),
+            network: OnceLock::new(),
+        };
         bed.configure("");
         bed
     }
@@ -102,6 +108,17 @@ impl Bed {
     /// Pid of the running containerd.
     pub fn containerd_pid(&self) -> Option<i32> {
         self.containerd.lock().unwrap().as_ref().map(Containerd::pid)
+    }
+
+    /// Pods and a world for them, made when they are first asked for.
+    pub fn network(&self) -> &Network {
+        self.network.get_or_init(|| Network::new(&self.dir().join("network")))
+    }
+
+    /// Pids of what runs for the test and is no part of a container.
+    pub(crate) fn own_processes(&self) -> Vec<i32> {
+        let servers = self.network.get().map(Network::pids);
+        self.containerd_pid().into_iter().chain(servers.into_iter().flatten()).collect()
     }
 
     /// Ends containerd with SIGKILL, if it runs; what it started lives on.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::network::Pod;
 use crate::{Bed, image, paths, patience};
 
 /// The longest that one `ctr` may take before the test fails: several boots.
@@ -114,6 +115,11 @@ impl<'a> Run<'a> {
     pub fn flags<S: AsRef<str>>(mut self, flags: &[S]) -> Self {
         self.flags.extend(flags.iter().map(|flag| flag.as_ref().to_owned()));
         self
+    }
+
+    /// Puts the container into a pod's network.
+    pub fn pod(self, pod: &Pod) -> Self {
+        self.flags(&pod.flags())
     }
 
     /// Takes a folder of the host as the root, in place of the image.

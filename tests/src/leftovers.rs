@@ -35,7 +35,7 @@ pub fn assert_none(bed: &Bed) {
 }
 
 fn find(bed: &Bed) -> Vec<String> {
-    let mut found = processes(bed.containerd_pid());
+    let mut found = processes(&bed.own_processes());
     found.extend(files(&bed.state_dir(), &["kvm-probe.json"]));
     found.extend(files(&bed.dir().join("fifo"), &[]));
     found.extend(files(&bed.dir().join("run/io.containerd.runtime.v2.task/default"), &[]));
@@ -47,13 +47,13 @@ fn find(bed: &Bed) -> Vec<String> {
     found
 }
 
-/// What descends from this process, but for containerd itself. Takes in the
+/// What descends from this process, but for the `known` ones. Takes in the
 /// dead on the way: orphans come to this process as it is their subreaper.
-pub fn processes(containerd: Option<i32>) -> Vec<String> {
+pub fn processes(known: &[i32]) -> Vec<String> {
     let me = std::process::id().try_into().unwrap();
     let mut found = vec![];
     for process in Process::below(me) {
-        if Some(process.pid) == containerd {
+        if known.contains(&process.pid) {
             continue;
         }
         if process.state == 'Z' && process.parent == me {
@@ -140,10 +140,28 @@ pub fn shared_state() -> Vec<String> {
     let mut seen = files(Path::new(SHIM_SOCKETS), &[]);
     seen.extend(files(Path::new("/run/containerd/fifo"), &[]));
     seen.extend(files(Path::new("/run/netns"), &[]));
+    seen.extend(mounted_namespaces());
+    seen.extend(links());
     // runc leaves the parent of its containers' cgroups.
     if paths::ours() {
         let parent = ["default".to_owned()];
         seen.extend(named_after(Path::new("/sys/fs/cgroup"), &parent, 2));
     }
     seen
+}
+
+/// Namespaces that live because they are mounted somewhere.
+fn mounted_namespaces() -> Vec<String> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    table
+        .lines()
+        .filter(|line| line.contains(" - nsfs "))
+        .map(|line| format!("mount {line}"))
+        .collect()
+}
+
+/// Network devices of this machine.
+fn links() -> Vec<String> {
+    let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    entries.map(|entry| format!("network device {}", entry.path().display())).collect()
 }

@@ -114,7 +114,7 @@ fn check_names(list: &str, tests: &[Test]) {
 }
 
 fn nothing_left(before: &[String]) -> Result<(), Failed> {
-    let mut found = leftovers::processes(None);
+    let mut found = leftovers::processes(&[]);
     found.extend(leftovers::shared_state().into_iter().filter(|entry| !before.contains(entry)));
     found.extend(leftovers::mounts(&paths::base().join("sbx-")));
     if found.is_empty() { Ok(()) } else { Err(found.join("\n").into()) }
@@ -243,7 +243,7 @@ fn clear(bed: Bed, keep: bool) {
     bed.kill_containerd();
     for _ in 0..10 {
         end_below(std::process::id().try_into().unwrap());
-        if leftovers::processes(None).is_empty() {
+        if leftovers::processes(&[]).is_empty() {
             break;
         }
         thread::sleep(Duration::from_millis(20));

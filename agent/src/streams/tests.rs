@@ -2,6 +2,8 @@
 
 use std::io::ErrorKind;
 
+use tokio::io::AsyncReadExt;
+
 use super::*;
 
 /// What the agent answers to these bytes, sent one at a time.
@@ -59,14 +61,6 @@ async fn an_end_in_mid_header_is_an_error() {
     drop(host);
     let error = read_header(&mut agent).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
-}
-
-#[test]
-fn a_refusal_is_one_short_line() {
-    let refusal = Refusal::Unknown(Error::NoContainer("x\n".repeat(5000)));
-    let line = refusal_line(&refusal);
-    assert!(line.len() <= MAX_LINE && line.ends_with('\n'));
-    assert_eq!(line.matches('\n').count(), 1);
 }
 
 #[tokio::test]

@@ -18,7 +18,8 @@ pub async fn before_the_handshake(vm: &Vm) {
     let error = vm.agent.handshake(ctx(), &hello(PROTOCOL_VERSION + 1)).await.unwrap_err();
     let (code, text) = code(&error);
     assert_eq!(code, Code::FAILED_PRECONDITION);
-    assert!(text.contains("protocol version 1 and the shim 2"), "{text}");
+    let theirs = format!("version {PROTOCOL_VERSION} and the shim {}", PROTOCOL_VERSION + 1);
+    assert!(text.contains(&theirs), "{text}");
     assert!(vm.fetch("a - stdout").await.unwrap_err().starts_with("ERR "));
 }
 

@@ -4,6 +4,7 @@
 mod datagram;
 mod echo;
 
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -32,14 +33,13 @@ const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 /// The kernel's network, by one epoll instance.
 pub struct KernelNet {
     epoll: OwnedFd,
-    events: Vec<epoll::Event>,
 }
 
 impl KernelNet {
     /// Sockets will be opened in the namespace of the thread that calls.
     pub fn new() -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, events: Vec::with_capacity(EVENTS) })
+        Ok(Self { epoll })
     }
 
     fn watch(&self, socket: impl AsFd, token: Token, writing: bool) -> Result<(), Errno> {
@@ -66,15 +66,12 @@ impl HostNet for KernelNet {
     }
 
     fn poll(&mut self, ready: &mut Vec<Ready>) {
-        self.events.clear();
         let now = rustix::event::Timespec::default();
-        let events = rustix::buffer::spare_capacity(&mut self.events);
+        let mut events = [MaybeUninit::uninit(); EVENTS];
         // Interrupted, or out of memory: the events are still there next time.
-        if epoll::wait(&self.epoll, events, Some(&now)).is_err() {
-            return;
-        }
+        let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, Some(&now)) else { return };
         let gone = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
-        ready.extend(self.events.iter().map(|event| {
+        ready.extend(events.iter().map(|event| {
             let (flags, data) = (event.flags, event.data);
             Ready {
                 token: Token(data.u64()),

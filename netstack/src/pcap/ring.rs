@@ -2,7 +2,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::time::Duration;
 
-use super::writer::{Way, head, packet};
+use super::writer::{MAX_SNAP, Way, head, packet};
 
 /// One of the two files of a ring.
 pub trait Segment: Write {
@@ -48,7 +48,7 @@ impl<S: Segment> Ring<S> {
         frame: &[u8],
         comment: &str,
     ) -> io::Result<()> {
-        let block = packet(wall, way, frame, comment);
+        let block = packet(wall, way, frame, comment, MAX_SNAP);
         if self.written + block.len() > self.cap {
             std::mem::swap(&mut self.current, &mut self.other);
             self.begin()?;

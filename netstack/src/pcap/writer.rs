@@ -36,13 +36,19 @@ pub enum Way {
 #[derive(Debug)]
 pub struct Writer<W> {
     to: W,
+    snap: usize,
 }
 
 impl<W: Write> Writer<W> {
     /// Writes the head: who wrote, and the interface of this name.
     pub fn new(mut to: W, interface: &str) -> io::Result<Self> {
         to.write_all(&head(interface))?;
-        Ok(Self { to })
+        Ok(Self { to, snap: MAX_SNAP })
+    }
+
+    /// Keeps only so many bytes of each frame from now on.
+    pub fn keep(&mut self, snap: usize) {
+        self.snap = snap.min(MAX_SNAP);
     }
 
     /// Writes a frame with the time since 1970 and a comment, which may be
@@ -54,7 +60,7 @@ impl<W: Write> Writer<W> {
         frame: &[u8],
         comment: &str,
     ) -> io::Result<usize> {
-        let block = packet(wall, way, frame, comment);
+        let block = packet(wall, way, frame, comment, self.snap);
         self.to.write_all(&block)?;
         Ok(block.len())
     }
@@ -83,8 +89,14 @@ pub(super) fn head(interface: &str) -> Vec<u8> {
     [block(block::SECTION, &section), block(block::INTERFACE, &described)].concat()
 }
 
-pub(super) fn packet(wall: Duration, way: Way, frame: &[u8], comment: &str) -> Vec<u8> {
-    let kept = frame.get(..frame.len().min(MAX_SNAP)).unwrap_or_default();
+pub(super) fn packet(
+    wall: Duration,
+    way: Way,
+    frame: &[u8],
+    comment: &str,
+    snap: usize,
+) -> Vec<u8> {
+    let kept = frame.get(..frame.len().min(snap)).unwrap_or_default();
     let nanos = wall.as_nanos();
     let mut body = Vec::with_capacity(kept.len() + comment.len() + 64);
     body.extend(0_u32.to_le_bytes());

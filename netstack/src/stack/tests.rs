@@ -7,6 +7,7 @@ mod edges;
 mod guest;
 mod inbound;
 mod limits;
+mod listings;
 mod names;
 mod opening;
 mod streams;

@@ -185,7 +185,7 @@ impl Endpoint {
     }
 
     /// Where it stands.
-    pub fn state(&mut self) -> State {
-        self.sockets.socket().state()
+    pub fn state(&self) -> State {
+        self.sockets.set.get::<Socket<'static>>(self.sockets.handle).state()
     }
 }

@@ -8,6 +8,7 @@ use super::endpoint::{Endpoint, Received};
 use super::segment::{self, SYN, Segment};
 use crate::emit::ip_header;
 use crate::host::{Errno, Stream};
+use crate::listing::Progress;
 use crate::outbox::Outbox;
 use crate::policy::Permit;
 use crate::port::Port;
@@ -121,6 +122,23 @@ impl<S: Stream> Connection<S> {
             sent: 0,
             received: 0,
         }
+    }
+
+    /// How it is doing; it began at `since`.
+    pub fn progress(&self, since: Instant) -> Progress {
+        let state = match self.endpoint.state() {
+            State::Listen | State::SynReceived => "syn-received",
+            State::SynSent => "syn-sent",
+            State::Established => "open",
+            State::FinWait1 => "fin-wait-1",
+            State::FinWait2 => "fin-wait-2",
+            State::CloseWait => "close-wait",
+            State::Closing => "closing",
+            State::LastAck => "last-ack",
+            State::TimeWait => "time-wait",
+            State::Closed => "closed",
+        };
+        Progress { state, sent: self.sent, received: self.received, since, used: self.heard }
     }
 
     /// Looks at what the guest sent before smoltcp does; whether a FIN was

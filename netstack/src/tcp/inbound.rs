@@ -4,17 +4,17 @@
 //! anything: a report names ports and addresses of the guest, and what is
 //! bound for it is always an address that the pod has.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use slab::Slab;
 
 use super::endpoint::Endpoint;
 use super::flow::Connection;
-use super::{Key, Stage, Tcp, own_mss, token, track};
-use crate::env::{End, Env, Fixed};
+use super::{Flow, Key, Stage, Tcp, own_mss, token, track};
+use crate::env::{Env, Fixed};
 use crate::host::{HostNet, Stream, Token};
-use crate::policy::{Direction, Permit, Protocol};
+use crate::policy::{Direction, Protocol};
 
 /// Listeners at a time. Stops a report from taking every port of the
 /// namespace, and every file descriptor of the process.
@@ -22,10 +22,6 @@ pub const MOST: usize = 256;
 
 /// Connections accepted of one listener in a turn; the backlog keeps the rest.
 const ACCEPTED: usize = 64;
-
-/// Connections to the guest's loopback that wait for who carries them on.
-/// Stops them from piling up where nobody does.
-const WAITING: usize = 256;
 
 /// What is bound in the namespace for a listener of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,24 +32,10 @@ pub struct Listen {
     pub loopback: bool,
 }
 
-/// A connection to the guest's loopback, which no frame can reach.
-#[derive(Debug)]
-pub struct Arrival<S> {
-    /// It.
-    pub stream: S,
-    /// Who began.
-    pub peer: SocketAddr,
-    /// What was dialled: the address says the family, and the port whom.
-    pub local: SocketAddr,
-    /// That it may be.
-    pub permit: Permit,
-}
-
 /// What listens.
 pub struct Listeners<H: HostNet> {
     bound: BTreeMap<Listen, usize>,
     slots: Slab<(Listen, H::Listener)>,
-    arrivals: VecDeque<Arrival<H::Stream>>,
     /// Those of the last report that could not be bound.
     failed: Vec<Listen>,
     /// Those of which a turn did not accept everything.
@@ -65,7 +47,6 @@ impl<H: HostNet> Default for Listeners<H> {
         Self {
             bound: BTreeMap::new(),
             slots: Slab::new(),
-            arrivals: VecDeque::new(),
             failed: Vec::new(),
             rest: BTreeSet::new(),
         }
@@ -136,11 +117,6 @@ impl<H: HostNet> Listeners<H> {
     pub fn failed(&self) -> &[Listen] {
         &self.failed
     }
-
-    /// The next connection to the guest's loopback.
-    pub fn arrival(&mut self) -> Option<Arrival<H::Stream>> {
-        self.arrivals.pop_front()
-    }
 }
 
 impl<H: HostNet> Tcp<H> {
@@ -153,30 +129,13 @@ impl<H: HostNet> Tcp<H> {
             let listen = *listen;
             let Ok(accepted) = env.host.accept(listener, token(index, serial)) else { return };
             if listen.loopback {
-                self.arrive(env, accepted.stream, accepted.peer, accepted.local);
+                self.loopback.arrive(env, accepted.stream, accepted.peer, accepted.local);
             } else {
                 self.admit(env, serial, accepted.stream, accepted.peer, accepted.local);
             }
         }
         // There may be more, and no edge will tell.
         self.listeners.rest.insert(slot);
-    }
-
-    /// To the guest's loopback: for somebody else to carry on.
-    fn arrive(
-        &mut self,
-        env: &mut Env<'_, H>,
-        stream: H::Stream,
-        peer: SocketAddr,
-        local: SocketAddr,
-    ) {
-        let ends = Key { guest: local, remote: peer };
-        match env.decide(Direction::Ingress, Protocol::Tcp, ends) {
-            Ok(permit) if self.listeners.arrivals.len() < WAITING => {
-                self.listeners.arrivals.push_back(Arrival { stream, peer, local, permit });
-            }
-            _ => stream.reset(),
-        }
     }
 
     fn admit(
@@ -201,17 +160,17 @@ impl<H: HostNet> Tcp<H> {
         let track = track(key, own, env.fixed.capabilities);
         match Endpoint::connect(self.pool.take(), track, env.interface, guest, key.remote) {
             Ok(endpoint) => {
-                env.counters.opened += 1;
-                env.witness.opened(key, &permit, env.now);
+                let id = env.begin(ends, &permit);
                 let connection = Connection::new(endpoint, stream, permit, true, env.now);
-                let index = self.insert(key, serial, env.now, Stage::Open(Box::new(connection)));
+                let (since, stage) = (env.now, Stage::Open(Box::new(connection)));
+                let index =
+                    self.insert(Flow { key, id, ends, serial, queued: false, since, stage });
                 self.mark(index);
             }
             Err(sockets) => {
                 self.pool.put(sockets);
                 stream.reset();
-                let end = End { reason: "failed", sent: 0, received: 0, since: env.now };
-                env.witness.closed(key, &permit, &end, env.now);
+                env.fail(ends, &permit);
             }
         }
     }

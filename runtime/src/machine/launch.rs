@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use sandbox_agent_protocol::{AGENT_PORT, GUEST_CID, SHARE_TAG};
+use sandbox_agent_protocol::{AGENT_PORT, FORWARD_PORT, GUEST_CID, SHARE_TAG};
 use sandbox_vm_spec::VmSpec;
 use sandbox_vm_spec::launch::{DeviceKind, FsLaunch, IoLaunch, Launch, Report, VmEnd};
 use sandbox_vm_spec::network::NetworkLaunch;
@@ -354,6 +354,7 @@ async fn start_io(
         audit_max: AUDIT_MAX,
         pod: prepared.state.pod.id.clone(),
         link: prepared.plan.link(),
+        forward_port: FORWARD_PORT,
     };
     let launch = Launch::Io(IoLaunch {
         rng: fds.add(rng.into()),

@@ -4,21 +4,39 @@ use std::io::{Read, Write, stdin, stdout};
 
 use sha2::{Digest, Sha256};
 
+/// Number and SHA-256 of bytes.
+#[derive(Default)]
+pub struct Sum {
+    hash: Sha256,
+    total: usize,
+}
+
+impl Sum {
+    /// Takes more of them.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+        self.total += bytes.len();
+    }
+
+    /// `<number>,<SHA-256>`.
+    pub fn told(self) -> String {
+        let hex: String = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{},{hex}", self.total)
+    }
+}
+
 /// Prints the number of bytes on stdin and their SHA-256.
 pub fn stdin_sum() -> anyhow::Result<()> {
-    let mut hash = Sha256::new();
+    let mut sum = Sum::default();
     let mut buffer = vec![0; 1 << 16];
-    let mut total = 0;
     loop {
         let read = stdin().read(&mut buffer)?;
         if read == 0 {
             break;
         }
-        hash.update(&buffer[..read]);
-        total += read;
+        sum.add(&buffer[..read]);
     }
-    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    writeln!(stdout(), "{total} {hex}")?;
+    writeln!(stdout(), "{}", sum.told().replace(',', " "))?;
     Ok(())
 }
 

@@ -4,7 +4,11 @@
 mod crash;
 mod digest;
 mod files;
+mod frames;
 mod memory;
+mod names;
+mod serve;
+mod talk;
 mod vsock;
 
 use std::process::ExitCode;
@@ -31,6 +35,24 @@ fn run(words: &[&str]) -> Result<()> {
         ["files", dir] => files::check(dir.as_ref()),
         ["swap", dir, outside] => files::swap(dir.as_ref(), outside.as_ref()),
         ["vsock", cid, port] => vsock::connect(cid.parse()?, port.parse()?),
+        ["tcp", peer, words @ ..] => serve::tcp(peer.parse()?, words),
+        ["tcp-name", name, port, words @ ..] => serve::tcp_by_name(name, port.parse()?, words),
+        ["udp", peer, words @ ..] => serve::udp(peer.parse()?, words),
+        ["many", peer, count, words @ ..] => serve::many(peer.parse()?, count.parse()?, words),
+        ["listen", at, words @ ..] => serve::listen(at.parse()?, words),
+        ["udp-echo", at] => serve::udp_echo(at.parse()?),
+        ["announce", peer, first, count] => {
+            let first: u16 = first.parse()?;
+            serve::announce(peer.parse()?, first..first + count.parse::<u16>()?)
+        }
+        ["look-up", name] => names::look_up(name),
+        ["interfaces"] => names::interfaces(),
+        ["forge", from, to, port, text] => {
+            frames::forge(from.parse()?, to.parse()?, port.parse()?, text)
+        }
+        ["forge-frame", link, mac, from, to, port, text] => {
+            frames::forge_frame((link, mac), from.parse()?, to.parse()?, port.parse()?, text)
+        }
         ["crash-init"] => crash::crash_init(),
         ["reboot"] => crash::reboot_machine(),
         _ => bail!("no such tool: {words:?}"),

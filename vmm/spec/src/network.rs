@@ -46,6 +46,9 @@ pub struct NetworkLaunch {
     pub pod: String,
     /// The guest's end of the link.
     pub link: LinkSpec,
+    /// Port of the guest on which its agent takes connections to the guest's
+    /// loopback.
+    pub forward_port: u32,
 }
 
 /// What the driver reads of the device before the network is configured.

@@ -5,6 +5,7 @@
 //! of the namespace that this program runs in.
 #![allow(clippy::print_stdout)]
 
+mod capture;
 mod options;
 mod tap;
 
@@ -23,6 +24,7 @@ use sandbox_netstack::stack::{Config, RINGS, Stack};
 use sandbox_netstack::watch::{Sink, Watch};
 use smoltcp::time::{Duration, Instant};
 
+use capture::FileCapture;
 use options::Options;
 use tap::Tap;
 
@@ -57,13 +59,16 @@ fn main() -> Result<()> {
     for listen in stack.failed_listeners() {
         eprintln!("netstack-tap: cannot listen on {}", listen.at);
     }
+    if let Some(path) = &options.pcap {
+        let capture = FileCapture::create(path, &options.name, options.pcap_max, epoch())?;
+        stack.capture(Some(Box::new(capture)));
+    }
     println!("ready");
     serve(&mut stack, &mut tap, started)
 }
 
 /// The audit and the observer of DNS.
 fn watch(options: &Options) -> Result<Watch> {
-    let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let sink: Sink = match &options.audit {
         None => Box::new(|_| ()),
         Some(path) => {
@@ -79,7 +84,12 @@ fn watch(options: &Options) -> Result<Watch> {
             })
         }
     };
-    Ok(Watch::new(&options.name, epoch, sink))
+    Ok(Watch::new(&options.name, epoch(), sink))
+}
+
+/// The time since 1970 at the stack's zero, which is now.
+fn epoch() -> std::time::Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn serve(stack: &mut Stack<KernelNet>, tap: &mut Tap, started: Clock) -> Result<()> {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Parser;
 use sandbox_netstack::gate::Link;
 use sandbox_netstack::policy::{Cidr, Document, Layer, Place};
@@ -55,6 +55,13 @@ pub struct Options {
     /// Where the audit goes: one line of JSON for each verdict
     #[arg(long)]
     pub audit: Option<PathBuf>,
+    /// Where frames are captured, as pcapng with the verdicts as comments: the
+    /// last of them, in this file and in one whose name ends in ".old"
+    #[arg(long)]
+    pub pcap: Option<PathBuf>,
+    /// Most bytes of the two files of --pcap
+    #[arg(long, default_value_t = 256 << 20)]
+    pub pcap_max: usize,
     /// Neither checksum nor segmentation offload
     #[arg(long)]
     pub no_offload: bool,

@@ -1,6 +1,7 @@
 //! The guest of the scripts.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpProtocol};
@@ -53,6 +54,7 @@ pub struct Sim {
     pub stack: Stack<MockNet>,
     pub port: MemoryPort,
     pub now: Instant,
+    lines: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Sim {
@@ -69,15 +71,19 @@ impl Sim {
     pub fn watched(policy: &str, resolvers: &[IpAddr]) -> Self {
         let document: Document = toml::from_str(policy).unwrap();
         let place = Place { resolvers: resolvers.to_vec(), ..Place::default() };
-        let watch = Watch::new("pod", std::time::Duration::ZERO, Box::new(|_| ()));
-        Self::made(&Layer::Read(document.into()), RINGS, place, Box::new(watch))
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let to = lines.clone();
+        let out = Box::new(move |new: &[u8]| to.lock().unwrap().extend(new));
+        let watch = Watch::new("pod", std::time::Duration::ZERO, out);
+        let sim = Self::made(&Layer::Read(document.into()), RINGS, place, Box::new(watch));
+        Self { lines, ..sim }
     }
 
     pub fn with(policy: &Layer, rings: usize) -> Self {
         Self::made(policy, rings, Place::default(), Box::new(()))
     }
 
-    fn made(policy: &Layer, rings: usize, place: Place, witness: Box<dyn Witness>) -> Self {
+    fn made(policy: &Layer, rings: usize, place: Place, witness: Box<dyn Witness + Send>) -> Self {
         let v4 = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => ip,
             IpAddr::V6(_) => panic!("not of IPv4"),
@@ -97,7 +103,14 @@ impl Sim {
         let now = Instant::from_secs(1_000);
         let live = Live::new(&Layer::Unset, policy, place);
         let stack = Stack::new(config, MockNet::default(), live, witness, now);
-        Self { stack, port: MemoryPort::default(), now }
+        Self { stack, port: MemoryPort::default(), now, lines: Arc::default() }
+    }
+
+    /// The audit's lines so far.
+    pub fn audit(&mut self) -> Vec<serde_json::Value> {
+        let lines = std::mem::take(&mut *self.lines.lock().unwrap());
+        let lines = String::from_utf8(lines).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     pub fn fate(&mut self, of: SocketAddr, fate: Fate) {

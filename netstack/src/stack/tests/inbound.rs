@@ -132,7 +132,38 @@ fn connections_to_the_loopback_are_handed_out() {
         sim.nothing();
         let arrival = sim.stack.arrival().unwrap();
         assert_eq!((arrival.local, arrival.peer), (local, peer));
+        assert!(sim.stack.carry(arrival.flow, 5, 7, sim.now));
+        let row = &sim.stack.flows()[0];
+        assert_eq!((row.id, row.sent, row.received), (arrival.flow, 5, 7));
+        assert_eq!(row.ends, crate::env::Ends { guest: local, remote: peer });
+        sim.stack.depart(&mut sim.port, arrival.flow, "finished", sim.now);
+        assert!(sim.stack.flows().is_empty());
+        assert!(!sim.stack.carry(arrival.flow, 5, 7, sim.now));
     }
+    assert!(sim.stack.arrival().is_none());
+}
+
+/// R75, group 22: connections to the loopback are bounded, and end when the
+/// policy changes like all others.
+#[test]
+fn connections_to_the_loopback_are_bounded_and_revoked() {
+    let mut sim = Sim::new();
+    let (server, peer) = (at("127.0.0.1", 80), at("127.0.0.1", 9));
+    listen(&mut sim, &[server]);
+    for _ in 0..1_000 {
+        sim.stack.host().dial(server, peer);
+        sim.run();
+    }
+    assert_eq!((sim.stack.load().connections, sim.stack.counters().flows_full), (512, 488));
+    let taken = sim.stack.arrival().unwrap();
+    let closed = toml::from_str::<crate::policy::Document>(
+        "version = 1\ndefaults = { egress = \"allow\", ingress = \"deny\" }",
+    );
+    let layer = crate::policy::Layer::Read(closed.unwrap().into());
+    let unset = crate::policy::Layer::Unset;
+    let ended = sim.stack.replace(&mut sim.port, &unset, &layer, Default::default(), true, sim.now);
+    assert_eq!((ended, sim.stack.load().connections), (512, 0));
+    assert!(!sim.stack.carry(taken.flow, 0, 0, sim.now), "whoever carries it is told");
     assert!(sim.stack.arrival().is_none());
 }
 

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use super::*;
 
-const POLICY: &str = "version = 1\ndefaults = { egress = \"deny\", ingress = \"deny\" }\n\
+pub const POLICY: &str = "version = 1\ndefaults = { egress = \"deny\", ingress = \"deny\" }\n\
     [[rule]]\nid = \"api\"\ndir = \"egress\"\naction = \"allow\"\nproto = [\"tcp\"]\n\
     ports = [443]\nname = [\"api.example.com\"]\n";
 
-fn resolver() -> SocketAddr {
+pub fn resolver() -> SocketAddr {
     ([10, 96, 0, 10], 53).into()
 }
 
@@ -26,7 +26,14 @@ fn question(id: u16, flags: u16, answers: u16, name: &str) -> Vec<u8> {
     message
 }
 
-fn ask(sim: &mut Sim, name: &str) {
+/// What the server answers to [`ask`].
+pub fn answer() -> Vec<u8> {
+    let mut answer = question(7, 0x8180, 1, "api.example.com");
+    answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 93, 184, 216, 34]);
+    answer
+}
+
+pub fn ask(sim: &mut Sim, name: &str) {
     sim.datagram(GUEST, resolver(), &question(7, 0x0100, 0, name));
 }
 
@@ -45,19 +52,17 @@ fn a_name_opens_its_address_once_it_was_asked() {
     assert_eq!(sim.packets().len(), 1, "refused by an answer");
 
     ask(&mut sim, "api.example.com");
-    let mut answer = question(7, 0x8180, 1, "api.example.com");
-    answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 93, 184, 216, 34]);
     sim.stack.host().deliver(0, |socket| {
         assert_eq!(socket.sent.len(), 1);
         let forged: SocketAddr = ([10, 96, 0, 11], 53).into();
-        socket.incoming.push_back((forged, answer.clone()));
+        socket.incoming.push_back((forged, answer()));
     });
     sim.run();
     sim.nothing();
     sim.send(GUEST, api, &syn);
     assert_eq!(sim.one().flags, RST | ACK, "taught by somebody else");
 
-    sim.stack.host().deliver(0, |socket| socket.incoming.push_back((resolver(), answer.clone())));
+    sim.stack.host().deliver(0, |socket| socket.incoming.push_back((resolver(), answer())));
     sim.run();
     assert_eq!(sim.packets().len(), 1);
     sim.connect(GUEST, api);

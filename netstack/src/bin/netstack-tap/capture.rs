@@ -1,0 +1,49 @@
+//! A capture in two files, of which the older makes room.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use sandbox_netstack::pcap::{Ring, Way};
+use sandbox_netstack::tape::Capture;
+use smoltcp::time::Instant;
+
+/// A capture that is written.
+pub struct FileCapture {
+    ring: Ring<File>,
+    /// The time since 1970 at the stack's zero.
+    epoch: Duration,
+    /// It could not be written, which was said once.
+    failed: bool,
+}
+
+impl FileCapture {
+    /// Begins one at `path`, of at most `cap` bytes in both files.
+    pub fn create(path: &Path, interface: &str, cap: usize, epoch: Duration) -> Result<Self> {
+        let create = |path: &Path| {
+            File::create(path).with_context(|| format!("cannot create {}", path.display()))
+        };
+        let mut older = path.as_os_str().to_owned();
+        older.push(".old");
+        let files = (create(path)?, create(Path::new(&older))?);
+        let ring = Ring::new(files.0, files.1, interface, cap)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { ring, epoch, failed: false })
+    }
+}
+
+impl Capture for FileCapture {
+    fn frame(&mut self, now: Instant, way: Way, frame: &[u8], comment: &str) {
+        let micros = u64::try_from(now.total_micros()).unwrap_or(0);
+        let wall = self.epoch + Duration::from_micros(micros);
+        match self.ring.frame(wall, way, frame, comment) {
+            Ok(()) => {}
+            Err(error) if !self.failed => {
+                self.failed = true;
+                eprintln!("netstack-tap: cannot write the capture: {error}");
+            }
+            Err(_) => {}
+        }
+    }
+}
