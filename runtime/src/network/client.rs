@@ -65,11 +65,11 @@ impl Client {
     /// Asks, and reads the answer. [`Reply::Failed`] is an error.
     pub fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
         send(&mut self.stream, request).map_err(|source| self.silent(source))?;
-        self.next()
+        self.answer()
     }
 
     /// Reads a further answer, to [`Request::Capture`].
-    pub fn next(&mut self) -> Result<Reply, ClientError> {
+    pub fn answer(&mut self) -> Result<Reply, ClientError> {
         match receive(&mut self.stream, MAX_REPLY) {
             Ok(Some(Reply::Failed { error })) => Err(ClientError::Failed(error)),
             Ok(Some(reply)) => Ok(reply),

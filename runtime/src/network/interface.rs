@@ -75,8 +75,7 @@ impl Scan {
 impl Interface {
     fn set_routes(&mut self, all: &[Route], link: u32) {
         let ours = |route: &&Route| route.link.is_none_or(|index| index == link);
-        let is_own = |route: &&Route| !self.is_connected(route);
-        let mut routes: Vec<Route> = all.iter().filter(ours).filter(is_own).copied().collect();
+        let mut routes: Vec<Route> = all.iter().filter(ours).copied().collect();
         for route in &mut routes {
             route.source = route.source.filter(|source| self.has(*source));
             route.link = None;
@@ -96,18 +95,6 @@ impl Interface {
         routes.sort_by_key(|route| (route.gateway.is_some(), std::cmp::Reverse(route.prefix)));
         routes.truncate(MAX_ROUTES);
         self.routes = routes;
-    }
-
-    /// Whether the guest's kernel makes this route of an address by itself.
-    /// Every neighbour is the host's end of the link, so that the gateway of
-    /// one that is there in its place says nothing.
-    fn is_connected(&self, route: &Route) -> bool {
-        route.kind == RouteKind::Unicast
-            && route.metric == 0
-            && self
-                .addresses
-                .iter()
-                .any(|own| own.network() == route.destination && own.prefix_len() == route.prefix)
     }
 
     fn has(&self, ip: IpAddr) -> bool {

@@ -55,7 +55,7 @@ impl Hooked {
 
     /// Runs those that come after the end, once.
     pub async fn stopped(&self) {
-        let _ = self.blocking(|inner| Ok(inner.stopped())).await;
+        let _ = self.blocking(Inner::stopped).await;
     }
 
     async fn blocking(
@@ -79,12 +79,13 @@ impl Inner {
         Ok(self.hooks.run(Phase::Create, pid, None)?)
     }
 
-    fn stopped(&self) {
+    fn stopped(&self) -> Result<(), Error> {
         let marker = self.marker.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(marker) = marker {
             // What fails is logged.
             let _ = self.hooks.run(Phase::Poststop, 0, None);
             marker.remove();
         }
+        Ok(())
     }
 }

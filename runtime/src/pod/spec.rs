@@ -88,8 +88,8 @@ fn network(spec: &Spec) -> NetworkNamespace {
 
 /// The mount that makes a container's resolv.conf, if it has one.
 pub(crate) fn resolv_conf(spec: &Spec) -> Option<&Mount> {
-    let mounts = spec.mounts().iter().flatten();
-    mounts.filter(|mount| mount.destination() == Path::new(RESOLV_CONF)).last()
+    let mut mounts = spec.mounts().iter().flatten();
+    mounts.rfind(|mount| mount.destination() == Path::new(RESOLV_CONF))
 }
 
 /// The kernel's period when none is said is 100 ms.
