@@ -168,6 +168,12 @@ impl<H: HostNet> Stack<H> {
         self.host.fd()
     }
 
+    /// Ends everything that is open, without a word to the guest, and gives the
+    /// host's side back.
+    pub fn into_host(self) -> H {
+        self.host
+    }
+
     /// The host's side.
     pub fn host(&mut self) -> &mut H {
         &mut self.host

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 pub mod errors;
 pub mod inbound;
 pub mod interface;
+pub mod made;
 pub mod names;
 pub mod outbound;
 pub mod pod;
