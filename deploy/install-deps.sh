@@ -23,6 +23,7 @@ readonly -a LAB=(
 	g++:g++ python3:python3
 	'/usr/lib/python3*/ensurepip/__main__.py:python3-venv'
 	modprobe:kmod mkfs.ext4:e2fsprogs
+	/usr/lib/cni/portmap:containernetworking-plugins iptables:iptables
 )
 readonly -a BENCH=(pasta:passt slirp4netns:slirp4netns ip:iproute2)
 

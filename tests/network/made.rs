@@ -23,7 +23,7 @@ tests![
 ];
 
 /// A hook: an executable script.
-fn hook(bed: &Bed, name: &str, script: &str) -> PathBuf {
+pub fn hook(bed: &Bed, name: &str, script: &str) -> PathBuf {
     let path = bed.dir().join(name);
     fs::write(&path, format!("#!/bin/sh\nset -e\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\n{script}\n"))
         .unwrap();
@@ -31,7 +31,8 @@ fn hook(bed: &Bed, name: &str, script: &str) -> PathBuf {
     path
 }
 
-fn entry(path: &Path) -> serde_json::Value {
+/// The hooks of a phase: this one.
+pub fn entry(path: &Path) -> serde_json::Value {
     json!([{ "path": path, "args": [path] }])
 }
 

@@ -4,6 +4,7 @@
 use sandbox_tests::Bed;
 use sha2::{Digest, Sha256};
 
+pub mod cni;
 pub mod errors;
 pub mod inbound;
 pub mod interface;
