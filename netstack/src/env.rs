@@ -60,7 +60,7 @@ pub trait Witness {
     }
 
     /// A query was answered in the server's stead.
-    fn blocked(&mut self, _ends: Ends, _blocked: &Blocked, _now: Instant) {}
+    fn blocked(&mut self, _ends: Ends, _over: Protocol, _blocked: &Blocked, _now: Instant) {}
 
     /// Who asked under this number asks no more.
     fn forget(&mut self, _channel: Channel) {}

@@ -13,6 +13,7 @@ mod line;
 mod loopback;
 mod outbound;
 mod pool;
+mod resolver;
 pub mod segment;
 mod taken;
 mod tombstone;
@@ -35,6 +36,7 @@ pub use inbound::{Listen, Listeners};
 use line::Track;
 pub use loopback::{Arrival, Loopback};
 use pool::Pool;
+use resolver::Judge;
 use segment::RST;
 use taken::Taken;
 use tombstone::{Late, Tombstones};
@@ -273,7 +275,10 @@ impl<H: HostNet> Tcp<H> {
                 env.witness.closed(flow.ends, &permit, &end(0, 0), env.now);
             }
             Stage::Open(connection) => {
-                let Connection { endpoint, permit, sent, received, .. } = *connection;
+                let Connection { endpoint, permit, sent, received, resolver, .. } = *connection;
+                if let Some(resolver) = resolver {
+                    env.witness.forget(resolver.channel());
+                }
                 env.witness.closed(flow.ends, &permit, &end(sent, received), env.now);
                 if close == Close::Finished {
                     let track = &endpoint.track;
@@ -319,6 +324,7 @@ impl<H: HostNet> Tcp<H> {
             interface: env.interface,
             port: env.port,
             outbox: env.outbox,
+            judge: Judge { witness: env.witness, policy: env.live.policy(), now: env.now },
             now: env.now,
         });
         match turn {
@@ -368,6 +374,7 @@ impl<H: HostNet> Tcp<H> {
                 interface: env.interface,
                 port: env.port,
                 outbox: env.outbox,
+                judge: Judge { witness: env.witness, policy: env.live.policy(), now: env.now },
                 now: env.now,
             });
         }

@@ -133,7 +133,7 @@ impl<H: HostNet> Udp<H> {
             FromGuest::Forward => true,
             FromGuest::Drop => false,
             FromGuest::Block(blocked) => {
-                env.witness.blocked(ends, &blocked, env.now);
+                env.witness.blocked(ends, Protocol::Udp, &blocked, env.now);
                 env.outbox.tape.say(|| format!("blocked: {}", blocked.name));
                 self.hand_over(env, ends, &blocked.answer);
                 false

@@ -105,9 +105,9 @@ impl Witness for Watch {
         self.observer.from_server(policy, channel, server, message, since_start(now))
     }
 
-    fn blocked(&mut self, ends: Ends, blocked: &Blocked, now: Instant) {
+    fn blocked(&mut self, ends: Ends, over: Protocol, blocked: &Blocked, now: Instant) {
         let at = self.now(now);
-        self.audit.blocked(at, ordered(ends, Direction::Egress), Protocol::Udp, blocked);
+        self.audit.blocked(at, ordered(ends, Direction::Egress), over, blocked);
         self.write();
     }
 

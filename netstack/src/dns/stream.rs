@@ -1,9 +1,5 @@
-use std::net::SocketAddr;
-use std::time::Duration;
-
 use super::message::MAX_MESSAGE;
-use super::observer::{Blocked, Channel, FromGuest, FromServer, Observer};
-use crate::policy::Policy;
+use super::observer::{Blocked, FromGuest, FromServer};
 
 /// Most bytes that wait for the rest of their message: one message and its
 /// length. A peer that never ends a message costs no more.
@@ -26,59 +22,42 @@ pub struct Passed {
 ///
 /// Nothing is passed on before its message is whole, so half a query tells the
 /// server nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Stream {
-    channel: Channel,
-    server: SocketAddr,
     guest: Vec<u8>,
     remote: Vec<u8>,
 }
 
 impl Stream {
-    /// A connection to this server; the channel is its alone.
-    pub fn new(channel: Channel, server: SocketAddr) -> Self {
-        Self { channel, server, guest: vec![], remote: vec![] }
-    }
-
-    /// Takes bytes of the guest.
+    /// Takes bytes of the guest, whose messages are judged one by one.
     pub fn from_guest(
         &mut self,
-        observer: &mut Observer,
-        policy: &Policy,
         bytes: &[u8],
-        now: Duration,
+        mut judge: impl FnMut(&[u8]) -> FromGuest,
     ) -> Passed {
         let mut passed = Passed::default();
-        let (channel, server) = (self.channel, self.server);
-        cut(&mut self.guest, bytes, |message| {
-            match observer.from_guest(policy, channel, server, message, now) {
-                FromGuest::Forward => frame(&mut passed.to_server, message),
-                FromGuest::Drop => {}
-                FromGuest::Block(blocked) => {
-                    frame(&mut passed.to_guest, &blocked.answer);
-                    passed.blocked.push(blocked);
-                }
+        cut(&mut self.guest, bytes, |message| match judge(message) {
+            FromGuest::Forward => frame(&mut passed.to_server, message),
+            FromGuest::Drop => {}
+            FromGuest::Block(blocked) => {
+                frame(&mut passed.to_guest, &blocked.answer);
+                passed.blocked.push(blocked);
             }
         });
         passed
     }
 
-    /// Takes bytes of the server.
+    /// Takes bytes of the server, whose messages are judged one by one.
     pub fn from_server(
         &mut self,
-        observer: &mut Observer,
-        policy: &Policy,
         bytes: &[u8],
-        now: Duration,
+        mut judge: impl FnMut(&[u8]) -> FromServer,
     ) -> Passed {
         let mut passed = Passed::default();
-        let (channel, server) = (self.channel, self.server);
-        cut(&mut self.remote, bytes, |message| {
-            match observer.from_server(policy, channel, server, message, now) {
-                FromServer::Deliver => frame(&mut passed.to_guest, message),
-                FromServer::Replace(other) => frame(&mut passed.to_guest, &other),
-                FromServer::Drop => {}
-            }
+        cut(&mut self.remote, bytes, |message| match judge(message) {
+            FromServer::Deliver => frame(&mut passed.to_guest, message),
+            FromServer::Replace(other) => frame(&mut passed.to_guest, &other),
+            FromServer::Drop => {}
         });
         passed
     }

@@ -5,6 +5,7 @@ use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
 
 use super::endpoint::{Endpoint, Received};
+use super::resolver::{Judge, Resolver};
 use super::segment::{self, SYN, Segment};
 use crate::emit::ip_header;
 use crate::host::{Errno, Stream};
@@ -69,6 +70,8 @@ pub struct Context<'a> {
     pub port: &'a mut dyn Port,
     /// Its sending side.
     pub outbox: &'a mut Outbox,
+    /// Who judges messages of DNS.
+    pub judge: Judge<'a>,
     /// The time.
     pub now: Instant,
 }
@@ -87,12 +90,14 @@ pub struct Connection<S> {
     pub writable: bool,
     /// An end or error of the host waits behind what is to be read.
     pub closing: bool,
+    /// Who stands between, where messages of DNS are observed.
+    pub resolver: Option<Box<Resolver>>,
     /// The host sends no more.
-    ended: bool,
+    pub(super) ended: bool,
     /// The guest sends no more, and the host knows.
-    finished: bool,
+    pub(super) finished: bool,
     /// The host's side failed.
-    failed: Option<Errno>,
+    pub(super) failed: Option<Errno>,
     /// Whether somebody outside began.
     inbound: bool,
     opened: Instant,
@@ -113,6 +118,7 @@ impl<S: Stream> Connection<S> {
             readable: false,
             writable: true,
             closing: false,
+            resolver: None,
             ended: false,
             finished: false,
             failed: None,
@@ -165,11 +171,17 @@ impl<S: Stream> Connection<S> {
 
     /// Moves what can be moved.
     pub fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
-        self.pump_out();
+        if self.resolver.is_some() {
+            self.pump_observed(&mut cx.judge);
+        } else {
+            self.pump_out();
+        }
         if self.endpoint.reset {
             return self.over(Close::ByGuest);
         }
-        self.pump_in();
+        if self.resolver.is_none() {
+            self.pump_in();
+        }
         if let Some(late) = self.late(cx.now) {
             self.endpoint.abort();
             while self.endpoint.send(cx.interface, cx.port, cx.outbox, cx.now) {}
@@ -273,6 +285,9 @@ impl<S: Stream> Connection<S> {
 
     /// Whether the turn ended for its budget alone.
     fn can_go_on(&mut self) -> bool {
+        if let Some(resolver) = &self.resolver {
+            return resolver.again;
+        }
         let out = self.writable && self.failed.is_none() && self.endpoint.unread() > 0;
         let room = self.endpoint.write(|room| (0, room.len())).is_some_and(|room| room > 0);
         out || ((self.readable || self.closing) && !self.ended && room)

@@ -3,9 +3,11 @@
 use super::dials::{LIFE, PATIENCE, TooMany};
 use super::endpoint::Endpoint;
 use super::flow::{Close, Connection};
+use super::resolver::Resolver;
 use super::segment::{self, Segment};
 use super::taken::Taken;
 use super::{DNS, FLOWS, Flow, Key, Stage, Tcp, own_mss, token, track};
+use crate::dns::Channel;
 use crate::env::{Env, unreachable};
 use crate::host::{Errno, HostNet, Ready};
 use crate::policy::{DenyMode, Direction, Protocol};
@@ -24,13 +26,6 @@ impl<H: HostNet> Tcp<H> {
             Err(DenyMode::Drop) => return,
             Err(DenyMode::Reject) => return taken.reset(env),
         };
-        // DNS over TCP passes nobody who observes it: where names open doors, a
-        // pinned server is asked by UDP alone.
-        let policy = env.live.policy();
-        if key.remote.port() == DNS && policy.uses_names() && policy.is_pinned(key.remote.ip()) {
-            env.counters.refuse("DNS over TCP");
-            return taken.reset(env);
-        }
         if !self.has_room(env) || !self.may_dial(env, key) {
             return;
         }
@@ -116,6 +111,10 @@ impl<H: HostNet> Tcp<H> {
             endpoint.deliver(env.interface, env.port, env.outbox, env.now, &found, &syn);
         }
         let mut connection = Connection::new(endpoint, stream, permit, false, env.now);
+        if key.remote.port() == DNS && env.live.policy().is_pinned(key.remote.ip()) {
+            let channel = Channel(token(index, flow.serial).0);
+            connection.resolver = Some(Box::new(Resolver::new(channel, key)));
+        }
         connection.readable = ready.readable;
         connection.closing = ready.closing;
         flow.stage = Stage::Open(Box::new(connection));

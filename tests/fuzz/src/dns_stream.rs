@@ -21,7 +21,8 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
 fn run(bytes: &[u8], most: usize) -> (Vec<u8>, Vec<u8>) {
     let server: SocketAddr = "10.96.0.10:53".parse().unwrap();
     let mut observer = Observer::new();
-    let mut stream = Stream::new(Channel(1), server);
+    let mut stream = Stream::default();
+    let channel = Channel(1);
     let now = Duration::from_secs(100);
     let (mut to_server, mut to_guest) = (vec![], vec![]);
     let mut rest = bytes;
@@ -30,8 +31,12 @@ fn run(bytes: &[u8], most: usize) -> (Vec<u8>, Vec<u8>) {
         rest = after;
         for part in piece.chunks(most) {
             let passed = match who & 1 {
-                0 => stream.from_guest(&mut observer, &POLICY, part, now),
-                _ => stream.from_server(&mut observer, &POLICY, part, now),
+                0 => stream.from_guest(part, |message| {
+                    observer.from_guest(&POLICY, channel, server, message, now)
+                }),
+                _ => stream.from_server(part, |message| {
+                    observer.from_server(&POLICY, channel, server, message, now)
+                }),
             };
             to_server.extend(passed.to_server);
             to_guest.extend(passed.to_guest);

@@ -7,17 +7,21 @@ struct Connection {
 
 impl Connection {
     fn new(rules: &str) -> Self {
-        Self { bench: Bench::new(rules), stream: Stream::new(CHANNEL, server()) }
+        Self { bench: Bench::new(rules), stream: Stream::default() }
     }
 
     fn ask(&mut self, bytes: &[u8]) -> Passed {
         let Bench { observer, policy, now } = &mut self.bench;
-        self.stream.from_guest(observer, policy, bytes, *now)
+        self.stream.from_guest(bytes, |message| {
+            observer.from_guest(policy, CHANNEL, server(), message, *now)
+        })
     }
 
     fn tell(&mut self, bytes: &[u8]) -> Passed {
         let Bench { observer, policy, now } = &mut self.bench;
-        self.stream.from_server(observer, policy, bytes, *now)
+        self.stream.from_server(bytes, |message| {
+            observer.from_server(policy, CHANNEL, server(), message, *now)
+        })
     }
 }
 

@@ -70,11 +70,122 @@ fn a_name_opens_its_address_once_it_was_asked() {
     assert_eq!(sim.one().flags, RST | ACK, "another port");
 }
 
-/// R73: where names open doors, nobody asks a server past the observer.
+fn framed(message: &[u8]) -> Vec<u8> {
+    [&u16::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
+}
+
+/// R73: messages of one connection pass the observer,
+/// however the stream is cut and in whatever order the server answers; a name
+/// that nothing allows is answered between the others and goes no further.
 #[test]
-fn dns_over_tcp_is_refused_where_names_count() {
+fn dns_over_tcp_passes_the_observer() {
+    let api: SocketAddr = ([93, 184, 216, 34], 443).into();
+    let syn = Tcp { seq: 1_000, flags: SYN, ..Tcp::default() };
+    for piece in [1, 3, 50, 1_000] {
+        let mut sim = Sim::watched(POLICY, &[resolver().ip()]);
+        let (mut seq, mut ack) = sim.connect(GUEST, resolver());
+        let other = framed(&question(8, 0x0100, 0, "api.example.com"));
+        let evil = framed(&question(9, 0x0100, 0, "evil.example.com"));
+        let api_query = framed(&question(7, 0x0100, 0, "api.example.com"));
+        let mut got = Vec::new();
+        for data in [&*api_query, &*evil, &*other].concat().chunks(piece) {
+            sim.send(GUEST, resolver(), &Tcp { seq, ack, data, ..Tcp::default() });
+            seq += u32::try_from(data.len()).unwrap();
+            for segment in sim.segments() {
+                got.extend(&segment.data);
+                ack = segment.end();
+            }
+        }
+        assert_eq!(sim.stack.host().pipes[0].borrow().written, [api_query, other].concat());
+        assert_eq!((got[2..4].to_vec(), got[5] & 15), (9_u16.to_be_bytes().to_vec(), 3));
+        assert_eq!(usize::from(got[1]), got.len() - 2, "NXDOMAIN and nothing else");
+
+        let answers = [framed(&question(8, 0x8180, 0, "api.example.com")), framed(&answer())];
+        let answers = answers.concat();
+        let (first, last) = answers.split_at(answers.len() - 1);
+        sim.stack.host().touch(0, |pipe| pipe.incoming.extend(first));
+        sim.run();
+        let segments = sim.segments();
+        ack = segments.last().unwrap().end();
+        let mut got: Vec<u8> = segments.into_iter().flat_map(|segment| segment.data).collect();
+        sim.send(GUEST, resolver(), &Tcp { seq, ack, ..Tcp::default() });
+        let early = SocketAddr::new(GUEST.ip(), 41_000);
+        sim.send(early, api, &syn);
+        assert_eq!(sim.one().flags, RST | ACK, "half an answer teaches nothing");
+
+        sim.stack.host().touch(0, |pipe| pipe.incoming.extend(last));
+        sim.run();
+        got.extend(sim.one().data);
+        assert_eq!(got, answers);
+        sim.connect(early, api);
+        let blocked = sim.audit().into_iter().find(|line| line["verdict"] == "block").unwrap();
+        assert_eq!(
+            (&blocked["proto"], &blocked["names"][0]),
+            (&"tcp".into(), &"evil.example.com".into())
+        );
+    }
+}
+
+/// R57, R73: either end of a connection for DNS ends as any other does: what
+/// was whole goes on, half a message does not.
+#[test]
+fn dns_over_tcp_ends() {
+    let query = framed(&question(7, 0x0100, 0, "api.example.com"));
     let mut sim = Sim::watched(POLICY, &[resolver().ip()]);
-    sim.send(GUEST, resolver(), &Tcp { seq: 1_000, flags: SYN, ..Tcp::default() });
-    assert_eq!(sim.one().flags, RST | ACK);
-    assert_eq!(sim.stack.counters().refused["DNS over TCP"], 1);
+    let (seq, ack) = sim.connect(GUEST, resolver());
+    let data = [&*query, b"\0\x20half"].concat();
+    sim.send(GUEST, resolver(), &Tcp { seq, ack, flags: ACK | FIN, data: &data, ..Tcp::default() });
+    sim.packets();
+    {
+        let pipe = sim.stack.host().pipes[0].borrow();
+        assert_eq!((&pipe.written, pipe.finished), (&query, true));
+    }
+    sim.stack.host().touch(0, |pipe| {
+        pipe.incoming.extend(framed(&answer()));
+        pipe.ended = true;
+    });
+    sim.run();
+    let last = sim.one();
+    assert_eq!((last.data.clone(), last.flags & FIN), (framed(&answer()), FIN));
+    let seq = seq + u32::try_from(data.len()).unwrap() + 1;
+    sim.send(GUEST, resolver(), &Tcp { seq, ack: last.end(), ..Tcp::default() });
+    assert_eq!(sim.stack.load().connections, 0);
+    assert!(!sim.stack.host().pipes[0].borrow().reset);
+
+    let mut sim = Sim::watched(POLICY, &[resolver().ip()]);
+    let (seq, ack) = sim.connect(GUEST, resolver());
+    sim.stack.host().touch(0, |pipe| {
+        pipe.incoming.extend(b"\0\x20half");
+        pipe.failed = Some(crate::host::Errno::CONNRESET);
+    });
+    sim.run();
+    assert_eq!(sim.segments().pop().unwrap().flags & RST, RST);
+    assert_eq!((sim.stack.load().connections, seq, ack), (0, 1_001, ack));
+}
+
+/// R73: a server that does not read stops the guest, a guest that does not
+/// read stops itself, and neither costs more than what a connection may.
+#[test]
+fn dns_over_tcp_is_bounded() {
+    for name in ["api.example.com", "evil.example.com"] {
+        let mut sim = Sim::watched(POLICY, &[resolver().ip()]);
+        let (first, ack) = sim.connect(GUEST, resolver());
+        sim.stack.host().touch(0, |pipe| pipe.room = 0);
+        let query = framed(&question(7, 0x0100, 0, name));
+        let data = query.repeat(30);
+        let (mut seq, mut edge) = (first, first.wrapping_add(65_535));
+        // The guest acknowledges nothing that it is answered.
+        while edge.wrapping_sub(seq) >= u32::try_from(data.len()).unwrap() {
+            assert!(seq.wrapping_sub(first) < 2_000_000, "{name}: it goes on and on");
+            sim.send(
+                GUEST,
+                resolver(),
+                &Tcp { seq, ack, window: 0, data: &data, ..Tcp::default() },
+            );
+            seq = seq.wrapping_add(u32::try_from(data.len()).unwrap());
+            if let Some(last) = sim.segments().pop() {
+                edge = last.ack.wrapping_add(u32::from(last.window) << 2);
+            }
+        }
+    }
 }
