@@ -123,6 +123,12 @@ fuzz: ## every fuzz target for FUZZ_SECONDS each
 test: check test-unit test-net test-vm test-kvm fuzz ## all of the above, with the time that each part takes
 
 ##@ Measure
-.PHONY: bench-boot
+.PHONY: bench-boot bench-net
 bench-boot: build guest ## exec of the VM's first process to agent ready, counted, beside its peers
 	@tests/bench/boot
+
+# Without NAME=value it is the whole run, a quarter of an hour.
+NARROWED = $(foreach name,RUNS SECONDS ONLY BACKENDS SMOKE,$(if $($(name)),$(name)=$($(name))))
+bench-net: ## kernel veth, pasta, slirp4netns and ours in one run (root); writes docs/bench-net.md
+	@deploy/install-deps.sh --bench
+	@tests/bench/net $(NARROWED)

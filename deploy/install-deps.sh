@@ -2,7 +2,7 @@
 # Installs what building and running Sandbox needs on Debian 12 or 13, from the
 # distribution alone. Quick, and needs no root, when everything is there.
 # With --lab also what the tests need: fuzz targets a C++ compiler, tests/lab a
-# kernel and more.
+# kernel and more. With --bench, what the network is measured beside.
 set -euo pipefail
 
 # Checks: a program by its name, a file by its path. What counts is that it is
@@ -23,7 +23,9 @@ readonly -a LAB=(
 	g++:g++ python3:python3
 	'/usr/lib/python3*/ensurepip/__main__.py:python3-venv'
 	modprobe:kmod mkfs.ext4:e2fsprogs
+	/usr/lib/cni/portmap:containernetworking-plugins iptables:iptables
 )
+readonly -a BENCH=(pasta:passt slirp4netns:slirp4netns ip:iproute2)
 
 say() { echo "install-deps: $*"; }
 
@@ -50,8 +52,9 @@ case ${1:-} in
 	# Debian 12 has none: tests/lab/run builds it there.
 	[ -z "$(apt-cache search --names-only '^virtiofsd$')" ] || wanted+=(/usr/libexec/virtiofsd:virtiofsd)
 	;;
+--bench) wanted+=("${BENCH[@]}") ;;
 *)
-	echo "usage: deploy/install-deps.sh [--lab]" >&2
+	echo "usage: deploy/install-deps.sh [--lab | --bench]" >&2
 	exit 2
 	;;
 esac

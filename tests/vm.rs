@@ -20,6 +20,7 @@ mod lifecycle;
 mod limits;
 mod names;
 mod network;
+mod policy;
 mod process;
 mod share;
 mod stdio;
@@ -44,6 +45,14 @@ fn main() -> std::process::ExitCode {
         network::interface::TESTS,
         network::names::TESTS,
         network::pod::TESTS,
+        network::made::TESTS,
+        network::cni::TESTS,
+        policy::reach::TESTS,
+        policy::frames::TESTS,
+        policy::files::TESTS,
+        policy::node::TESTS,
+        policy::live::TESTS,
+        policy::seen::TESTS,
         ctl::TESTS,
         figures::TESTS,
     ])

@@ -5,9 +5,11 @@
 //! [`bell`] rings. Nothing of this runs before the host first asks.
 
 mod bell;
+mod bpf;
 mod diag;
+mod ring;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use sandbox_agent_protocol::agent::{Listener, ListenersResponse};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use bell::Bell;
+use bell::{Bell, Event};
 use diag::{Diag, Listening};
 
 /// Most listeners of a report: it stays far below the largest message, and so
@@ -48,7 +50,7 @@ pub struct Listeners {
 impl Listeners {
     /// Returns when what listens is not what `generation` stands for.
     pub async fn other_than(&self, generation: u64) -> io::Result<ListenersResponse> {
-        let started = self.reports.get_or_try_init(async || Watcher::start()).await?;
+        let started = self.reports.get_or_try_init(async || Watcher::start(Bell::hang())).await?;
         let mut reports = started.clone();
         let report = reports.wait_for(|report| report.generation != generation).await;
         let report = report.map_err(io::Error::other)?;
@@ -70,16 +72,17 @@ fn listener(listening: &Listening) -> Listener {
 struct Watcher {
     diag: Diag,
     bell: Bell,
+    /// Sockets that the kernel may still list, but that cease to listen.
+    ending: HashSet<u64>,
     reports: watch::Sender<Report>,
 }
 
 impl Watcher {
-    fn start() -> io::Result<watch::Receiver<Report>> {
+    /// With a bell that hangs already: what happens after the first look rings.
+    fn start(bell: Bell) -> io::Result<watch::Receiver<Report>> {
         let diag = Diag::open()?;
-        // The bell first: what happens after the first look rings it.
-        let bell = Bell::hang();
         let (reports, receiver) = watch::channel(Report::default());
-        let mut watcher = Self { diag, bell, reports };
+        let mut watcher = Self { diag, bell, ending: HashSet::new(), reports };
         watcher.look()?;
         tokio::spawn(watcher.run());
         Ok(receiver)
@@ -87,7 +90,8 @@ impl Watcher {
 
     async fn run(mut self) {
         loop {
-            self.bell.rung().await;
+            let events = self.bell.rung().await;
+            self.note(events);
             let began = Instant::now();
             while self.look().is_err() {
                 sleep(RETRY).await;
@@ -96,14 +100,29 @@ impl Watcher {
         }
     }
 
+    fn note(&mut self, events: Vec<Event>) {
+        for event in events {
+            match event {
+                Event::Began(cookie) => drop(self.ending.remove(&cookie)),
+                Event::Ends(cookie) => drop(self.ending.insert(cookie)),
+            }
+        }
+    }
+
     fn look(&mut self) -> io::Result<()> {
         let mut listening = BTreeSet::new();
+        let mut still = HashSet::new();
         self.diag.each(&mut |socket| {
+            if self.ending.contains(&socket.cookie) {
+                still.insert(socket.cookie);
+                return;
+            }
             listening.insert(socket.listening);
             if listening.len() > MAX_LISTENERS {
                 listening.pop_last();
             }
         })?;
+        self.ending = still;
         self.reports.send_if_modified(|report| {
             let changed = report.generation == 0 || report.listening != listening;
             if changed {
@@ -114,3 +133,6 @@ impl Watcher {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 //! allowing half holds a [`Permit`], which nothing outside of this module can
 //! make. So a path around the policy does not compile.
 //!
-//! Files are read by [`Document::load`], see `docs/policy.md`.
+//! Files are read by [`Document::read`], see `docs/policy.md`.
 
 mod address;
 mod check;
@@ -26,6 +26,7 @@ mod outline;
 mod partial;
 mod place;
 mod ports;
+mod read;
 mod shadow;
 mod tier;
 mod verdict;
@@ -46,6 +47,7 @@ pub(crate) use name::MAX_LABEL;
 pub use name::{Name, NameError, Pattern};
 pub use place::Place;
 pub use ports::{Ports, PortsError};
+pub use read::ReadError;
 pub use tier::{Layer, Policy};
 pub use verdict::{Denial, Ground, Permit, Reason, Tier, Verdict};
 

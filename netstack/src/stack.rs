@@ -16,7 +16,7 @@ use crate::emit::ETHERNET;
 use crate::env::{Env, Fixed, Witness};
 use crate::fragments::Fragments;
 use crate::gate::{self, Admitted, Link, MAX_FRAME};
-use crate::host::{HostNet, Ready};
+use crate::host::{Errno, HostNet, Ready};
 use crate::icmp;
 use crate::listing::{FlowRow, NameRow};
 use crate::neighbour;
@@ -166,6 +166,19 @@ impl<H: HostNet> Stack<H> {
     /// Readable when the host's side has something for [`run`](Self::run).
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.host.fd()
+    }
+
+    /// Gives the host's side back, for the stack that comes after this one, and
+    /// the number of the flow that was opened last. What is open ends without
+    /// a word; [`end`](Self::end) comes before.
+    pub fn into_host(self) -> (H, u64) {
+        (self.host, self.flow)
+    }
+
+    /// Numbers flows from this one on, so that no number comes twice in an
+    /// audit that another stack has begun.
+    pub fn number_from(&mut self, flow: u64) {
+        self.flow = flow;
     }
 
     /// The host's side.
@@ -384,8 +397,8 @@ impl<H: HostNet> Stack<H> {
         self.tcp.listeners().report(&mut env, listeners, &self.pod);
     }
 
-    /// What the last report asked for and could not be bound.
-    pub fn failed_listeners(&self) -> &[Listen] {
+    /// What the last report asked for and could not be bound, and why.
+    pub fn failed_listeners(&self) -> &[(Listen, Errno)] {
         self.tcp.listening().failed()
     }
 

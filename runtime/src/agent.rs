@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use sandbox_agent_protocol::agent::{
-    ContainerRequest, CreateContainerRequest, Empty, HandshakeRequest, HandshakeResponse,
-    KillRequest, ProcessRequest, ResizePtyRequest, Stdio,
+    ConfigureNetworkRequest, ContainerRequest, CreateContainerRequest, Empty, HandshakeRequest,
+    HandshakeResponse, KillRequest, ListenersRequest, ListenersResponse, ProcessRequest,
+    ResizePtyRequest, Stdio,
 };
 use sandbox_agent_protocol::agent_ttrpc::AgentClient;
 use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_TAG};
@@ -123,6 +124,22 @@ impl Agent {
             return Err(AgentError::Version { theirs: answer.version });
         }
         Ok(answer)
+    }
+
+    pub async fn configure_network(
+        &self,
+        request: &ConfigureNetworkRequest,
+    ) -> Result<(), AgentError> {
+        let answer = self.client.configure_network(within(CALL_TIMEOUT), request).await;
+        answer.map(drop).map_err(|e| failed("ConfigureNetwork", CALL_TIMEOUT, e))
+    }
+
+    /// Answers when what the guest listens on is no longer what `generation`
+    /// stands for, however long that takes.
+    pub async fn listeners(&self, generation: u64) -> Result<ListenersResponse, AgentError> {
+        let request = ListenersRequest { generation, ..Default::default() };
+        let answer = self.client.listeners(Context::default(), &request).await;
+        answer.map_err(|e| failed("Listeners", Duration::MAX, e))
     }
 
     pub async fn create(

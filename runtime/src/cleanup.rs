@@ -11,6 +11,7 @@ use crate::cgroup;
 use crate::config::Config;
 use crate::error::Error;
 use crate::folder::{Folder, FolderError};
+use crate::hooks;
 use crate::id::PodId;
 use crate::process::ProcessId;
 use crate::state::State;
@@ -18,6 +19,9 @@ use crate::state::State;
 /// How long killed processes may take to end; `delete` as a whole has 5
 /// seconds.
 const ENDING: Duration = Duration::from_secs(2);
+
+/// Longest time of a hook that is told of a container's end here.
+const HOOKS: Duration = Duration::from_secs(2);
 
 /// Removes what is left of a pod whose shim died: processes, mounts, cgroup,
 /// folder. Nothing left is no error. A shim that lives is killed first, if
@@ -53,6 +57,7 @@ pub(crate) fn remove_locked(folder: Folder, id: &PodId) -> Result<(), FolderErro
         // Its processes, if there ever were any, end with their shim.
         Err(error) => tracing::warn!("cannot read {}: {error}", folder.state().display()),
     }
+    hooks::finish_all(&folder.hooks(), HOOKS);
     folder.remove()
 }
 

@@ -1,3 +1,5 @@
+mod network;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fs, io};
@@ -5,6 +7,8 @@ use std::{env, fs, io};
 use serde::Deserialize;
 
 use crate::error::ErrorKind;
+
+pub use network::NetworkConfig;
 
 /// Read when nothing else is said.
 const DEFAULT_PATH: &str = "/etc/sandbox/config.toml";
@@ -63,6 +67,8 @@ pub struct Config {
     pub boot_timeout_seconds: u64,
     /// Sizes of guests.
     pub vm: VmDefaults,
+    /// What sandboxes reach.
+    pub network: NetworkConfig,
 }
 
 impl Default for Config {
@@ -76,6 +82,7 @@ impl Default for Config {
             state_dir: "/run/sandbox".into(),
             boot_timeout_seconds: 30,
             vm: VmDefaults::default(),
+            network: NetworkConfig::default(),
         }
     }
 }
@@ -179,7 +186,8 @@ impl Config {
             memory_mib: self.vm.memory_mib,
             cmdline: String::new(),
         };
-        vm.validate().map_err(|e| bad("[vm]", format!("cannot be used: {e}")))
+        vm.validate().map_err(|e| bad("[vm]", format!("cannot be used: {e}")))?;
+        self.network.check().map_err(|(key, reason)| bad(key, reason))
     }
 }
 

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use sandbox_agent_protocol::SHARE_TAG;
 use sandbox_vm_spec::VmSpec;
 use sandbox_vm_spec::launch::{Backend, DeviceKind, Fd, KvmLaunch, Launch, QemuLaunch};
+use sandbox_vm_spec::network::LinkSpec;
 use tokio::task::spawn_blocking;
 
 use crate::cgroup::Cgroup;
@@ -37,6 +38,8 @@ pub(crate) struct Parts {
     pub console: File,
     /// Devices with the connected vhost-user sockets of their backends.
     pub devices: Vec<(DeviceKind, OwnedFd)>,
+    /// The guest's end of the net device's link.
+    pub link: LinkSpec,
     /// Where its processes are accounted.
     pub cgroup: Cgroup,
 }
@@ -114,7 +117,7 @@ impl Engine for Qemu {
             console_max: CONSOLE_MAX,
             devices: fds.backends(parts.devices),
             tag: SHARE_TAG.to_owned(),
-            link: None,
+            link: Some(parts.link),
         });
         let (process, control) = fds.launch(&self.vmm, self.name(), &launch, &parts.cgroup).await?;
         Ok(Vm { process, control })

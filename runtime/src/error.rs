@@ -5,9 +5,11 @@ use crate::bundle::BundleError;
 use crate::config::ConfigError;
 use crate::folder::FolderError;
 use crate::guest_spec::SpecError;
+use crate::hooks::HookError;
 use crate::id::IdError;
 use crate::machine::{BootError, LaunchError};
 use crate::mounts::MountError;
+use crate::network::NetworkError;
 use crate::stdio::StdioError;
 
 /// What kind of failure an error is, in the terms of gRPC's status codes.
@@ -63,6 +65,12 @@ pub enum Error {
     /// Its streams cannot be used.
     #[error(transparent)]
     Stdio(#[from] StdioError),
+    /// Its network cannot be set.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// One of its hooks failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// The agent refused or failed.
     #[error(transparent)]
     Agent(#[from] AgentError),
@@ -116,6 +124,8 @@ impl Error {
             Self::Spec(e) => e.kind(),
             Self::Mount(e) => e.kind(),
             Self::Stdio(e) => e.kind(),
+            Self::Network(e) => e.kind(),
+            Self::Hook(_) => ErrorKind::Internal,
             Self::Agent(e) => e.kind(),
             Self::NoContainer(_) | Self::NoProcess { .. } | Self::Finished(_) => {
                 ErrorKind::NotFound

@@ -4,6 +4,11 @@
 //! <state_dir>/<16 hex>/   0700, locked by the shim as long as it lives
 //!     state.json          0600
 //!     console.log         0600
+//!     net.sock            0600, where the io process takes requests
+//!     policy.json         0600, the policies in force
+//!     audit.*.jsonl       0600, unless the configuration keeps audits elsewhere
+//!     resolv.conf         of a pod in the developer network
+//!     hooks/              a file for each container whose OCI hooks were run
 //!     vsock/              vsock.sock, vsock.sock_1024: root of the io process
 //!     tree/               mount points, made by the shim
 //!     share/              read-only view of tree/ with all mounts on it: root
@@ -34,6 +39,9 @@ use crate::mounts::{MountError, unmount_below};
 
 /// Name of the socket that the io process listens on.
 const VSOCK: &str = "vsock.sock";
+/// Names in the folder.
+const NETWORK: &str = "net.sock";
+const POLICIES: &str = "policy.json";
 /// How often a starter may lose its folder to another before it gives up.
 const MAX_TRIES: usize = 20;
 /// How long a lock outlives its holder at most: a child that the holder had
@@ -180,6 +188,31 @@ impl Folder {
         self.sockets().join(format!("{VSOCK}_{AGENT_PORT}"))
     }
 
+    /// Where the io process takes requests.
+    pub fn network(&self) -> PathBuf {
+        network_in(&self.path)
+    }
+
+    /// The policies in force.
+    pub fn policies(&self) -> PathBuf {
+        policies_in(&self.path)
+    }
+
+    /// What containers without a resolv.conf of their own get.
+    pub fn resolv_conf(&self) -> PathBuf {
+        self.path.join("resolv.conf")
+    }
+
+    /// The audit of pod `id`.
+    pub fn audits(&self, kept: Option<&Path>, id: &PodId) -> [PathBuf; 2] {
+        audits_in(&self.path, kept, id)
+    }
+
+    /// Which containers' hooks were run.
+    pub fn hooks(&self) -> PathBuf {
+        self.path.join("hooks")
+    }
+
     /// Root of the fs process.
     pub fn share(&self) -> PathBuf {
         self.path.join("share")
@@ -197,7 +230,7 @@ impl Folder {
 
     /// Makes what is in it: folders, the share's mount, the console's file.
     pub fn furnish(&self) -> Result<File, FolderError> {
-        for dir in [self.sockets(), self.tree(), self.share()] {
+        for dir in [self.sockets(), self.tree(), self.share(), self.hooks()] {
             on("make the folder", &dir, make_dir(&dir))?;
         }
         let share = self.share();
@@ -231,6 +264,25 @@ impl Folder {
         unmount_below(&self.path)?;
         on("remove", &self.path, fs::remove_dir_all(&self.path))
     }
+}
+
+/// See [`Folder::network`].
+pub(crate) fn network_in(folder: &Path) -> PathBuf {
+    folder.join(NETWORK)
+}
+
+/// See [`Folder::policies`].
+pub(crate) fn policies_in(folder: &Path) -> PathBuf {
+    folder.join(POLICIES)
+}
+
+/// See [`Folder::audits`]. Where audits of all pods are kept, their names tell
+/// them apart.
+pub(crate) fn audits_in(folder: &Path, kept: Option<&Path>, id: &PodId) -> [PathBuf; 2] {
+    [0, 1].map(|half| match kept {
+        Some(dir) => dir.join(format!("{}.{}.{half}.jsonl", id.namespace(), id.id())),
+        None => folder.join(format!("audit.{half}.jsonl")),
+    })
 }
 
 /// Locks the folder; `false` when somebody else keeps it locked.

@@ -3,8 +3,9 @@
 //! A chain of transformers, each of which knows one part of the spec and
 //! nothing of the others. What the host must do for it comes out as data.
 //!
-//! Hooks are not run: their programs are the host's, and they are told of a
-//! process and of namespaces that are the guest's.
+//! Hooks of the host are run there (`hooks.rs`). Those that belong inside a
+//! container are not run: their programs are the host's, and the process and
+//! the namespaces that they are told of are the guest's.
 
 mod devices;
 mod linux;
@@ -86,6 +87,8 @@ pub(crate) struct GuestSpec {
 /// What a transformer knows beside the spec.
 struct Context<'a> {
     container: &'a str,
+    /// For a container that has no resolv.conf of its own.
+    resolv_conf: Option<&'a Path>,
     root: PathBuf,
     binds: Vec<HostBind>,
 }
@@ -105,6 +108,7 @@ const CHAIN: &[Transformer] = &[
     annotations,
     process,
     mounts::transform,
+    mounts::resolv_conf,
     devices::transform,
     linux::cgroup,
     linux::namespaces,
@@ -112,9 +116,14 @@ const CHAIN: &[Transformer] = &[
     linux::labels,
 ];
 
-/// Translates the spec of `container`.
-pub(crate) fn translate(mut spec: Spec, container: &str) -> Result<GuestSpec, SpecError> {
-    let mut context = Context { container, root: PathBuf::new(), binds: Vec::new() };
+/// Translates the spec of `container`, which gets `resolv_conf` if it brings
+/// none.
+pub(crate) fn translate(
+    mut spec: Spec,
+    container: &str,
+    resolv_conf: Option<&Path>,
+) -> Result<GuestSpec, SpecError> {
+    let mut context = Context { container, resolv_conf, root: PathBuf::new(), binds: Vec::new() };
     for transform in CHAIN {
         transform(&mut spec, &mut context)?;
     }
@@ -138,8 +147,11 @@ fn is_root(path: &Path) -> bool {
 }
 
 fn hooks(spec: &mut Spec, context: &mut Context) -> Result<(), SpecError> {
-    if spec.hooks().is_some() {
-        tracing::warn!("the OCI hooks of container {} are not run", context.container);
+    let hooks = spec.hooks().as_ref();
+    let inside = hooks.map(|hooks| [hooks.create_container(), hooks.start_container()]);
+    if inside.into_iter().flatten().flatten().any(|hooks| !hooks.is_empty()) {
+        let container = context.container;
+        tracing::warn!("the createContainer and startContainer hooks of {container} are not run");
     }
     spec.set_hooks(None);
     Ok(())

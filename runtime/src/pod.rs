@@ -1,3 +1,4 @@
+mod hooked;
 mod host_side;
 mod member;
 mod spec;
@@ -15,11 +16,14 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{Events, Exit, PodEvent};
 use crate::id::{PodId, check_container};
 use crate::machine::{Boot, BootError, Ended, Launched, Notes, Rank, boot, launch};
+use crate::network::{ClientError, Network, NetworkError};
 use crate::stdio::Opened;
-use host_side::{Held, HostSide};
+use hooked::Hooked;
+use host_side::{Held, HostSide, Prepared};
 use member::{Member, killed, watch_exit};
 
-pub use spec::PodSpec;
+pub use spec::{NetworkNamespace, PodSpec};
+pub(crate) use spec::{RESOLV_CONF, resolv_conf};
 
 /// SIGKILL: a sandbox that cannot deliver it is dead itself.
 const SIGKILL: u32 = 9;
@@ -35,6 +39,7 @@ struct Inner {
     id: PodId,
     pid: u32,
     vsock: std::path::PathBuf,
+    network: Network,
     held: Held,
     notes: Notes,
     ended: Ended,
@@ -99,6 +104,7 @@ impl Pod {
         member.check(|is| is == Status::Created, "created")?;
         self.inner.call(async |agent| agent.start(container).await).await?;
         member.set_started();
+        member.hooks.started(member.pid).await;
         Ok(member.pid)
     }
 
@@ -159,6 +165,7 @@ impl Pod {
         member.streams.finish().await;
         member.set_deleted();
         drop(turn);
+        member.hooks.stopped().await;
         let gone = Arc::clone(&member);
         let _ = spawn_blocking(move || gone.release()).await;
         self.inner.forget(container);
@@ -226,7 +233,7 @@ impl Inner {
         launched: Launched,
         events: mpsc::UnboundedSender<PodEvent>,
     ) -> Self {
-        let Launched { holdings, pid, notes, ended, progress, agent: listener } = launched;
+        let Launched { holdings, pid, network, notes, ended, progress, agent: listener } = launched;
         let paths = holdings.folder.as_ref().map(|f| (f.vsock(), f.agent_socket(), f.console()));
         let (vsock, socket, console) = paths.unwrap_or_default();
         let (sender, booted) = watch::channel(None);
@@ -268,6 +275,7 @@ impl Inner {
             id: id.clone(),
             pid,
             vsock,
+            network,
             held: Arc::new(RwLock::new(Some(holdings))),
             notes,
             ended,
@@ -315,24 +323,67 @@ impl Inner {
     }
 
     async fn make(&self, create: CreateContainer) -> Result<Arc<Member>, Error> {
-        let (host, spec) = self.prepare(create.clone()).await?;
+        let Prepared { side, spec, hooks } = self.prepare(create.clone()).await?;
+        if hooks.has_create() {
+            // They look for the namespace where the process is.
+            self.in_network(self.network.entered()).await?;
+        }
+        hooks.created(self.pid).await?;
+        let made = self.make_inside(create, side, spec, hooks.clone()).await;
+        if made.is_err() {
+            hooks.stopped().await;
+        }
+        made
+    }
+
+    /// The part of the guest.
+    async fn make_inside(
+        &self,
+        create: CreateContainer,
+        side: HostSide,
+        spec: Vec<u8>,
+        hooks: Hooked,
+    ) -> Result<Arc<Member>, Error> {
+        self.in_network(self.network.configure()).await?;
         let opened = Opened::open(&create, self.id.namespace()).await?;
         let agent = self.agent().await?;
+        self.call(async |agent| Ok(self.network.configure_guest(&agent, &self.ended).await))
+            .await??;
         let made = Made { agent: Some(agent.clone()), container: create.id.clone() };
         let wanted = opened.wanted();
         self.call(async |agent| agent.create(&create.id, spec, wanted).await).await?;
         let streams = opened.attach(&self.vsock, &create.id, "").await?;
         made.keep();
-        let member = Arc::new(Member::new(create, self.pid, streams, host));
+        let member = Arc::new(Member::new(create, self.pid, streams, side, hooks));
         let (ended, events) = (self.ended.clone(), self.events.clone());
         tokio::spawn(watch_exit(Arc::clone(&member), agent, ended, events));
         Ok(member)
     }
 
-    async fn prepare(&self, create: CreateContainer) -> Result<(HostSide, Vec<u8>), Error> {
+    /// What is asked of the network, cut off by the sandbox's end, which says
+    /// more than a socket that was closed.
+    async fn in_network<T>(
+        &self,
+        work: impl Future<Output = Result<T, NetworkError>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            answer = work => match answer {
+                Err(NetworkError::Client(ClientError::Connect { .. } | ClientError::Silent { .. }))
+                    if self.ended.reason().is_some() => Err(self.gone()),
+                answer => Ok(answer?),
+            },
+            _ = self.ended.wait() => Err(self.gone()),
+        }
+    }
+
+    async fn prepare(&self, create: CreateContainer) -> Result<Prepared, Error> {
         let held = Arc::clone(&self.held);
         let locked = Arc::clone(&self.held).read_owned().await;
-        let prepared = spawn_blocking(move || HostSide::prepare(held, &locked, &create)).await;
+        let resolv_conf = self.network.resolv_conf().cloned();
+        let prepared = spawn_blocking(move || {
+            HostSide::prepare(held, &locked, &create, resolv_conf.as_deref())
+        })
+        .await;
         match prepared {
             Ok(prepared) => prepared?.ok_or_else(|| self.gone()),
             Err(_) => Err(self.gone()),

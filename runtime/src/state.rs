@@ -44,6 +44,10 @@ pub struct Description {
     pub memory_mib: u32,
     /// Seconds since 1970.
     pub started: u64,
+    /// Whose network it has: `namespace`, `hooks`, `developer`, `host` or
+    /// `loopback`.
+    #[serde(default)]
+    pub network: String,
 }
 
 /// The content of a pod's `state.json`.

@@ -1,8 +1,6 @@
 //! `sandboxctl`: what people and scripts learn from it.
 
-use std::process::Command;
-
-use sandbox_tests::{Bed, Output, Process, Shim, ctl_binary, exec, shim_binary, spec, tests};
+use sandbox_tests::{Bed, Output, Process, Shim, spec, tests};
 use serde_json::Value;
 
 tests![
@@ -10,13 +8,6 @@ tests![
     Ours doctor_names_what_is_missing_and_exits_with_1,
     Ours list_shows_what_runs_and_no_more,
 ];
-
-fn ctl(bed: &Bed, words: &[&str]) -> Output {
-    let bin = shim_binary().parent().unwrap().display().to_string();
-    let path = format!("{bin}:{}", std::env::var("PATH").unwrap_or_default());
-    let mut command = Command::new(ctl_binary());
-    exec(command.args(words).env("SANDBOX_CONFIG", bed.config()).env("PATH", path), &[])
-}
 
 /// The finding of this name in what `doctor --json` prints.
 fn check(out: &Output, name: &str) -> Value {
@@ -32,7 +23,7 @@ const SHIM: &str = "shim";
 /// Asks with this bed's containerd running; exits with 1 only if something is missing.
 fn doctor_says_what_is_there(bed: &Bed) {
     bed.start_containerd();
-    let out = ctl(bed, &["doctor", "--json"]);
+    let out = bed.ctl(&["doctor", "--json"]);
     let missing = missing(&out);
     assert!(missing.iter().all(|name| name == SHIM), "{missing:?}");
     assert_eq!(out.code, i32::from(!missing.is_empty()), "{missing:?}");
@@ -49,7 +40,7 @@ fn doctor_says_what_is_there(bed: &Bed) {
         assert!(sums.into_iter().any(is_sum), "no SHA-256 in {found}");
     }
     assert_eq!(check(&out, "containerd")["level"], "ok");
-    let text = ctl(bed, &["doctor"]).text();
+    let text = bed.ctl(&["doctor"]).text();
     assert!(text.contains(name) && text.contains("Sandboxes can"), "{text}");
 }
 
@@ -69,18 +60,18 @@ fn is_hex(text: &str) -> bool {
 
 fn doctor_names_what_is_missing_and_exits_with_1(bed: &Bed) {
     bed.configure("kernel = \"/nowhere/vmlinux\"\n");
-    let out = ctl(bed, &["doctor"]).exits(1);
+    let out = bed.ctl(&["doctor"]).exits(1);
     let text = out.text();
     assert!(text.contains("/nowhere/vmlinux") && text.contains("run: "), "{text}");
-    let out = ctl(bed, &["doctor", "--json"]).exits(1);
+    let out = bed.ctl(&["doctor", "--json"]).exits(1);
     assert_eq!(check(&out, "guest kernel")["level"], "missing");
     bed.configure("colour = \"red\"\n");
-    let out = ctl(bed, &["doctor"]).exits(1);
+    let out = bed.ctl(&["doctor"]).exits(1);
     assert!(out.text().contains("colour"), "{}", out.text());
 }
 
 fn rows(bed: &Bed) -> Vec<Value> {
-    let out = ctl(bed, &["list", "--json"]).ok();
+    let out = bed.ctl(&["list", "--json"]).ok();
     serde_json::from_slice(&out.stdout).unwrap()
 }
 
@@ -103,7 +94,7 @@ fn list_shows_what_runs_and_no_more(bed: &Bed) {
     // QEMU itself is a child of what is listed.
     assert!(listed.len() >= 4, "shim, machine, io and fs: {row}");
     assert!(listed.iter().all(|pid| found.contains(pid)), "{found:?} run, {row} is listed");
-    let table = ctl(bed, &["list"]).ok().text();
+    let table = bed.ctl(&["list"]).ok().text();
     assert!(table.contains(&bed.id("a")), "{table}");
     shim.rpc().kill(9, true).unwrap();
     shim.rpc().wait().unwrap();

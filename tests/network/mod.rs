@@ -4,9 +4,11 @@
 use sandbox_tests::Bed;
 use sha2::{Digest, Sha256};
 
+pub mod cni;
 pub mod errors;
 pub mod inbound;
 pub mod interface;
+pub mod made;
 pub mod names;
 pub mod outbound;
 pub mod pod;

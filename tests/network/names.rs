@@ -40,7 +40,7 @@ fn names_have_their_addresses_over_udp(bed: &Bed) {
     zone(bed);
     assert_eq!(inside(bed, LOOK_UPS), expected());
     let asked = bed.network().dns.asked();
-    assert!(asked.iter().all(|query| query.starts_with("udp ")), "{asked:#?}");
+    assert!(asked.iter().all(|query| query.contains(" udp ")), "{asked:#?}");
 }
 
 /// Mounts a resolv.conf with these lines.
@@ -60,7 +60,7 @@ fn names_have_their_addresses_over_tcp(bed: &Bed) {
     let conf = format!("nameserver {RESOLVER}\nsearch world.test\noptions use-vc\n");
     assert_eq!(inside_with(bed, &conf, LOOK_UPS), expected());
     let asked = bed.network().dns.asked();
-    assert!(asked.iter().all(|query| query.starts_with("tcp ")), "{asked:#?}");
+    assert!(asked.iter().all(|query| query.contains(" tcp ")), "{asked:#?}");
 }
 
 fn a_long_answer_is_asked_for_again_over_tcp(bed: &Bed) {
@@ -71,7 +71,7 @@ fn a_long_answer_is_asked_for_again_over_tcp(bed: &Bed) {
     assert_eq!(told, [expected.join(" ")]);
     let asked = bed.network().dns.asked();
     for over in ["udp", "tcp"] {
-        let query = format!("{over} a many.world.test");
+        let query = format!("{RESOLVER} {over} a many.world.test");
         assert!(asked.contains(&query), "no {query} in {asked:#?}");
     }
 }

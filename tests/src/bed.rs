@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::containerd::{self, Containerd};
-use crate::{Network, Output, Run, Shim, exec, image, in_lab, leftovers, paths, patience};
+use crate::{Network, Output, Run, Shell, Shim, exec, image, in_lab, leftovers, paths, patience};
 
 /// What a boot may take where nothing else is configured; more in the lab.
 const BOOT: Duration = Duration::from_secs(30);
@@ -148,6 +148,26 @@ impl Bed {
     /// A `ctr run` of the container `name`; see [`Bed::id`].
     pub fn run(&self, name: &str) -> Run<'_> {
         Run::new(self, name)
+    }
+
+    /// A container that does lines of shell as they come; `with` adds to its
+    /// `ctr run`.
+    pub fn shell<'a>(&'a self, name: &str, with: impl FnOnce(Run<'a>) -> Run<'a>) -> Shell<'a> {
+        Shell::start(self, name, with(self.run(name)))
+    }
+
+    /// `sandboxctl` with these words and this bed's configuration.
+    pub fn ctl_command(&self, words: &[&str]) -> Command {
+        let path = paths::binaries().display().to_string();
+        let path = format!("{path}:{}", std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new(paths::ctl_binary());
+        command.args(words).env("SANDBOX_CONFIG", self.config()).env("PATH", path);
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn ctl(&self, words: &[&str]) -> Output {
+        exec(&mut self.ctl_command(words), &[])
     }
 
     /// Status of a task in containerd's words: RUNNING, STOPPED, …

@@ -12,6 +12,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 mod dns;
 mod namespace;
@@ -99,18 +100,23 @@ pub struct Pod {
 pub struct Network {
     /// Where the servers are.
     pub world: Namespace,
+    /// This machine's own addresses: the world has them too, so that only a
+    /// policy keeps a pod from them.
+    pub node: Vec<IpAddr>,
     /// Its DNS server, at [`RESOLVER`] and [`OTHER_RESOLVER`].
     pub dns: Dns,
     pods: Vec<Pod>,
-    servers: Vec<Server>,
+    dir: PathBuf,
+    servers: Mutex<Vec<Server>>,
 }
 
 impl Network {
     /// Makes it; scratch files go to `dir`.
     pub fn new(dir: &Path) -> Self {
         fs::create_dir(dir).unwrap();
+        let node = own_addresses();
         let world = Namespace::new();
-        world.ip(&world_links());
+        world.ip(&world_links(&node));
         world.set("net/ipv4/ip_forward", "1");
         world.set("net/ipv6/conf/all/forwarding", "1");
         // Each refusal has its answer, however many there are.
@@ -118,7 +124,14 @@ impl Network {
         world.set("net/ipv6/icmp/ratelimit", "0");
         let pods = [1, 2].map(|number| pod(&world, dir, number));
         let dns = world.run(|| Dns::start(&[RESOLVER, OTHER_RESOLVER]));
-        Self { servers: servers(&world, dir), world, dns, pods: pods.into() }
+        Self {
+            servers: Mutex::new(servers(&world, dir)),
+            world,
+            node,
+            dns,
+            pods: pods.into(),
+            dir: dir.to_owned(),
+        }
     }
 
     /// The pod that tests put their containers into: it has routes to
@@ -132,15 +145,23 @@ impl Network {
         &self.pods[1]
     }
 
+    /// Starts another server; see [`Network::told`].
+    pub fn serve(&self, namespace: &Namespace, name: &str, words: &[&str]) {
+        let server = Server::start(namespace, &self.dir, name, words);
+        server.until_ready();
+        self.servers.lock().unwrap().push(server);
+    }
+
     /// Pids of the servers.
     pub(crate) fn pids(&self) -> Vec<i32> {
-        self.servers.iter().map(Server::pid).collect()
+        self.servers.lock().unwrap().iter().map(Server::pid).collect()
     }
 
     /// What a server has told: `tcp-<port>` a line for each conversation,
     /// `udp-<address>` one for each datagram, with its sender and its length.
     pub fn told(&self, server: &str) -> String {
-        let found = self.servers.iter().find(|one| one.name() == server);
+        let servers = self.servers.lock().unwrap();
+        let found = servers.iter().find(|one| one.name() == server);
         found.unwrap_or_else(|| panic!("no server {server}")).told()
     }
 }
@@ -163,7 +184,18 @@ impl Pod {
     }
 }
 
-fn world_links() -> String {
+/// Addresses of this machine, but for those that mean nothing elsewhere.
+fn own_addresses() -> Vec<IpAddr> {
+    let entries = nix::ifaddrs::getifaddrs().unwrap().filter_map(|entry| entry.address);
+    let addresses = entries.filter_map(|address| {
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
+    });
+    let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    addresses.filter(|ip| !ip.is_loopback() && !link_local(ip)).collect()
+}
+
+fn world_links(node: &[IpAddr]) -> String {
     let mut lines = "link set lo up\n".to_owned();
     let v4 = [SERVER.v4, OTHER.v4, RESOLVER, OTHER_RESOLVER, METADATA];
     for address in v4 {
@@ -171,6 +203,10 @@ fn world_links() -> String {
     }
     for address in [SERVER.v6, OTHER.v6] {
         lines.push_str(&format!("address add {address}/128 dev lo nodad\n"));
+    }
+    for address in node {
+        let rest = if address.is_ipv4() { "/32 dev lo" } else { "/128 dev lo nodad" };
+        lines.push_str(&format!("address add {address}{rest}\n"));
     }
     for (kind, to) in
         [("unreachable", UNREACHABLE), ("prohibit", PROHIBITED), ("blackhole", BLACK_HOLE)]

@@ -75,6 +75,10 @@ impl<D: Device + 'static> Backend<D> {
         if let Some(epoll) = daemon.get_epoll_handlers().into_iter().next() {
             let _ = adapter.epoll.set(epoll);
         }
+        let standing = adapter.lock().device.standing();
+        adapter
+            .watch(&standing)
+            .map_err(|error| BackendError::Daemon { name, reason: error.to_string() })?;
         let mut listener = Listener::from(UnixListener::from(listener));
         daemon.start(&mut listener).map_err(failed)?;
         Ok(Self { name, daemon })
@@ -159,15 +163,16 @@ impl<D: Device + 'static> Adapter<D> {
 
     fn start(&self, guarded: &mut Guarded<D>) -> Result<(), DeviceError> {
         guarded.watched = guarded.device.start(guarded.acked)?;
-        for (fd, set, token) in &guarded.watched {
-            let host = |source| DeviceError::Host { what: "cannot watch a descriptor", source };
-            self.epoll()
-                .map_err(host)?
-                .register_listener(*fd, *set, self.data(*token))
-                .map_err(host)?;
-        }
+        let host = |source| DeviceError::Host { what: "cannot watch a descriptor", source };
+        self.watch(&guarded.watched).map_err(host)?;
         guarded.phase = Phase::Running;
         Ok(())
+    }
+
+    fn watch(&self, fds: &[(RawFd, EventSet, Token)]) -> io::Result<()> {
+        let epoll = self.epoll()?;
+        let mut fds = fds.iter();
+        fds.try_for_each(|(fd, set, token)| epoll.register_listener(*fd, *set, self.data(*token)))
     }
 
     /// Stops watching, so that what becomes ready wakes nobody in vain.
@@ -212,13 +217,13 @@ impl<D: Device + 'static> Adapter<D> {
             self.start(guarded)?;
         }
         if guarded.phase != Phase::Running {
-            return Ok(());
+            return without_driver(&mut guarded.device, event);
         }
         let mut states: Vec<_> = rings.iter().map(Ring::lock).collect();
         if states.iter().all(|state| !state.get_queue().ready()) {
             drop(states);
             self.halt(guarded, Phase::Stopped);
-            return Ok(());
+            return without_driver(&mut guarded.device, event);
         }
         let signals = self.call(&mut guarded.device, event, &mut states)?;
         for (index, state) in states.iter().enumerate().filter(|(i, _)| signals.has(*i)) {
@@ -246,6 +251,14 @@ impl<D: Device + 'static> Adapter<D> {
             Event::Kick(queue) => device.kicked(queue, &mut io),
             Event::Ready(token, set) => device.ready(token, set, &mut io),
         }
+    }
+}
+
+/// Passes an event on while the guest's queues are nobody's.
+fn without_driver<D: Device>(device: &mut D, event: Event) -> Result<(), DeviceError> {
+    match event {
+        Event::Kick(_) => Ok(()),
+        Event::Ready(token, set) => device.ready(token, set, &mut []).map(drop),
     }
 }
 

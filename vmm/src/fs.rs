@@ -7,7 +7,7 @@ use sandbox_vm_spec::launch::{FsLaunch, Report};
 
 use crate::backend::{Backend, BackendError};
 use crate::control::{Control, ControlError, close_strangers, inherited};
-use crate::jail::{self, Jail, JailError, Root};
+use crate::jail::{self, Jail, JailError, Network, Root};
 
 /// The guest's open files, and one for each inode that its kernel has cached:
 /// what virtiofsd itself takes where the host allows it.
@@ -51,7 +51,14 @@ pub fn run(launch: FsLaunch, control: &Control) -> Result<(), Error> {
     let own_fds = jail::own_fds()?;
     let files = jail::most_files(MAX_FILES);
     let memory = Some(MAX_MEMORY);
-    Jail { root: Root::Share(launch.share), capabilities: CAPABILITIES, files, memory }.enter()?;
+    Jail {
+        root: Root::Share(launch.share),
+        network: Network::None,
+        capabilities: CAPABILITIES,
+        files,
+        memory,
+    }
+    .enter()?;
     control.watch()?;
     let device = Fs::new(&launch.tag, own_fds, files)?;
     let mut fs = Backend::serve("fs", device, listener, launch.config)?;

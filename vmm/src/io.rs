@@ -1,5 +1,5 @@
-//! The `io` process: serves the rng and vsock devices. Sees no file but the
-//! pod's vsock sockets.
+//! The `io` process: serves the rng, vsock and net devices. Sees no file but
+//! the pod's vsock sockets, and no network but the pod's.
 
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -10,7 +10,8 @@ use sandbox_vm_spec::launch::{IoLaunch, Report};
 
 use crate::backend::{Backend, BackendError};
 use crate::control::{Control, ControlError, close_strangers, inherited};
-use crate::jail::{Jail, JailError, Root};
+use crate::jail::{Jail, JailError, Network, Root};
+use crate::network::{self, Prepared};
 
 /// A connection each is what takes descriptors.
 const MAX_FILES: u64 = 4096;
@@ -32,6 +33,9 @@ pub enum Error {
     /// A device cannot be served.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// The pod's network cannot be served.
+    #[error(transparent)]
+    Network(#[from] network::Error),
 }
 
 /// Serves until the engine goes away; the end of the shim ends the process.
@@ -39,14 +43,9 @@ pub fn run(launch: IoLaunch, control: &Control) -> Result<(), Error> {
     let rng = inherited(launch.rng, "vhost-user listener of the rng device")?;
     let vsock = inherited(launch.vsock, "vhost-user listener of the vsock device")?;
     let listener = inherited(launch.listener, "listener for connections to the guest")?;
+    let network = launch.network.map(Prepared::take).transpose()?;
     close_strangers()?;
-    Jail {
-        root: Root::Folder(launch.sockets),
-        capabilities: &[],
-        files: MAX_FILES,
-        memory: Some(MAX_MEMORY),
-    }
-    .enter()?;
+    jail(launch.sockets, network.as_ref()).enter()?;
     control.watch()?;
     let device = Vsock::new(VsockConfig {
         cid: launch.cid,
@@ -57,8 +56,32 @@ pub fn run(launch: IoLaunch, control: &Control) -> Result<(), Error> {
     let device = device.map_err(Error::Vsock)?;
     let mut vsock = Backend::serve("vsock", device, vsock, true)?;
     let mut rng = Backend::serve("rng", Rng::new(), rng, false)?;
+    let net = network.map(Prepared::serve).transpose()?;
     control.report(&Report::Ready)?;
     vsock.wait()?;
     rng.wait()?;
+    if let Some(mut net) = net {
+        net.wait()?;
+    }
     Ok(())
+}
+
+fn jail(sockets: PathBuf, network: Option<&Prepared>) -> Jail {
+    let root = Root::Folder(sockets);
+    match network {
+        None => Jail {
+            root,
+            network: Network::None,
+            capabilities: &[],
+            files: MAX_FILES,
+            memory: Some(MAX_MEMORY),
+        },
+        Some(network) => Jail {
+            root,
+            network: network.namespace(),
+            capabilities: network.capabilities(),
+            files: MAX_FILES + network::MAX_FILES,
+            memory: Some(MAX_MEMORY + network::MAX_MEMORY),
+        },
+    }
 }

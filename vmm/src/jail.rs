@@ -7,11 +7,12 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -55,11 +56,22 @@ pub enum Entry {
     OwnFds(&'static str),
 }
 
+/// What a process can reach over the network.
+#[derive(Clone, Debug)]
+pub enum Network {
+    /// Nothing: a namespace of its own, in which nothing is.
+    None,
+    /// What is in this namespace.
+    Namespace(Arc<OwnedFd>),
+}
+
 /// How a process is confined.
 #[derive(Clone, Debug)]
 pub struct Jail {
     /// Its file system.
     pub root: Root,
+    /// Its network.
+    pub network: Network,
     /// The capabilities it keeps.
     pub capabilities: &'static [Capability],
     /// Most open files: a leak ends in an error here and not on the host.
@@ -74,6 +86,7 @@ impl Jail {
     /// Confines the calling process, for good.
     pub fn enter(&self) -> Result<(), JailError> {
         self.limit()?;
+        self.network.enter()?;
         leave_namespaces()?;
         self.root.enter()?;
         self.drop_capabilities()?;
@@ -108,13 +121,21 @@ impl Jail {
     }
 }
 
-/// Namespaces of its own: no network, no System V objects, no mounts that go
-/// back to the host.
+impl Network {
+    fn enter(&self) -> Result<(), JailError> {
+        match self {
+            Network::None => step("leave the host's network", unshare(CloneFlags::CLONE_NEWNET)),
+            Network::Namespace(namespace) => {
+                step("enter the pod's network", setns(namespace, CloneFlags::CLONE_NEWNET))
+            }
+        }
+    }
+}
+
+/// Namespaces of its own: no System V objects, no mounts that go back to the
+/// host.
 fn leave_namespaces() -> Result<(), JailError> {
-    let flags = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS;
+    let flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
     step("leave the host's namespaces", unshare(flags))?;
     let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
     at("keep mounts from the host", "/", mount_flags("/", flags))

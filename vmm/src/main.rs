@@ -12,6 +12,7 @@ mod io;
 mod jail;
 mod kvm;
 mod logger;
+mod network;
 mod probe;
 mod qemu;
 
@@ -36,7 +37,7 @@ enum Process {
     Kvm,
     /// Run the virtual machine in QEMU
     Qemu,
-    /// Serve the rng and vsock devices
+    /// Serve the rng, vsock and net devices
     Io,
     /// Serve the pod's share
     Fs,

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod output;
+mod relay;
 mod tsc;
 
 use std::ffi::OsString;
@@ -18,14 +19,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use sandbox_vm_spec::SpecError;
-use sandbox_vm_spec::launch::{DeviceKind, QemuLaunch, Report, VmEnd};
+use sandbox_vm_spec::launch::{Backend, DeviceKind, QemuLaunch, Report, VmEnd};
 
 use crate::console::Console;
 use crate::control::{Control, ControlError, close_strangers, exit_now, inherited};
 use crate::describe;
-use crate::jail::{Entry, Jail, JailError, Root};
+use crate::jail::{Entry, Jail, JailError, Network, Root};
 use arguments::{Accelerator, Arguments};
 use output::Output;
+use relay::Relay;
 use tsc::Reading;
 
 /// QEMU's own files beside those it inherits; it opens few.
@@ -68,6 +70,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A net device needs a link.
+    #[error("the launch message has a net device and no link for it")]
+    Link,
+    /// QEMU's way to the net device's backend cannot be made.
+    #[error("cannot relay between QEMU and the backend of the net device")]
+    Relay(#[source] io::Error),
     /// QEMU's output cannot be read.
     #[error("cannot follow QEMU")]
     Follow(#[source] io::Error),
@@ -85,7 +93,24 @@ pub enum Error {
 struct Inherited {
     kernel: OwnedFd,
     initramfs: OwnedFd,
-    devices: Vec<(DeviceKind, OwnedFd)>,
+    devices: Vec<(DeviceKind, Socket)>,
+}
+
+/// How QEMU reaches a backend.
+enum Socket {
+    /// By a connected socket.
+    Connected(OwnedFd),
+    /// By a relay that it connects to.
+    Relayed(Relay),
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Socket::Connected(socket) => socket.as_raw_fd(),
+            Socket::Relayed(relay) => relay.file(),
+        }
+    }
 }
 
 /// Runs the machine until it ends.
@@ -96,8 +121,12 @@ pub fn run(launch: QemuLaunch, control: &Control) -> Result<(), Error> {
     let inherited = Inherited::take(&launch)?;
     close_strangers()?;
     let (mut child, output) = start(&launch, &inherited, tsc)?;
-    drop(inherited);
-    Jail { root: Root::Files(Vec::new()), capabilities: &[], files: 64, memory: None }.enter()?;
+    let relays = inherited.relays();
+    let (root, network) = (Root::Files(Vec::new()), Network::None);
+    Jail { root, network, capabilities: &[], files: 64, memory: None }.enter()?;
+    for relay in relays {
+        relay.start().map_err(Error::Relay)?;
+    }
     control.report(&Report::Ready)?;
     let said = output.follow(control, Console::new(console, launch.console_max));
     let said = said.map_err(Error::Follow)?;
@@ -110,19 +139,34 @@ pub fn run(launch: QemuLaunch, control: &Control) -> Result<(), Error> {
 }
 
 impl Inherited {
-    fn take(launch: &QemuLaunch) -> Result<Self, ControlError> {
+    fn take(launch: &QemuLaunch) -> Result<Self, Error> {
         let kernel = inherited(launch.kernel, "kernel")?;
         let initramfs = inherited(launch.initramfs, "initramfs")?;
-        let device = |backend: &sandbox_vm_spec::launch::Backend| {
-            Ok((backend.kind, inherited(backend.socket, "vhost-user socket")?))
-        };
-        let devices = launch.devices.iter().map(device).collect::<Result<_, ControlError>>()?;
+        let devices = launch.devices.iter().map(Self::device).collect::<Result<_, _>>()?;
         Ok(Self { kernel, initramfs, devices })
+    }
+
+    fn device(backend: &Backend) -> Result<(DeviceKind, Socket), Error> {
+        let socket = inherited(backend.socket, "vhost-user socket")?;
+        let socket = match backend.kind {
+            DeviceKind::Net => Socket::Relayed(Relay::new(socket).map_err(Error::Relay)?),
+            _ => Socket::Connected(socket),
+        };
+        Ok((backend.kind, socket))
     }
 
     fn fds(&self) -> Vec<RawFd> {
         let devices = self.devices.iter().map(|(_, socket)| socket.as_raw_fd());
         devices.chain([self.kernel.as_raw_fd(), self.initramfs.as_raw_fd()]).collect()
+    }
+
+    /// Closes what is QEMU's alone.
+    fn relays(self) -> Vec<Relay> {
+        let relay = |(_, socket)| match socket {
+            Socket::Connected(_) => None,
+            Socket::Relayed(relay) => Some(relay),
+        };
+        self.devices.into_iter().filter_map(relay).collect()
     }
 }
 
@@ -181,7 +225,11 @@ fn arguments(
 ) -> Result<Vec<OsString>, Error> {
     let accelerator = Accelerator::named(&launch.accel)?;
     let name = |fd: &OwnedFd| format!("{OWN_FDS}/{}", fd.as_raw_fd());
-    let devices = inherited.devices.iter().map(|(kind, fd)| (*kind, fd.as_raw_fd())).collect();
+    let devices: Vec<_> =
+        inherited.devices.iter().map(|(kind, fd)| (*kind, fd.as_raw_fd())).collect();
+    if launch.link.is_none() && devices.iter().any(|(kind, _)| *kind == DeviceKind::Net) {
+        return Err(Error::Link);
+    }
     Ok(Arguments {
         vm: &launch.vm,
         // KVM tells its guests by itself.
@@ -191,6 +239,7 @@ fn arguments(
         initramfs: name(&inherited.initramfs),
         devices,
         tag: arguments::checked_tag(&launch.tag)?,
+        link: launch.link,
     }
     .list())
 }
@@ -203,7 +252,8 @@ fn jail(launch: &QemuLaunch) -> Jail {
         entries.push(Entry::Host("/dev/kvm".into()));
     }
     entries.extend(prefix(&launch.qemu).map(Entry::Host));
-    Jail { root: Root::Files(entries), capabilities: &[], files: MAX_FILES, memory: None }
+    let (root, network) = (Root::Files(entries), Network::None);
+    Jail { root, network, capabilities: &[], files: MAX_FILES, memory: None }
 }
 
 /// Where a QEMU that is not the distribution's is installed: the folder above

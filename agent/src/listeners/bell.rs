@@ -1,23 +1,132 @@
-//! Says when a look at what listens may be worth it.
+//! Says when a look at what listens may be worth it: a BPF program on the root
+//! cgroup rings when a TCP socket begins to listen, and when it ceases to. In a
+//! kernel without that, time does.
 
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+
+use super::bpf::{self, Instruction as I};
+use super::ring::{Record, Ring};
+use crate::cgroup;
+use crate::stage::mark;
 
 /// How often to look where nothing rings.
 const PERIOD: Duration = Duration::from_millis(50);
 
+/// How often to look although nothing has rung: a program in the guest that is
+/// privileged may have taken the bell away, or rung it more than it holds.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Bytes of the ring buffer: more than a thousand events that wait for us.
+const RING: u32 = 32 * 1024;
+
+/// What a listening socket did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The socket with this cookie listens.
+    Began(u64),
+    /// It is about to cease to.
+    Ends(u64),
+}
+
 /// See the module.
-pub struct Bell;
+pub struct Bell {
+    ring: Option<Ring>,
+}
 
 impl Bell {
     /// A bell that rings from now on.
     pub fn hang() -> Self {
-        Self
+        let ring = hang();
+        if let Err(error) = &ring {
+            mark(format_args!("no BPF, so listeners are looked for every {PERIOD:?}: {error}"));
+        }
+        Self { ring: ring.ok() }
     }
 
-    /// Returns when it has rung since the last time.
-    pub async fn rung(&mut self) {
-        sleep(PERIOD).await;
+    /// One that time alone rings.
+    #[cfg(test)]
+    pub fn clock() -> Self {
+        Self { ring: None }
     }
+
+    /// Returns when it has rung since the last time, with what happened.
+    pub async fn rung(&mut self) -> Vec<Event> {
+        let Some(ring) = &mut self.ring else {
+            sleep(PERIOD).await;
+            return Vec::new();
+        };
+        if let Ok(Err(_)) = timeout(SILENCE, ring.readable()).await {
+            // Only the end of the runtime does that.
+            sleep(PERIOD).await;
+        }
+        let mut events = Vec::new();
+        ring.drain(&mut |[cookie, ends]: Record| {
+            events.push(if ends == 0 { Event::Began(cookie) } else { Event::Ends(cookie) });
+        });
+        events
+    }
+}
+
+fn hang() -> io::Result<Ring> {
+    let map = bpf::ring_buffer(RING)?;
+    let program = bpf::load_sock_ops(&program(map.as_raw_fd()))?;
+    bpf::attach_sock_ops(File::open(cgroup::ROOT)?.as_fd(), program.as_fd())?;
+    Ring::new(map, RING as usize)
+}
+
+/// The program, which writes `{ cookie, 0 or 1 }` into the ring buffer `map`.
+fn program(map: RawFd) -> Vec<I> {
+    // Of `struct bpf_sock_ops`.
+    const OP: i16 = 0;
+    const OLD_STATE: i16 = 4;
+    const CB_FLAGS: i16 = 84;
+    // Values of `op`, and of a state.
+    const STATE_CB: i32 = 10;
+    const TCP_LISTEN_CB: i32 = 11;
+    const TCP_LISTEN: i32 = 10;
+    // A flag of the socket that asks for STATE_CB.
+    const STATE_CB_FLAG: i32 = 4;
+    // Helpers.
+    const GET_SOCKET_COOKIE: i32 = 46;
+    const SOCK_OPS_CB_FLAGS_SET: i32 = 59;
+    const RINGBUF_OUTPUT: i32 = 130;
+
+    let [map, map_too] = I::load_map(1, map);
+    vec![
+        I::mov_register(6, 1),
+        I::load_word(2, 6, OP),
+        I::jump_if_equal(2, TCP_LISTEN_CB, 5),
+        I::jump_unless_equal(2, STATE_CB, 20),
+        // The kernel calls before it takes the socket out of its lists.
+        I::load_word(2, 6, OLD_STATE),
+        I::jump_unless_equal(2, TCP_LISTEN, 18),
+        I::mov(7, 1),
+        I::jump(5),
+        // It listens: ask to be told of its end.
+        I::load_word(2, 6, CB_FLAGS),
+        I::or(2, STATE_CB_FLAG),
+        I::mov_register(1, 6),
+        I::call(SOCK_OPS_CB_FLAGS_SET),
+        I::mov(7, 0),
+        // Ring.
+        I::mov_register(1, 6),
+        I::call(GET_SOCKET_COOKIE),
+        I::store(10, -16, 0),
+        I::store(10, -8, 7),
+        map,
+        map_too,
+        I::mov_register(2, 10),
+        I::add(2, -16),
+        I::mov(3, 16),
+        I::mov(4, 0),
+        I::call(RINGBUF_OUTPUT),
+        // What the kernel takes as nothing said.
+        I::mov(0, 1),
+        I::exit(),
+    ]
 }

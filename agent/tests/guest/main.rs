@@ -4,6 +4,9 @@
 #![allow(missing_docs)]
 
 mod lifecycle;
+mod listeners;
+mod network;
+mod program;
 mod protocol;
 mod rootfs;
 mod streams;
@@ -32,6 +35,9 @@ macro_rules! case {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|argument| argument == program::ARGUMENT) {
+        return program::run();
+    }
     // Mounts of the tests are theirs alone.
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
@@ -50,8 +56,16 @@ async fn run() -> ExitCode {
     let vm = Arc::new(vm);
     let mut failed = 0;
     let mut passed = 0;
-    let all = [lifecycle::CASES, rootfs::CASES, streams::CASES, terminal::CASES].concat();
+    let all = [
+        lifecycle::CASES,
+        listeners::CASES,
+        network::CASES,
+        rootfs::CASES,
+        streams::CASES,
+        terminal::CASES,
+    ];
     let running: Vec<_> = all
+        .concat()
         .into_iter()
         .filter(|(name, _)| name.contains(&filter))
         .map(|(name, case)| (name, tokio::spawn(case(vm.clone()))))

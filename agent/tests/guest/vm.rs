@@ -13,7 +13,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use nix::mount::{MsFlags, mount};
 use sandbox_agent_protocol::agent::*;
 use sandbox_agent_protocol::agent_ttrpc::AgentClient;
-use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_DIR, SHARE_TAG};
+use sandbox_agent_protocol::{FORWARD_PORT, PROTOCOL_VERSION, SHARE_DIR, SHARE_TAG, STDIO_PORT};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -140,9 +140,18 @@ impl Vm {
 
     /// Connects to a stream; `Err` holds the agent's refusal.
     pub async fn fetch(&self, header: &str) -> Result<BufReader<UnixStream>, String> {
+        self.dial(STDIO_PORT, header).await
+    }
+
+    /// Connects to an address of the guest's loopback; `Err` as above.
+    pub async fn forward(&self, target: &str) -> Result<BufReader<UnixStream>, String> {
+        self.dial(FORWARD_PORT, target).await
+    }
+
+    async fn dial(&self, port: u32, header: &str) -> Result<BufReader<UnixStream>, String> {
         let stream = UnixStream::connect(self.dir.join("vsock/vsock.sock")).await.unwrap();
         let mut stream = BufReader::new(stream);
-        stream.get_mut().write_all(b"CONNECT 1025\n").await.unwrap();
+        stream.get_mut().write_all(format!("CONNECT {port}\n").as_bytes()).await.unwrap();
         let mut line = String::new();
         stream.read_line(&mut line).await.unwrap();
         assert!(line.starts_with("OK "), "vsock: {line:?}");
@@ -282,6 +291,8 @@ fn qemu(dir: &Path) -> Command {
         .args(["-global", "virtio-mmio.force-legacy=false"])
         .args(["-accel", "tcg", "-cpu", "max", "-nodefaults", "-no-user-config"])
         .args(["-display", "none", "-no-reboot"])
+        // A network device on a hub of its own: what it sends, nobody hears.
+        .args(["-netdev", "hubport,id=net,hubid=0", "-device", "virtio-net-device,netdev=net"])
         .args(["-append", "console=ttyS0 panic=-1 reboot=t quiet"])
         .arg("-kernel")
         .arg(image.join("vmlinux"))

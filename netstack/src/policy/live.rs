@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::{Flow, Layer, Names, Permit, Place, Policy, Problem, Verdict};
 
 /// The policy in force, and how it is replaced while flows live.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Live {
     policy: Arc<Policy>,
 }

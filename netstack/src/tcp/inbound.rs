@@ -13,7 +13,7 @@ use super::endpoint::Endpoint;
 use super::flow::Connection;
 use super::{FLOWS, Flow, Key, Stage, Tcp, own_mss, token, track};
 use crate::env::{Env, Fixed};
-use crate::host::{HostNet, Stream, Token};
+use crate::host::{Errno, HostNet, Stream, Token};
 use crate::policy::{Direction, Protocol};
 
 /// Listeners at a time. Stops a report from taking every port of the
@@ -42,7 +42,7 @@ pub struct Listeners<H: HostNet> {
     bound: BTreeMap<Listen, usize>,
     slots: Slab<(Listen, H::Listener)>,
     /// Those of the last report that could not be bound.
-    failed: Vec<Listen>,
+    failed: Vec<(Listen, Errno)>,
     /// Those of which a turn did not accept everything.
     rest: BTreeSet<usize>,
 }
@@ -110,16 +110,16 @@ impl<H: HostNet> Listeners<H> {
                     self.slots.insert((listen, listener));
                     self.bound.insert(listen, slot);
                 }
-                Err(_) => {
+                Err(error) => {
                     env.counters.listeners_failed += 1;
-                    self.failed.push(listen);
+                    self.failed.push((listen, error));
                 }
             }
         }
     }
 
-    /// What the last report asked for and could not be bound.
-    pub fn failed(&self) -> &[Listen] {
+    /// What the last report asked for and could not be bound, and why.
+    pub fn failed(&self) -> &[(Listen, Errno)] {
         &self.failed
     }
 }

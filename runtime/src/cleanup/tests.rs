@@ -28,6 +28,7 @@ fn write_state(folder: &Folder, shim: ProcessId, member: ProcessId) {
         vcpus: 1,
         memory_mib: 128,
         started: 0,
+        network: "developer".to_owned(),
     });
     for (role, process) in [("shim", shim), ("io", member)] {
         state.processes.push(Member { role: role.into(), process });

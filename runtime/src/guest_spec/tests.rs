@@ -29,12 +29,12 @@ fn merge(base: &mut Value, over: Value) {
 }
 
 fn translated(over: Value) -> (Value, Vec<HostBind>) {
-    let guest = translate(spec(over), "c1").unwrap();
+    let guest = translate(spec(over), "c1", None).unwrap();
     (serde_json::from_slice(&guest.json).unwrap(), guest.binds)
 }
 
 fn refused(over: Value) -> String {
-    translate(spec(over), "c1").unwrap_err().to_string()
+    translate(spec(over), "c1", None).unwrap_err().to_string()
 }
 
 #[test]

@@ -1,8 +1,13 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cgroup::Cgroup;
 use crate::folder::Folder;
+use crate::hooks;
 use crate::process::HostProcess;
+
+/// Longest time of a hook that is told of a container's end here.
+const HOOKS: Duration = Duration::from_secs(10);
 
 /// Everything on the host that a sandbox made. Dropped, it is gone: that is
 /// how a launch that fails half-way leaves nothing.
@@ -22,6 +27,9 @@ impl Drop for Holdings {
         self.processes.iter().for_each(|process| process.reap());
         if let Some(cgroup) = self.cgroup.take() {
             cgroup.remove();
+        }
+        if let Some(folder) = &self.folder {
+            hooks::finish_all(&folder.hooks(), HOOKS);
         }
         if let Some(folder) = self.folder.take()
             && let Err(error) = folder.remove()

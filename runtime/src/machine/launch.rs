@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use sandbox_agent_protocol::{AGENT_PORT, GUEST_CID, SHARE_TAG};
+use sandbox_agent_protocol::{AGENT_PORT, FORWARD_PORT, GUEST_CID, SHARE_TAG};
 use sandbox_vm_spec::VmSpec;
 use sandbox_vm_spec::launch::{DeviceKind, FsLaunch, IoLaunch, Launch, Report, VmEnd};
+use sandbox_vm_spec::network::NetworkLaunch;
 use tokio::net::UnixListener;
 use tokio::task::spawn_blocking;
 
@@ -23,6 +24,7 @@ use crate::engine::{self, Chosen, EngineError, Inherited, Parts};
 use crate::error::ErrorKind;
 use crate::folder::{Folder, FolderError};
 use crate::id::PodId;
+use crate::network::{AUDIT_MAX, Files as NetworkFiles, FurnishError, Network, NetworkError, Plan};
 use crate::pod::PodSpec;
 use crate::process::{HostProcess, ProcessId};
 use crate::size::{self, SizeError};
@@ -53,6 +55,9 @@ pub enum LaunchError {
     /// Its folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// Its network.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// Its cgroup's path.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
@@ -79,6 +84,15 @@ pub enum LaunchError {
     Cut(#[source] io::Error),
 }
 
+impl From<FurnishError> for LaunchError {
+    fn from(error: FurnishError) -> Self {
+        match error {
+            FurnishError::Folder(error) => Self::Folder(error),
+            FurnishError::Network(error) => Self::Network(error),
+        }
+    }
+}
+
 impl LaunchError {
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
@@ -87,6 +101,7 @@ impl LaunchError {
             Self::Engine(_) | Self::Image { .. } => ErrorKind::FailedPrecondition,
             Self::Folder(e) => e.kind(),
             Self::Cgroup(e) => e.kind(),
+            Self::Network(e) => e.kind(),
             Self::Process { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 ErrorKind::FailedPrecondition
             }
@@ -101,8 +116,9 @@ impl LaunchError {
 /// A sandbox whose processes run and whose guest boots.
 pub(crate) struct Launched {
     pub holdings: Holdings,
-    /// The engine's process.
+    /// The io process: the one in the pod's network namespace.
     pub pid: u32,
+    pub network: Network,
     pub notes: Notes,
     pub ended: Ended,
     pub progress: Arc<Progress>,
@@ -116,6 +132,7 @@ struct Prepared {
     chosen: Chosen,
     state: State,
     holdings: Holdings,
+    plan: Plan,
 }
 
 /// What the engine takes over.
@@ -123,6 +140,7 @@ struct Files {
     kernel: File,
     initramfs: File,
     console: File,
+    network: NetworkFiles,
 }
 
 /// A process that was started, and its voice.
@@ -145,6 +163,7 @@ pub(crate) async fn launch(
     };
     let agent = listener(prepared.folder()?)?;
     let started = start(config, &prepared, files).await?;
+    let network = prepared.network()?;
     let Prepared { mut holdings, mut state, .. } = prepared;
     for Started { role, process, .. } in &started {
         holdings.processes.push(Arc::clone(process));
@@ -154,11 +173,11 @@ pub(crate) async fn launch(
     let holdings = blocking(move || write(&state, holdings)).await?;
 
     let (notes, ended) = judge(holdings.processes.clone());
-    let pid = started.first().map_or(0, |engine| engine.process.id().pid);
+    let pid = started.iter().find(|one| one.role == "io").map_or(0, |io| io.process.id().pid);
     for started in started {
         tokio::spawn(watch(started, notes.clone(), Arc::clone(&progress)));
     }
-    Ok(Launched { holdings, pid, notes, ended, progress, agent })
+    Ok(Launched { holdings, pid, network, notes, ended, progress, agent })
 }
 
 /// The engine first, then what serves its devices.
@@ -172,6 +191,7 @@ async fn start(
     let (rng, rng_engine) = folder.wire("rng")?;
     let (vsock, vsock_engine) = folder.wire("vsock.vu")?;
     let (fs, fs_engine) = folder.wire("fs")?;
+    let (net, net_engine) = folder.wire("net")?;
     let parts = Parts {
         kernel: files.kernel,
         initramfs: files.initramfs,
@@ -180,7 +200,9 @@ async fn start(
             (DeviceKind::Rng, rng_engine.into()),
             (DeviceKind::Vsock, vsock_engine.into()),
             (DeviceKind::Fs, fs_engine.into()),
+            (DeviceKind::Net, net_engine.into()),
         ],
+        link: prepared.plan.link(),
         cgroup: cgroup.clone(),
     };
     let engine = prepared.chosen.engine.as_ref();
@@ -193,7 +215,7 @@ async fn start(
         }
     };
     let (io, fs, vm) = tokio::join!(
-        start_io(&config.vmm, folder, &cgroup, rng, vsock),
+        start_io(&config.vmm, prepared, &cgroup, IoDevices { rng, vsock, net }, files.network),
         start_fs(&config.vmm, folder, &cgroup, fs, name == "kvm"),
         engine.boot(&prepared.vm, parts),
     );
@@ -212,6 +234,7 @@ async fn blocking<T: Send + 'static>(
 
 /// Everything that can be refused before something exists, then the folder.
 fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<(Prepared, Files), LaunchError> {
+    let plan = Plan::make(&config.network, id, spec)?;
     let vm = size::vm_spec(config, spec)?;
     size::check_host(&vm)?;
     let cgroup = match spec.cgroups_path.as_deref() {
@@ -225,10 +248,13 @@ fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<(Prepared, Fil
     let mut holdings = Holdings::default();
     let folder = holdings.folder.insert(Folder::create(&config.state_dir, id)?);
     let console = folder.furnish()?;
+    let network = plan.furnish(folder, config.network.audit_dir.as_deref(), id)?;
     holdings.cgroup = make_cgroup(&cgroup);
-    let state = first_state(id, spec, &vm, &chosen, holdings.cgroup.as_ref())?;
+    let mut state = first_state(id, spec, &vm, &chosen, holdings.cgroup.as_ref())?;
+    plan.mode().as_str().clone_into(&mut state.pod.network);
     let holdings = write(&state, holdings)?;
-    Ok((Prepared { vm, chosen, state, holdings }, Files { kernel, initramfs, console }))
+    let files = Files { kernel, initramfs, console, network };
+    Ok((Prepared { vm, chosen, state, holdings, plan }, files))
 }
 
 /// With the shim alone: what it makes from here on, others can find.
@@ -249,6 +275,7 @@ fn first_state(
         vcpus: vm.vcpus,
         memory_mib: vm.memory_mib,
         started: seconds_now(),
+        network: String::new(),
     });
     state.processes.push(Member { role: "shim".to_owned(), process: shim });
     state.cgroups = cgroup.map(|cgroup| cgroup.created().to_vec()).unwrap_or_default();
@@ -267,6 +294,11 @@ impl Prepared {
     fn folder(&self) -> Result<&Folder, LaunchError> {
         let gone = || LaunchError::Cut(io::ErrorKind::NotFound.into());
         self.holdings.folder.as_ref().ok_or_else(gone)
+    }
+
+    fn network(&self) -> Result<Network, LaunchError> {
+        let folder = self.folder()?;
+        Ok(Network::new(self.plan.clone(), folder.network(), folder.resolv_conf()))
     }
 }
 
@@ -296,15 +328,34 @@ fn seconds_now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-async fn start_io(
-    vmm: &Path,
-    folder: &Folder,
-    cgroup: &Cgroup,
+/// The listeners of what the io process serves.
+struct IoDevices {
     rng: StdListener,
     vsock: StdListener,
+    net: StdListener,
+}
+
+async fn start_io(
+    vmm: &Path,
+    prepared: &Prepared,
+    cgroup: &Cgroup,
+    devices: IoDevices,
+    network: NetworkFiles,
 ) -> io::Result<(HostProcess, Control)> {
+    let folder = prepared.folder().map_err(io::Error::other)?;
     let listener = folder.listen(&folder.vsock()).map_err(io::Error::other)?;
+    let IoDevices { rng, vsock, net } = devices;
     let mut fds = Inherited::default();
+    let network = NetworkLaunch {
+        device: fds.add(net.into()),
+        namespace: fds.add(prepared.plan.namespace().fd()?),
+        listener: fds.add(network.listener.into()),
+        audit: network.audit.map(|file| fds.add(file.into())),
+        audit_max: AUDIT_MAX,
+        pod: prepared.state.pod.id.clone(),
+        link: prepared.plan.link(),
+        forward_port: FORWARD_PORT,
+    };
     let launch = Launch::Io(IoLaunch {
         rng: fds.add(rng.into()),
         vsock: fds.add(vsock.into()),
@@ -312,7 +363,7 @@ async fn start_io(
         sockets: folder.sockets(),
         listener: fds.add(listener.into()),
         guest_ports: vec![AGENT_PORT],
-        network: None,
+        network: Some(network),
     });
     fds.launch(vmm, "io", &launch, cgroup).await
 }

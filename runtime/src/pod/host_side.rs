@@ -13,8 +13,11 @@ use crate::container::{CreateContainer, RootfsMount};
 use crate::error::Error;
 use crate::folder::Folder;
 use crate::guest_spec::{HostBind, translate};
+use crate::hooks::Hooks;
 use crate::machine::Holdings;
 use crate::mounts::{Bind, MountError, bind, make_point, mount_rootfs, unmount_below};
+
+use super::hooked::Hooked;
 
 /// The pod's holdings, gone once the pod is torn down. Held for reading while
 /// something is mounted, so that a tear-down comes before or after it and
@@ -29,21 +32,32 @@ pub(super) struct HostSide {
     tree: PathBuf,
 }
 
+/// A container that is ready for the guest.
+pub(super) struct Prepared {
+    pub side: HostSide,
+    /// For the agent.
+    pub spec: Vec<u8>,
+    pub hooks: Hooked,
+}
+
 /// The locked folder of a pod that is not torn down.
 fn folder(held: &OwnedRwLockReadGuard<Option<Holdings>>) -> Option<&Folder> {
     held.as_ref().and_then(|holdings| holdings.folder.as_ref())
 }
 
 impl HostSide {
-    /// Mounts all that `create` and its spec name. Answers with the spec for
-    /// the guest; none when the pod is torn down. Blocks.
+    /// Mounts all that `create` and its spec name; a container without a
+    /// resolv.conf gets `resolv_conf`. None when the pod is torn down. Blocks.
     pub fn prepare(
         held: Held,
         locked: &OwnedRwLockReadGuard<Option<Holdings>>,
         create: &CreateContainer,
-    ) -> Result<Option<(Self, Vec<u8>)>, Error> {
+        resolv_conf: Option<&Path>,
+    ) -> Result<Option<Prepared>, Error> {
         let Some(folder) = folder(locked) else { return Ok(None) };
-        let spec = translate(bundle::read(&create.bundle)?, &create.id)?;
+        let spec = bundle::read(&create.bundle)?;
+        let hooks = Hooks::of(&spec, &create.id, &create.bundle);
+        let spec = translate(spec, &create.id, resolv_conf)?;
         let stage = folder.stage(&create.id);
         let side = Self {
             held,
@@ -53,7 +67,8 @@ impl HostSide {
         side.make_dirs()?;
         side.mount_root(create, &spec.root, &stage)?;
         side.mount_binds(&spec.binds, &stage)?;
-        Ok(Some((side, spec.json)))
+        let hooks = Hooked::new(hooks, folder.hooks());
+        Ok(Some(Prepared { side, spec: spec.json, hooks }))
     }
 
     fn make_dirs(&self) -> Result<(), MountError> {

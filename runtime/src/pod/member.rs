@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use tokio::sync::{mpsc, watch};
 
+use super::hooked::Hooked;
 use super::host_side::HostSide;
 use crate::agent::Agent;
 use crate::container::{ContainerState, CreateContainer, Status};
@@ -29,10 +30,17 @@ pub(super) struct Member {
     deleted: AtomicBool,
     exit: watch::Sender<Option<Exit>>,
     host: Mutex<Option<HostSide>>,
+    pub hooks: Hooked,
 }
 
 impl Member {
-    pub fn new(created: CreateContainer, pid: u32, streams: Streams, host: HostSide) -> Self {
+    pub fn new(
+        created: CreateContainer,
+        pid: u32,
+        streams: Streams,
+        host: HostSide,
+        hooks: Hooked,
+    ) -> Self {
         Self {
             created,
             pid,
@@ -42,6 +50,7 @@ impl Member {
             deleted: AtomicBool::new(false),
             exit: watch::Sender::new(None),
             host: Mutex::new(Some(host)),
+            hooks,
         }
     }
 

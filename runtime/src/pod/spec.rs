@@ -1,10 +1,26 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 
 use crate::bundle;
 use crate::error::Error;
+use crate::hooks::{Hooks, Phase};
+
+/// Where a container's DNS servers are told.
+pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// The network namespace that a spec asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NetworkNamespace {
+    /// That of the runtime.
+    #[default]
+    Host,
+    /// A new one.
+    New,
+    /// This one.
+    Path(PathBuf),
+}
 
 /// What a pod's virtual machine is to be, as far as its first container's
 /// bundle says.
@@ -22,6 +38,12 @@ pub struct PodSpec {
     pub memory: Option<u64>,
     /// `linux.cgroupsPath`: where the pod's processes on the host go.
     pub cgroups_path: Option<String>,
+    /// Its network namespace.
+    pub network: NetworkNamespace,
+    /// Whether hooks run once that namespace is there.
+    pub has_create_hooks: bool,
+    /// The host's file that is mounted as the container's resolv.conf.
+    pub resolv_conf: Option<PathBuf>,
 }
 
 impl PodSpec {
@@ -43,8 +65,31 @@ impl PodSpec {
             cpus: cpu.and_then(|cpu| cpus(cpu.quota()?, cpu.period())),
             memory: memory.and_then(|memory| memory.limit()?.try_into().ok()).filter(|l| *l > 0),
             cgroups_path: cgroups_path.map(|path| path.to_string_lossy().into_owned()),
+            network: network(spec),
+            has_create_hooks: Hooks::of(spec, "", bundle).has(Phase::Create),
+            resolv_conf: resolv_conf(spec).and_then(|mount| mount.source().clone()),
         }
     }
+}
+
+fn network(spec: &Spec) -> NetworkNamespace {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let network = namespaces
+        .into_iter()
+        .flatten()
+        .find(|namespace| namespace.typ() == LinuxNamespaceType::Network);
+    match network.map(|namespace| namespace.path().clone()) {
+        None => NetworkNamespace::Host,
+        Some(None) => NetworkNamespace::New,
+        Some(Some(path)) if path.as_os_str().is_empty() => NetworkNamespace::New,
+        Some(Some(path)) => NetworkNamespace::Path(path),
+    }
+}
+
+/// The mount that makes a container's resolv.conf, if it has one.
+pub(crate) fn resolv_conf(spec: &Spec) -> Option<&Mount> {
+    let mut mounts = spec.mounts().iter().flatten();
+    mounts.rfind(|mount| mount.destination() == Path::new(RESOLV_CONF))
 }
 
 /// The kernel's period when none is said is 100 ms.

@@ -14,6 +14,7 @@ fn state(id: &str, started: u64) -> State {
         vcpus: 1,
         memory_mib: 128,
         started,
+        network: "developer".to_owned(),
     });
     let me = ProcessId::of(std::process::id()).unwrap();
     state.processes.push(Member { role: "shim".into(), process: me });

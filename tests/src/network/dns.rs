@@ -55,8 +55,9 @@ impl Dns {
             let (datagrams, streams) =
                 (UdpSocket::bind(at).unwrap(), TcpListener::bind(at).unwrap());
             let (one, two) = (Arc::clone(&zone), Arc::clone(&zone));
-            thread::spawn(move || serve_datagrams(&datagrams, &one));
-            thread::spawn(move || serve_streams(&streams, &two));
+            let (udp, tcp) = (format!("{address} udp"), format!("{address} tcp"));
+            thread::spawn(move || serve_datagrams(&datagrams, &one, &udp));
+            thread::spawn(move || serve_streams(&streams, &two, &tcp));
         }
         Self { zone }
     }
@@ -71,39 +72,39 @@ impl Dns {
         self.set(name, &addresses.iter().map(|ip| Answer::Address(*ip)).collect::<Vec<_>>());
     }
 
-    /// What was asked so far, as `udp a name`, from first to last.
+    /// What was asked so far, as `203.0.113.53 udp a name`, from first to last.
     pub fn asked(&self) -> Vec<String> {
         self.zone.lock().unwrap().asked.clone()
     }
 }
 
-fn serve_datagrams(socket: &UdpSocket, zone: &Mutex<Zone>) {
+fn serve_datagrams(socket: &UdpSocket, zone: &Mutex<Zone>, over: &str) {
     let mut buffer = [0; MAX_DATAGRAM];
     loop {
         // An error is of an answer to one who is gone.
         let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
-        if let Some(answer) = answer(&buffer[..length], zone, "udp") {
+        if let Some(answer) = answer(&buffer[..length], zone, over) {
             let _ = socket.send_to(&answer, from);
         }
     }
 }
 
-fn serve_streams(listener: &TcpListener, zone: &Arc<Mutex<Zone>>) {
+fn serve_streams(listener: &TcpListener, zone: &Arc<Mutex<Zone>>, over: &str) {
     for stream in listener.incoming().flatten() {
-        let zone = Arc::clone(zone);
+        let (zone, over) = (Arc::clone(zone), over.to_owned());
         // Ends when the client is done or says nothing for long.
-        thread::spawn(move || serve_stream(stream, &zone));
+        thread::spawn(move || serve_stream(stream, &zone, &over));
     }
 }
 
-fn serve_stream(mut stream: TcpStream, zone: &Mutex<Zone>) -> std::io::Result<()> {
+fn serve_stream(mut stream: TcpStream, zone: &Mutex<Zone>, over: &str) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     loop {
         let mut length = [0; 2];
         stream.read_exact(&mut length)?;
         let mut query = vec![0; u16::from_be_bytes(length).into()];
         stream.read_exact(&mut query)?;
-        if let Some(answer) = answer(&query, zone, "tcp") {
+        if let Some(answer) = answer(&query, zone, over) {
             let length = u16::try_from(answer.len()).unwrap();
             stream.write_all(&[&length.to_be_bytes()[..], &answer].concat())?;
         }
@@ -125,7 +126,7 @@ fn answer(query: &[u8], zone: &Mutex<Zone>, over: &str) -> Option<Vec<u8>> {
     let count = found.as_ref().map_or(0, Vec::len);
     let mut body: Vec<u8> = query[HEADER..end].to_vec();
     body.extend(found.iter().flatten().flatten());
-    let too_long = over == "udp" && HEADER + body.len() > MAX_DATAGRAM;
+    let too_long = over.ends_with("udp") && HEADER + body.len() > MAX_DATAGRAM;
     if too_long {
         body.truncate(end - HEADER);
     }

@@ -5,6 +5,7 @@ mod crash;
 mod digest;
 mod files;
 mod frames;
+mod load;
 mod memory;
 mod names;
 mod serve;
@@ -53,6 +54,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["forge-frame", link, mac, from, to, port, text] => {
             frames::forge_frame((link, mac), from.parse()?, to.parse()?, port.parse()?, text)
         }
+        ["load", words @ ..] => load::run(words),
         ["crash-init"] => crash::crash_init(),
         ["reboot"] => crash::reboot_machine(),
         _ => bail!("no such tool: {words:?}"),

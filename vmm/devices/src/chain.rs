@@ -164,6 +164,11 @@ impl Chain {
         self.head
     }
 
+    /// Bytes of the part that the driver reads.
+    pub fn writable_bytes(&self) -> u32 {
+        self.writable_bytes
+    }
+
     /// The part that the driver wrote.
     pub fn reader<'a>(&'a self, memory: &'a Memory) -> Reader<'a> {
         let cursor = Cursor { memory, buffers: &self.buffers[..self.writable], offset: 0 };

@@ -69,7 +69,7 @@ pub enum DeviceError {
 /// Device logic: rings and guest memory only.
 ///
 /// Calls come from one thread at a time. After an error the device gets no
-/// call but [`Device::reset`].
+/// call but [`Device::reset`], and [`Device::ready`] without queues.
 pub trait Device: Send {
     /// Device type (virtio 1.2 section 5).
     fn kind(&self) -> u32;
@@ -83,6 +83,11 @@ pub trait Device: Send {
     /// Returns the fds that [`Device::ready`] is called for; they stay open
     /// until after the next [`Device::reset`].
     fn start(&mut self, acked: u64) -> Result<Vec<(RawFd, EventSet, Token)>, DeviceError>;
+    /// Fds that [`Device::ready`] is called for whether there is a driver or
+    /// not, as long as the device lives. Without a driver it gets no queues.
+    fn standing(&self) -> Vec<(RawFd, EventSet, Token)> {
+        Vec::new()
+    }
     /// The guest has kicked `queue`.
     fn kicked(&mut self, queue: usize, io: &mut [QueueIo]) -> Result<Signals, DeviceError>;
     /// A watched fd is ready.

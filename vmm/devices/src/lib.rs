@@ -8,6 +8,7 @@ mod fs;
 mod memory;
 #[cfg(any(test, feature = "mock"))]
 pub mod mock;
+pub mod net;
 mod queue;
 mod rng;
 mod vsock;
@@ -16,6 +17,7 @@ pub use chain::{Chain, ChainError};
 pub use device::{Device, DeviceError, Signals, Token};
 pub use fs::{Fs, FsError};
 pub use memory::Memory;
+pub use net::{Net, NetConfig};
 pub use queue::{QueueIo, RingError};
 pub use rng::Rng;
 pub use vsock::{Vsock, VsockConfig};

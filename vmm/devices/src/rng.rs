@@ -40,7 +40,8 @@ impl Rng {
     }
 }
 
-fn random(block: &mut [u8]) -> std::io::Result<()> {
+/// Fills `block`, of at most 256 bytes, with random numbers.
+pub(crate) fn random(block: &mut [u8]) -> std::io::Result<()> {
     // SAFETY: the pointer and length are those of a live slice.
     let read = unsafe { libc::getrandom(block.as_mut_ptr().cast(), block.len(), 0) };
     // Up to 256 bytes come whole and without interruption by signals.

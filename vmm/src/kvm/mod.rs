@@ -44,7 +44,7 @@ use virtio::frontend::Backend;
 use virtio::{Kind, Shape, Slot, Slots};
 
 use crate::control::{Control, ControlError, inherited};
-use crate::jail::{Jail, JailError, Root};
+use crate::jail::{Jail, JailError, Network, Root};
 
 /// The kvm engine cannot run the machine.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,7 @@ pub enum Error {
 /// nothing to it.
 const JAIL: Jail = Jail {
     root: Root::Files(Vec::new()),
+    network: Network::None,
     capabilities: &[],
     files: MAX_FILES,
     memory: Some(MAX_MEMORY),

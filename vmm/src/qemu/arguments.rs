@@ -4,8 +4,9 @@ use std::os::fd::RawFd;
 use sandbox_vm_spec::VmSpec;
 use sandbox_vm_spec::cmdline::{Machine, cmdline};
 use sandbox_vm_spec::launch::DeviceKind;
+use sandbox_vm_spec::network::LinkSpec;
 
-use super::Error;
+use super::{Error, OWN_FDS};
 
 /// QEMU's command line.
 pub struct Arguments<'a> {
@@ -23,6 +24,8 @@ pub struct Arguments<'a> {
     pub devices: Vec<(DeviceKind, RawFd)>,
     /// Tag of the share.
     pub tag: &'a str,
+    /// The link of the net device.
+    pub link: Option<LinkSpec>,
 }
 
 /// What runs the guest's CPUs.
@@ -82,7 +85,13 @@ impl Arguments<'_> {
         option("-append", cmdline(Machine::Qemu { tsc_khz: self.tsc_khz }, self.vm));
         option("-sandbox", SANDBOX.into());
         for (index, (kind, socket)) in self.devices.iter().enumerate() {
-            option("-chardev", format!("socket,id=backend{index},fd={socket}"));
+            if *kind == DeviceKind::Net {
+                let path = format!("{OWN_FDS}/{socket}");
+                option("-chardev", format!("socket,id=backend{index},path={path}"));
+                option("-netdev", format!("vhost-user,id=net{index},chardev=backend{index}"));
+            } else {
+                option("-chardev", format!("socket,id=backend{index},fd={socket}"));
+            }
             option("-device", self.device(*kind, index));
         }
         list.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
@@ -92,7 +101,7 @@ impl Arguments<'_> {
     fn device(&self, kind: DeviceKind, index: usize) -> String {
         let chardev = format!("chardev=backend{index}");
         match kind {
-            DeviceKind::Net => format!("virtio-net-device,netdev=backend{index}"),
+            DeviceKind::Net => self.net(index),
             DeviceKind::Rng => format!("vhost-user-rng,{chardev}"),
             DeviceKind::Vsock => format!("vhost-user-vsock-device,{chardev}"),
             DeviceKind::Fs => {
@@ -100,7 +109,22 @@ impl Arguments<'_> {
             }
         }
     }
+
+    fn net(&self, index: usize) -> String {
+        let mut device = format!("virtio-net-device,netdev=net{index},{NET_WITHOUT}");
+        if let Some(LinkSpec { mac, mtu }) = self.link {
+            let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+            device += &format!(",mac={mac},host_mtu={mtu}");
+        }
+        device
+    }
 }
+
+/// What QEMU's virtio-net offers beside our backend, answers by itself and
+/// nobody needs.
+const NET_WITHOUT: &str = "ctrl_vq=off,ctrl_rx=off,ctrl_vlan=off,ctrl_rx_extra=off,\
+    ctrl_mac_addr=off,ctrl_guest_offloads=off,guest_announce=off,guest_ecn=off,host_ecn=off,\
+    guest_ufo=off,host_ufo=off";
 
 /// QEMU's own seccomp filter, with all that it can be told to do without.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use sandbox_vm_spec::VmSpec;
+use sandbox_vm_spec::network::LinkSpec;
 
 use super::*;
 
@@ -13,6 +14,7 @@ fn arguments_of(vm: &VmSpec, devices: Vec<(DeviceKind, RawFd)>) -> String {
         initramfs: "/fd/6".into(),
         devices,
         tag: "share",
+        link: Some(LinkSpec { mac: [2, 0, 0, 0, 0, 0xab], mtu: 1500 }),
     };
     let list: Vec<String> =
         arguments.list().into_iter().map(|a| a.into_string().unwrap()).collect();
@@ -22,7 +24,12 @@ fn arguments_of(vm: &VmSpec, devices: Vec<(DeviceKind, RawFd)>) -> String {
 #[test]
 fn the_command_line_holds_what_the_launch_message_asks_for() {
     let vm = VmSpec { vcpus: 4, memory_mib: 4096, cmdline: "extra=1".into() };
-    let devices = vec![(DeviceKind::Rng, 10), (DeviceKind::Vsock, 11), (DeviceKind::Fs, 12)];
+    let devices = vec![
+        (DeviceKind::Rng, 10),
+        (DeviceKind::Vsock, 11),
+        (DeviceKind::Fs, 12),
+        (DeviceKind::Net, 13),
+    ];
     let line = arguments_of(&vm, devices);
     for part in [
         "-m 4096M",
@@ -34,6 +41,9 @@ fn the_command_line_holds_what_the_launch_message_asks_for() {
         "-chardev socket,id=backend0,fd=10 -device vhost-user-rng,chardev=backend0",
         "-device vhost-user-vsock-device,chardev=backend1",
         "-device vhost-user-fs-device,chardev=backend2,queue-size=1024,tag=share",
+        "-chardev socket,id=backend3,path=/fd/13 -netdev vhost-user,id=net3,chardev=backend3 ",
+        " -device virtio-net-device,netdev=net3,",
+        ",mac=02:00:00:00:00:ab,host_mtu=1500",
     ] {
         assert!(line.contains(part), "{part:?} is not in {line}");
     }

@@ -56,8 +56,8 @@ fn main() -> Result<()> {
     };
     let mut stack = Stack::new(config, host, live, Box::new(watch(&options)?), time(started));
     stack.report(&mut tap, &options.publish(), time(started));
-    for listen in stack.failed_listeners() {
-        eprintln!("netstack-tap: cannot listen on {}", listen.at);
+    for (listen, error) in stack.failed_listeners() {
+        eprintln!("netstack-tap: cannot listen on {}: {error}", listen.at);
     }
     if let Some(path) = &options.pcap {
         let capture = FileCapture::create(path, &options.name, options.pcap_max, epoch())?;

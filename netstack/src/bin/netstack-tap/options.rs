@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Parser;
 use sandbox_netstack::gate::Link;
 use sandbox_netstack::policy::{Cidr, Document, Layer, Place};
@@ -132,10 +132,6 @@ fn colons(mac: EthernetAddress) -> String {
 
 fn layer(path: Option<&PathBuf>) -> Result<Layer> {
     let Some(path) = path else { return Ok(Layer::Unset) };
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the policy {}", path.display()))?;
-    match Document::load(&text) {
-        Ok(loaded) => Ok(Layer::Read(Arc::new(loaded.document))),
-        Err(problem) => bail!("{}: {problem}", path.display()),
-    }
+    let (_, loaded) = Document::read(path)?;
+    Ok(Layer::Read(Arc::new(loaded.document)))
 }

@@ -83,7 +83,7 @@ fn reports_are_hostile() {
     sim.stack.host().occupied.insert(at("10.0.0.2", 443));
     listen(&mut sim, &[at("10.0.0.2", 443), at("10.0.0.2", 80)]);
     assert_eq!(sim.stack.host().listening(), [at("10.0.0.2", 80)]);
-    assert_eq!(sim.stack.failed_listeners()[0].at, at("10.0.0.2", 443));
+    assert_eq!(sim.stack.failed_listeners()[0].0.at, at("10.0.0.2", 443));
 }
 
 /// Group 22: refused stays refused: a guest that resets, and one that says

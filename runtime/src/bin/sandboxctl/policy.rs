@@ -1,11 +1,10 @@
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::{fs, io};
 
 use clap::{Args, Subcommand};
 use sandbox_netstack::policy::{
-    Destination, Document, Explanation, Layer, MAX_TEXT, Place, Policy, Protocol,
+    Destination, Document, Explanation, Layer, Place, Policy, Protocol, ReadError,
 };
 
 #[cfg(test)]
@@ -50,27 +49,6 @@ pub struct Explain {
     json: bool,
 }
 
-/// Why a policy cannot be looked at.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    /// The file cannot be read.
-    #[error("cannot read {path}")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file says what cannot be used.
-    #[error("{path}: {problem}")]
-    Problem {
-        /// Which file.
-        path: PathBuf,
-        /// Line, key and fix.
-        problem: String,
-    },
-}
-
 fn protocol(text: &str) -> Result<Protocol, String> {
     let known = Protocol::ALL.iter().find(|known| known.to_string() == text);
     known.copied().ok_or_else(|| "write tcp, udp or icmp".to_owned())
@@ -101,12 +79,12 @@ fn check(files: &[PathBuf]) -> (String, bool) {
     let mut text = String::new();
     let mut is_good = true;
     for path in files {
-        match load(path) {
-            Ok((document, warnings)) => {
-                let rules = document.rules.len();
+        match Document::read(path) {
+            Ok((_, loaded)) => {
+                let rules = loaded.document.rules.len();
                 let plural = if rules == 1 { "" } else { "s" };
                 text.push_str(&format!("{}: good, {rules} rule{plural}\n", path.display()));
-                for warning in warnings {
+                for warning in loaded.warnings {
                     text.push_str(&format!("{}: warning: {warning}\n", path.display()));
                 }
             }
@@ -119,8 +97,10 @@ fn check(files: &[PathBuf]) -> (String, bool) {
     (text, is_good)
 }
 
-fn explain(question: &Explain) -> Result<Explanation, PolicyError> {
-    let layer = |path: &PathBuf| load(path).map(|(document, _)| Layer::Read(document.into()));
+fn explain(question: &Explain) -> Result<Explanation, ReadError> {
+    let layer = |path: &PathBuf| {
+        Document::read(path).map(|(_, loaded)| Layer::Read(loaded.document.into()))
+    };
     let pod = layer(&question.file)?;
     let node = question.node.as_ref().map(layer).transpose()?.unwrap_or_default();
     let place = Place {
@@ -130,17 +110,4 @@ fn explain(question: &Explain) -> Result<Explanation, PolicyError> {
     };
     let policy = Policy::new(&node, &pod, place, 1);
     Ok(policy.explain(question.proto, &question.destination, question.at))
-}
-
-fn load(path: &Path) -> Result<(Document, Vec<String>), PolicyError> {
-    let wrong = |problem| PolicyError::Problem { path: path.to_owned(), problem };
-    let unread = |source| PolicyError::Read { path: path.to_owned(), source };
-    // Not a gigabyte to say that it is too long.
-    let size = fs::metadata(path).map_err(unread)?.len();
-    if size > MAX_TEXT as u64 {
-        return Err(wrong(format!("the file has {size} bytes; at most {MAX_TEXT} are read")));
-    }
-    let text = fs::read_to_string(path).map_err(unread)?;
-    let loaded = Document::load(&text).map_err(|problem| wrong(problem.to_string()))?;
-    Ok((loaded.document, loaded.warnings.iter().map(ToString::to_string).collect()))
 }

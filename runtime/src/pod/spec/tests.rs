@@ -30,6 +30,7 @@ fn what_a_bundle_says_of_its_pod() {
             cpus: Some(1.5),
             memory: Some(1000),
             cgroups_path: Some("/default/x".into()),
+            ..PodSpec::default()
         }
     );
 }

@@ -4,6 +4,7 @@ use clap::Parser;
 use sandbox_netstack::policy::Answer;
 
 use super::*;
+use std::fs;
 
 const API: &str = "version = 1\n\n[[rule]]\nid = \"api\"\ndir = \"egress\"\naction = \"allow\"\n\
                    ports = [443]\nname = [\"api.example.com\"]\n";

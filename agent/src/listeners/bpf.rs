@@ -1,0 +1,182 @@
+//! The few things of `bpf(2)` that the bell needs.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// `BPF_MAP_CREATE`
+const MAP_CREATE: libc::c_int = 0;
+/// `BPF_PROG_LOAD`
+const PROG_LOAD: libc::c_int = 5;
+/// `BPF_PROG_ATTACH`
+const PROG_ATTACH: libc::c_int = 8;
+
+/// `BPF_MAP_TYPE_RINGBUF`
+const MAP_TYPE_RINGBUF: u32 = 27;
+/// `BPF_PROG_TYPE_SOCK_OPS`
+const PROG_TYPE_SOCK_OPS: u32 = 13;
+/// `BPF_CGROUP_SOCK_OPS`
+const CGROUP_SOCK_OPS: u32 = 3;
+/// `BPF_F_ALLOW_MULTI`: cgroups below may have programs too.
+const ALLOW_MULTI: u32 = 2;
+
+/// `BPF_PSEUDO_MAP_FD`
+const PSEUDO_MAP_FD: u8 = 1;
+
+/// `struct bpf_insn`
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Instruction {
+    code: u8,
+    /// Destination in the low half, source in the high one.
+    registers: u8,
+    offset: i16,
+    immediate: i32,
+}
+
+/// Names of instructions as the kernel's `filter.h` has them.
+impl Instruction {
+    const fn new(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Self {
+        Self { code, registers: from << 4 | to, offset, immediate }
+    }
+
+    /// `to = value`
+    pub const fn mov(to: u8, value: i32) -> Self {
+        Self::new(0xb7, to, 0, 0, value)
+    }
+
+    /// `to = from`
+    pub const fn mov_register(to: u8, from: u8) -> Self {
+        Self::new(0xbf, to, from, 0, 0)
+    }
+
+    /// `to += value`
+    pub const fn add(to: u8, value: i32) -> Self {
+        Self::new(0x07, to, 0, 0, value)
+    }
+
+    /// `to |= value`
+    pub const fn or(to: u8, value: i32) -> Self {
+        Self::new(0x47, to, 0, 0, value)
+    }
+
+    /// `to = *(u32 *)(from + offset)`
+    pub const fn load_word(to: u8, from: u8, offset: i16) -> Self {
+        Self::new(0x61, to, from, offset, 0)
+    }
+
+    /// `*(u64 *)(to + offset) = from`
+    pub const fn store(to: u8, offset: i16, from: u8) -> Self {
+        Self::new(0x7b, to, from, offset, 0)
+    }
+
+    /// `if register == value, skip offset instructions`
+    pub const fn jump_if_equal(register: u8, value: i32, offset: i16) -> Self {
+        Self::new(0x15, register, 0, offset, value)
+    }
+
+    /// `if register != value, skip offset instructions`
+    pub const fn jump_unless_equal(register: u8, value: i32, offset: i16) -> Self {
+        Self::new(0x55, register, 0, offset, value)
+    }
+
+    /// `skip offset instructions`
+    pub const fn jump(offset: i16) -> Self {
+        Self::new(0x05, 0, 0, offset, 0)
+    }
+
+    /// `r0 = helper(r1, r2, r3, r4, r5)`
+    pub const fn call(helper: i32) -> Self {
+        Self::new(0x85, 0, 0, 0, helper)
+    }
+
+    /// `to = map`: two instructions.
+    pub const fn load_map(to: u8, map: RawFd) -> [Self; 2] {
+        [Self::new(0x18, to, PSEUDO_MAP_FD, 0, map), Self::new(0, 0, 0, 0, 0)]
+    }
+
+    /// `return r0`
+    pub const fn exit() -> Self {
+        Self::new(0x95, 0, 0, 0, 0)
+    }
+}
+
+/// The start of `union bpf_attr` for [`MAP_CREATE`].
+#[repr(C)]
+#[derive(Default)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+}
+
+/// The start of `union bpf_attr` for [`PROG_LOAD`].
+#[repr(C)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+}
+
+/// The start of `union bpf_attr` for [`PROG_ATTACH`].
+#[repr(C)]
+struct ProgAttach {
+    target_fd: i32,
+    attach_bpf_fd: i32,
+    attach_type: u32,
+    attach_flags: u32,
+}
+
+/// Makes a ring buffer of `bytes`, a power of two of whole pages.
+pub fn ring_buffer(bytes: u32) -> io::Result<OwnedFd> {
+    let attr = MapCreate { map_type: MAP_TYPE_RINGBUF, max_entries: bytes, ..MapCreate::default() };
+    // SAFETY: MapCreate is the start of the command's attributes.
+    let map = unsafe { bpf(MAP_CREATE, &attr) }?;
+    // SAFETY: the kernel has just opened it for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(map) })
+}
+
+/// Loads a program that is called at the events of TCP sockets.
+pub fn load_sock_ops(program: &[Instruction]) -> io::Result<OwnedFd> {
+    let attr = ProgLoad {
+        prog_type: PROG_TYPE_SOCK_OPS,
+        insn_cnt: u32::try_from(program.len()).map_err(io::Error::other)?,
+        insns: program.as_ptr() as u64,
+        license: c"Apache-2.0".as_ptr() as u64,
+    };
+    // SAFETY: ProgLoad is the start of the command's attributes, and its two
+    // pointers lead to as many instructions as it says and to a C string, which
+    // live until the call has returned.
+    let loaded = unsafe { bpf(PROG_LOAD, &attr) }?;
+    // SAFETY: the kernel has just opened it for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(loaded) })
+}
+
+/// Has a program of [`load_sock_ops`] called for every socket of `cgroup` and of
+/// those below it, until the cgroup ends.
+pub fn attach_sock_ops(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = ProgAttach {
+        target_fd: cgroup.as_raw_fd(),
+        attach_bpf_fd: program.as_raw_fd(),
+        attach_type: CGROUP_SOCK_OPS,
+        attach_flags: ALLOW_MULTI,
+    };
+    // SAFETY: ProgAttach is the start of the command's attributes.
+    unsafe { bpf(PROG_ATTACH, &attr) }.map(drop)
+}
+
+/// # Safety
+///
+/// `attr` must be the start of the attributes that `command` reads, and what it
+/// points at must live until this returns.
+unsafe fn bpf<T>(command: libc::c_int, attr: &T) -> io::Result<RawFd> {
+    let size = size_of::<T>();
+    // SAFETY: the kernel reads `size` bytes at `attr`, and takes the attributes
+    // that come after them as zero; for the pointers in it, see above.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size) };
+    if answer < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    RawFd::try_from(answer).map_err(io::Error::other)
+}

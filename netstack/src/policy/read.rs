@@ -1,0 +1,86 @@
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::load::MAX_TEXT;
+use super::{Document, Loaded, Problem};
+
+/// A file that is not a policy.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It cannot be read.
+    #[error("cannot read {path}", path = path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It says what cannot be used.
+    #[error("{path}: {problem}", path = path.display())]
+    Problem {
+        /// Which file.
+        path: PathBuf,
+        /// Line, key and fix.
+        problem: Problem,
+    },
+}
+
+impl Document {
+    /// Reads a file; answers with its text, too. No more is read than can be a
+    /// policy, whatever is at the path.
+    pub fn read(path: &Path) -> Result<(String, Loaded), ReadError> {
+        let unread = |source| ReadError::Read { path: path.to_owned(), source };
+        let wrong = |problem| ReadError::Problem { path: path.to_owned(), problem };
+        let text = text(path).map_err(unread)?;
+        let loaded = Self::load(&text).map_err(wrong)?;
+        Ok((text, loaded))
+    }
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    // A FIFO without a writer is not waited for.
+    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    let mut text = String::new();
+    // One byte more than is allowed, so that the loader says what is wrong.
+    file.take(MAX_TEXT as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(content: &[u8]) -> Result<(String, Loaded), ReadError> {
+        let path = std::env::temp_dir().join(format!("policy-read-{}", std::process::id()));
+        let path = path.with_extension(content.len().to_string());
+        std::fs::write(&path, content).unwrap();
+        let read = Document::read(&path);
+        std::fs::remove_file(&path).unwrap();
+        read
+    }
+
+    #[test]
+    fn a_file_gives_its_text_and_what_it_says() {
+        let (text, loaded) = read(b"version = 1\n").unwrap();
+        assert_eq!((text.as_str(), loaded.document.version), ("version = 1\n", 1));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_file() {
+        let error = read(b"version = 1\ncolour = 2\n").unwrap_err().to_string();
+        assert!(error.contains("policy-read-") && error.contains("line 2: colour"), "{error}");
+        let error = Document::read(Path::new("/nonexistent/p")).unwrap_err().to_string();
+        assert_eq!(error, "cannot read /nonexistent/p");
+    }
+
+    #[test]
+    fn no_more_is_read_than_can_be_a_policy() {
+        let error = read(&vec![b'#'; MAX_TEXT + 10]).unwrap_err().to_string();
+        assert!(error.contains(&format!("the file has {} bytes", MAX_TEXT + 1)), "{error}");
+        let error = Document::read(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(error.contains("/dev/zero: the file has"), "{error}");
+    }
+}

@@ -1,0 +1,171 @@
+//! The network of a pod: which namespace, what its interface has, which
+//! policies, and telling it all to the `io` process and to the guest.
+
+mod client;
+mod developer;
+mod guest;
+mod interface;
+mod listeners;
+mod namespace;
+mod netlink;
+mod plan;
+mod policy;
+mod resolv;
+mod scan;
+mod setting;
+mod store;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sandbox_agent_protocol::agent::ConfigureNetworkRequest;
+use sandbox_vm_spec::network::{Network as Setting, Request};
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+
+use crate::agent::Agent;
+use crate::error::{Error, ErrorKind};
+use crate::machine::Ended;
+
+pub use client::{Client, ClientError};
+pub use namespace::NamespaceError;
+pub use policy::PolicyError;
+pub use setting::{Set, SetError, set_policy};
+pub use store::{Policies, pod_policies};
+
+pub(crate) use plan::{AUDIT_MAX, Files, FurnishError, Mode, Plan};
+
+/// How long the `io` process may take until it serves: it starts with the pod,
+/// on a host that may start many at once.
+const STARTING: Duration = Duration::from_secs(60);
+
+/// A network that a pod cannot have.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// Its namespace.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// It would be the host's own.
+    #[error(
+        "the container asks for the host's network{how}; sandboxes get it only where the node's \
+         configuration (/etc/sandbox/config.toml) has allow_host = true in its [network] section"
+    )]
+    Host {
+        /// How it asks.
+        how: &'static str,
+    },
+    /// Its policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The kernel does not tell what is there.
+    #[error("cannot look at the interfaces of the {0}'s network namespace")]
+    Scan(&'static str, #[source] io::Error),
+    /// A file.
+    #[error("cannot {what} {path}", path = path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The `io` process.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// This process could not do what it should.
+    #[error("the setting of the network was cut off")]
+    Cut,
+}
+
+impl NetworkError {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Namespace(NamespaceError::Open { .. } | NamespaceError::NotOne { .. })
+            | Self::Host { .. } => ErrorKind::FailedPrecondition,
+            Self::Policy(e) => e.kind(),
+            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                ErrorKind::ResourceExhausted
+            }
+            _ => ErrorKind::Internal,
+        }
+    }
+}
+
+/// The network of a pod that runs.
+pub(crate) struct Network {
+    plan: Plan,
+    socket: PathBuf,
+    resolv_conf: PathBuf,
+    configured: OnceCell<Option<ConfigureNetworkRequest>>,
+    guest: OnceCell<()>,
+}
+
+impl Network {
+    /// Of a plan whose `io` process was started with a socket.
+    pub fn new(plan: Plan, socket: PathBuf, resolv_conf: PathBuf) -> Self {
+        let (configured, guest) = Default::default();
+        Self { plan, socket, resolv_conf, configured, guest }
+    }
+
+    /// The resolv.conf that containers without one of their own get.
+    pub fn resolv_conf(&self) -> Option<&PathBuf> {
+        (self.plan.mode() == Mode::Developer).then_some(&self.resolv_conf)
+    }
+
+    /// Answers once the `io` process is in the pod's namespace.
+    pub async fn entered(&self) -> Result<(), NetworkError> {
+        let socket = self.socket.clone();
+        blocking(move || {
+            // It serves in there; what it says is of no interest.
+            match Client::with_patience(&socket, STARTING)?.ask(&Request::Counters) {
+                Ok(_) | Err(ClientError::Failed(_)) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
+    }
+
+    /// Looks at what is in the namespace, now that whoever furnishes it has
+    /// done so, and tells the `io` process. Once for each pod.
+    pub async fn configure(&self) -> Result<(), NetworkError> {
+        let configured = self.configured.get_or_try_init(|| async {
+            let (plan, socket) = (self.plan.clone(), self.socket.clone());
+            blocking(move || {
+                let Some((setting, guest)) = plan.settle()? else { return Ok(None) };
+                tell(&socket, setting)?;
+                Ok(Some(guest))
+            })
+            .await
+        });
+        configured.await.map(drop)
+    }
+
+    /// Gives the guest its addresses, and lets the namespace have its
+    /// listeners from then on. Once for each pod, after [`Self::configure`].
+    pub async fn configure_guest(&self, agent: &Agent, ended: &Ended) -> Result<(), Error> {
+        let Some(Some(request)) = self.configured.get() else { return Ok(()) };
+        let set = self.guest.get_or_try_init(|| async {
+            agent.configure_network(request).await?;
+            if self.plan.has_listeners() {
+                let (agent, socket) = (agent.clone(), self.socket.clone());
+                tokio::spawn(listeners::follow(agent, socket, ended.clone()));
+            }
+            Ok(())
+        });
+        set.await.map(drop)
+    }
+}
+
+fn tell(socket: &std::path::Path, setting: Setting) -> Result<(), NetworkError> {
+    let mut client = Client::with_patience(socket, STARTING)?;
+    Ok(client.tell(&Request::Configure(Box::new(setting)))?)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, NetworkError> + Send + 'static,
+) -> Result<T, NetworkError> {
+    spawn_blocking(work).await.unwrap_or(Err(NetworkError::Cut))
+}

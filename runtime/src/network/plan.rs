@@ -1,0 +1,256 @@
+//! What is known of a pod's network before its processes run.
+
+use std::fs::{File, OpenOptions};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use sandbox_agent_protocol::agent::ConfigureNetworkRequest;
+use sandbox_vm_spec::network::{GATEWAY_MAC, LinkSpec, Network as Setting};
+use sha2::{Digest, Sha256};
+
+use super::guest::Guest;
+use super::interface::Interface;
+use super::namespace::Namespace;
+use super::resolv::Resolv;
+use super::scan::{addresses, scan};
+use super::store::Policies;
+use super::{NetworkError, developer, policy};
+use crate::config::NetworkConfig;
+use crate::folder::{Folder, FolderError, write_atomically};
+use crate::id::PodId;
+use crate::pod::{NetworkNamespace, PodSpec};
+
+/// Most bytes of an audit file; there are two, and the pod's folder is in
+/// memory.
+pub(crate) const AUDIT_MAX: u64 = 4 << 20;
+/// Largest MTU of an interface that is not known yet.
+const MAX_MTU: u16 = 65520;
+
+/// Whose network a pod has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// That of a namespace which containerd names.
+    Given,
+    /// That of a namespace which was made for the pod and which its hooks
+    /// furnish.
+    Hooks,
+    /// The developer network.
+    Developer,
+    /// The host's.
+    Host,
+    /// None: nothing but loopback.
+    Loopback,
+}
+
+impl Mode {
+    /// In the pod's state.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Given => "namespace",
+            Self::Hooks => "hooks",
+            Self::Developer => "developer",
+            Self::Host => "host",
+            Self::Loopback => "loopback",
+        }
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    mode: Mode,
+    namespace: Namespace,
+    /// None where it is not there yet.
+    interface: Option<Interface>,
+    link: LinkSpec,
+    policies: Policies,
+    resolv: Resolv,
+    host: Vec<IpAddr>,
+    cluster: Vec<String>,
+}
+
+/// What the `io` process inherits.
+pub(crate) struct Files {
+    pub listener: UnixListener,
+    pub audit: [File; 2],
+}
+
+impl Plan {
+    /// Decides, or refuses. Blocks.
+    pub fn make(config: &NetworkConfig, id: &PodId, spec: &PodSpec) -> Result<Self, NetworkError> {
+        // First: with a broken policy nothing is looked at.
+        let asked = spec.annotations.get(policy::ANNOTATION).map(String::as_str);
+        let policies =
+            Policies { node: policy::of_node(config)?, pod: policy::of_pod(config, asked)? };
+        let (mode, namespace) = choose(config, spec)?;
+        let interface = match mode {
+            Mode::Developer => Some(developer::interface(&config.developer_addresses)),
+            Mode::Hooks | Mode::Loopback => None,
+            Mode::Given => look(&namespace, "pod")?,
+            Mode::Host => look(&namespace, "host")?,
+        };
+        let host = Namespace::host()?;
+        Ok(Self {
+            mode,
+            namespace,
+            link: link(id, interface.as_ref()),
+            interface,
+            policies,
+            resolv: resolv(mode, spec.resolv_conf.as_deref()),
+            host: addresses(&host).map_err(|error| NetworkError::Scan("host", error))?,
+            cluster: config.cluster.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    /// Whose network it is.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Where the `io` process works.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// The guest's end of the link.
+    pub fn link(&self) -> LinkSpec {
+        self.link
+    }
+
+    /// Whether what the guest listens on is reached through the namespace. The
+    /// host's own ports are nobody's in the developer network.
+    pub fn has_listeners(&self) -> bool {
+        self.mode != Mode::Developer
+    }
+
+    /// Makes what has a path: the socket, the audit, the policies and a
+    /// resolv.conf in the pod's folder. Blocks.
+    pub fn furnish(
+        &self,
+        folder: &Folder,
+        audit_dir: Option<&Path>,
+        id: &PodId,
+    ) -> Result<Files, FurnishError> {
+        let listener = folder.listen(&folder.network())?;
+        self.policies.write(&folder.policies()).map_err(at("write", &folder.policies()))?;
+        if self.mode == Mode::Developer {
+            let path = folder.resolv_conf();
+            write_atomically(&path, self.resolv.text.as_bytes()).map_err(at("write", &path))?;
+            // Programs of any user read it.
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+                .map_err(at("open to all", &path))?;
+        }
+        let paths = folder.audits(audit_dir, id);
+        let [first, second] =
+            paths.each_ref().map(|path| open_audit(path).map_err(at("open", path)));
+        Ok(Files { listener, audit: [first?, second?] })
+    }
+
+    /// What the `io` process and the agent are told; none where there is
+    /// nothing but loopback. Blocks.
+    pub fn settle(&self) -> Result<Option<(Setting, ConfigureNetworkRequest)>, NetworkError> {
+        let interface = match &self.interface {
+            Some(interface) => Some(interface.clone()),
+            None if self.mode == Mode::Loopback => None,
+            None => look(&self.namespace, "pod")?,
+        };
+        let Some(interface) = interface else {
+            tracing::info!("the sandbox's network namespace has nothing but loopback");
+            return Ok(None);
+        };
+        let guest = Guest { interface, link: self.link, resolv: &self.resolv };
+        let setting = Setting {
+            guest: guest.addresses(),
+            bound: if self.has_listeners() { guest.addresses() } else { Vec::new() },
+            mtu: guest.mtu(),
+            gateway4: guest.interface.gateway4,
+            gateway6: guest.interface.gateway6,
+            resolvers: self.resolv.servers.clone(),
+            host: self.host.clone(),
+            cluster: self.cluster.clone(),
+            node: self.policies.node.clone(),
+            pod: self.policies.pod.clone(),
+        };
+        Ok(Some((setting, guest.request())))
+    }
+}
+
+/// The pod's folder, or a file in it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FurnishError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+}
+
+fn at(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> NetworkError {
+    let path: PathBuf = path.to_owned();
+    move |source| NetworkError::File { what, path, source }
+}
+
+fn choose(config: &NetworkConfig, spec: &PodSpec) -> Result<(Mode, Namespace), NetworkError> {
+    match &spec.network {
+        NetworkNamespace::Host => host(config, ""),
+        NetworkNamespace::Path(path) => {
+            let namespace = Namespace::open(path)?;
+            match namespace.is_host()? {
+                true => host(config, ", whose namespace its spec names"),
+                false => Ok((Mode::Given, namespace)),
+            }
+        }
+        // Who has hooks run has them make the network, or none.
+        NetworkNamespace::New if spec.has_create_hooks => Ok((Mode::Hooks, Namespace::make()?)),
+        NetworkNamespace::New if config.developer => Ok((Mode::Developer, Namespace::host()?)),
+        NetworkNamespace::New => Ok((Mode::Loopback, Namespace::make()?)),
+    }
+}
+
+fn host(config: &NetworkConfig, how: &'static str) -> Result<(Mode, Namespace), NetworkError> {
+    match config.allow_host {
+        true => Ok((Mode::Host, Namespace::host()?)),
+        false => Err(NetworkError::Host { how }),
+    }
+}
+
+fn look(namespace: &Namespace, whose: &'static str) -> Result<Option<Interface>, NetworkError> {
+    let scan = scan(namespace).map_err(|error| NetworkError::Scan(whose, error))?;
+    Ok(scan.interface())
+}
+
+/// The interface's own MAC address, or one that is always the same for a pod
+/// of this name.
+fn link(id: &PodId, interface: Option<&Interface>) -> LinkSpec {
+    let own = interface.and_then(|interface| interface.mac).filter(|mac| *mac != GATEWAY_MAC);
+    let mac = own.unwrap_or_else(|| {
+        let digest = Sha256::digest(id.to_string());
+        // Locally administered, of one station, and never the gateway's.
+        let mut mac = [0x0a; 6];
+        mac[1..].copy_from_slice(&digest[..5]);
+        mac
+    });
+    LinkSpec { mac, mtu: interface.map_or(MAX_MTU, |interface| interface.mtu) }
+}
+
+/// The servers that the pod was given. What its image says is the guest's own
+/// word, and teaches no names.
+fn resolv(mode: Mode, given: Option<&Path>) -> Resolv {
+    match (given, mode) {
+        (Some(path), _) => Resolv::read(path).unwrap_or_else(|error| {
+            tracing::warn!("cannot read {}, so no DNS server is known: {error}", path.display());
+            Resolv::default()
+        }),
+        (None, Mode::Developer | Mode::Host) => Resolv::of_host(),
+        (None, _) => Resolv::default(),
+    }
+}
+
+fn open_audit(path: &Path) -> std::io::Result<File> {
+    let flags = libc::O_NOFOLLOW;
+    OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! The cells of the table, for one backend at one MTU.
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::backend::{Backend, Kind, PUBLISHED};
+use crate::figure::{Figures, Unit};
+use crate::plan::Plan;
+use crate::space::{POD, Space, WORLD};
+
+/// The first port of what the world serves.
+const SERVED: u16 = 5511;
+
+/// Connections, one after the other, after which memory is looked at again.
+const CHURN: usize = 20_000;
+
+/// How long memory is given to become less once nobody is connected.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Bytes in bulk: the name, where it is begun, and the words of the load.
+const BULK: [(&str, bool, &[&str]); 6] = [
+    ("up", false, &["up", "S", "1"]),
+    ("down", false, &["down", "S", "1"]),
+    ("up-4", false, &["up", "S", "4"]),
+    ("down-4", false, &["down", "S", "4"]),
+    ("both", false, &["both", "S"]),
+    ("inbound", true, &["up", "S", "1"]),
+];
+
+/// What does not hang on the MTU, measured at the smaller.
+const SMALL: [(&str, &str, Unit, &[&str]); 4] = [
+    ("tcp-rtt", "p50 p99", Unit::Micros, &["tcp", "S"]),
+    ("udp-rtt", "p50 p99", Unit::Micros, &["udp", "S"]),
+    ("connect", "rate", Unit::Rate, &["connect", "S", "1"]),
+    ("connect-16", "rate", Unit::Rate, &["connect", "S", "16"]),
+];
+
+/// A backend with a server at each end.
+struct Stage<'a> {
+    plan: &'a Plan,
+    kind: Kind,
+    space: Space,
+    backend: Backend,
+    servers: Vec<Server>,
+}
+
+/// A process that ends with this.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Measures everything that is wanted.
+pub fn measure(plan: &Plan, kind: Kind, mtu: u16, figures: &mut Figures) -> Result<()> {
+    let space = Space::new(mtu)?;
+    let backend = Backend::start(kind, plan, &space, mtu)?;
+    let mut stage = Stage { plan, kind, space, backend, servers: Vec::new() };
+    stage.serve("world", SERVED)?;
+    stage.serve(kind.guest(), PUBLISHED)?;
+    if mtu == 1_500 && !kind.has_rules() {
+        // Before anything else has made it larger.
+        stage.idle(figures)?;
+    }
+    for (name, inbound, words) in BULK {
+        // What rules are there for costs nothing once a flow is decided.
+        if !kind.has_rules() || matches!(name, "up" | "down") {
+            stage.bulk(&format!("{name}/{mtu}"), inbound, words, figures)?;
+        }
+    }
+    if mtu != 1_500 {
+        return Ok(());
+    }
+    for (name, values, unit, words) in SMALL {
+        stage.small(name, values, unit, words, figures)?;
+    }
+    if !kind.has_rules() {
+        stage.flows(figures)?;
+    }
+    Ok(())
+}
+
+impl Stage<'_> {
+    fn serve(&mut self, end: &str, port: u16) -> Result<()> {
+        let mut child = self
+            .space
+            .command(end, &self.plan.toolbox)
+            .args(["load", "serve", &format!("0.0.0.0:{port}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let out = child.stdout.take();
+        self.servers.push(Server(child));
+        let mut line = String::new();
+        BufReader::new(out.context("no stdout")?).read_line(&mut line)?;
+        ensure!(line == "ready\n", "the load's server in {end} did not start");
+        Ok(())
+    }
+
+    fn load(&self, inbound: bool, words: &[&str]) -> Command {
+        let (end, to, port): (_, Ipv4Addr, _) =
+            if inbound { ("world", POD, PUBLISHED) } else { (self.kind.guest(), WORLD, SERVED) };
+        let mut command = self.space.command(end, &self.plan.toolbox);
+        command.args(["load", words[0], &SocketAddr::new(to.into(), port).to_string()]);
+        let seconds = self.plan.seconds.to_string();
+        command.args(words.iter().skip(1).map(|word| if *word == "S" { &seconds } else { *word }));
+        command
+    }
+
+    /// Runs a load to its end and answers with the values that it printed.
+    fn run(&self, inbound: bool, words: &[&str]) -> Result<impl Fn(&str) -> Result<f64> + use<>> {
+        let out = self.load(inbound, words).output()?;
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr).trim());
+        Ok(move |name: &str| value(&said, name))
+    }
+
+    fn bulk(&self, case: &str, inbound: bool, words: &[&str], figures: &mut Figures) -> Result<()> {
+        if !self.plan.wants(case) {
+            return Ok(());
+        }
+        let before = self.backend.cpu()?;
+        let said = match self.run(inbound, words) {
+            Ok(said) => said,
+            Err(error) => {
+                figures.fail(case, self.kind, &error);
+                return Ok(());
+            }
+        };
+        figures.add(case, self.kind, Unit::Gbit, said("gbit")?);
+        if let (Some(before), Some(after)) = (before, self.backend.cpu()?) {
+            let cost = (after - before) * 1e9 / said("bytes")?.max(1.0);
+            figures.add(&format!("cpu/{case}"), self.kind, Unit::NanosPerByte, cost);
+        }
+        Ok(())
+    }
+
+    fn small(
+        &self,
+        name: &str,
+        values: &str,
+        unit: Unit,
+        words: &[&str],
+        figures: &mut Figures,
+    ) -> Result<()> {
+        if !self.plan.wants(name) {
+            return Ok(());
+        }
+        let said = match self.run(false, words) {
+            Ok(said) => said,
+            Err(error) => {
+                figures.fail(name, self.kind, &error);
+                return Ok(());
+            }
+        };
+        for value in values.split(' ') {
+            let case = if values.contains(' ') { format!("{name}/{value}") } else { name.into() };
+            figures.add(&case, self.kind, unit, said(value)?);
+        }
+        Ok(())
+    }
+
+    fn idle(&self, figures: &mut Figures) -> Result<()> {
+        if let (true, Some(memory)) = (self.plan.wants("memory"), self.backend.memory()?) {
+            figures.add("memory/idle", self.kind, Unit::Mebibytes, memory / 1024.0);
+        }
+        Ok(())
+    }
+
+    /// What flows that do nothing cost, and whether it is given back.
+    fn flows(&self, figures: &mut Figures) -> Result<()> {
+        if !self.plan.wants("memory") || self.plan.smoke {
+            return Ok(());
+        }
+        for (case, count, blocks) in [
+            ("memory/flow-of-1000", 1_000, 0),
+            ("memory/flow-of-4000", 4_000, 0),
+            ("memory/flow-of-1000-after-64-kib", 1_000, 64),
+        ] {
+            let Some(before) = self.backend.memory()? else { return Ok(()) };
+            let held = match self.hold(count, blocks) {
+                Ok(held) => held,
+                Err(error) => {
+                    figures.fail(case, self.kind, &error);
+                    continue;
+                }
+            };
+            if let Some(after) = self.settled()? {
+                let each = (after - before).max(0.0) / count as f64;
+                figures.add(case, self.kind, Unit::Kibibytes, each);
+            }
+            drop(held);
+        }
+        if let Err(error) = self.run(false, &["churn", &CHURN.to_string()]) {
+            figures.fail("memory/after-churn", self.kind, &error);
+        } else if let Some(memory) = self.settled()? {
+            figures.add("memory/after-churn", self.kind, Unit::Mebibytes, memory / 1024.0);
+        }
+        Ok(())
+    }
+
+    /// Memory once it does not become less any more.
+    fn settled(&self) -> Result<Option<f64>> {
+        let (start, mut least) = (Instant::now(), self.backend.memory()?);
+        while start.elapsed() < SETTLE {
+            std::thread::sleep(SETTLE / 10);
+            let now = self.backend.memory()?;
+            least = if now < least { now } else { least };
+        }
+        Ok(least)
+    }
+
+    fn hold(&self, count: usize, blocks: usize) -> Result<(Server, ChildStdin)> {
+        let (count, blocks) = (count.to_string(), blocks.to_string());
+        let mut child = self
+            .load(false, &["hold", &count, &blocks])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let (out, stdin) = (child.stdout.take(), child.stdin.take());
+        let server = Server(child);
+        let mut line = String::new();
+        BufReader::new(out.context("no stdout")?).read_line(&mut line)?;
+        ensure!(
+            line.trim() == format!("held={count}"),
+            "{} held no {count} flows",
+            self.kind.name()
+        );
+        Ok((server, stdin.context("no stdin")?))
+    }
+}
+
+/// A value of a line of `name=value`.
+fn value(line: &str, name: &str) -> Result<f64> {
+    line.split_whitespace()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+        .with_context(|| format!("the load did not say {name}: {line:?}"))
+}

@@ -1,0 +1,47 @@
+//! What each way out of a namespace costs: the kernel's own veth, pasta,
+//! slirp4netns and ours, interleaved in one run, in namespaces of its own.
+//!
+//! `NAME=value` arguments: `RUNS`, `SECONDS` (of each cell), `ONLY` (part of a
+//! case's name), `BACKENDS` (names with commas), `TAP`, `TOOLBOX`, `PAGE` and
+//! `PLOT` (files to write). `SMOKE=yes` is one short run of the most telling.
+#![allow(clippy::print_stdout)]
+
+mod backend;
+mod cells;
+mod figure;
+mod page;
+mod plan;
+mod plot;
+mod space;
+
+use anyhow::{Context, Result};
+
+use figure::Figures;
+use plan::Plan;
+
+fn main() -> Result<()> {
+    let plan = Plan::from_arguments()?;
+    let mut figures = Figures::default();
+    for run in 0..plan.runs {
+        for turn in 0..plan.backends.len() {
+            // Rotated, so that none is always the one after an idle machine.
+            let kind = plan.backends[(run + turn) % plan.backends.len()];
+            for mtu in plan.mtus(kind) {
+                eprintln!("bench net: run {} of {}: {} at {mtu}", run + 1, plan.runs, kind.name());
+                let measured = cells::measure(&plan, kind, mtu, &mut figures);
+                measured.with_context(|| format!("{} at {mtu}", kind.name()))?;
+            }
+        }
+    }
+    print!("{}", page::table(&figures));
+    for line in figures.lines() {
+        println!("{line}");
+    }
+    if let Some(path) = &plan.page {
+        std::fs::write(path, page::page(&plan, &figures)).context("writing the page")?;
+    }
+    if let Some(path) = &plan.plot {
+        std::fs::write(path, plot::svg(&figures)).context("writing the plot")?;
+    }
+    figures.whole()
+}

@@ -1,0 +1,434 @@
+//! Network device (virtio 1.2 section 5.1): the guest's frames go into a
+//! [`Stack`], which is a NAT with a policy in front of the host's sockets.
+//!
+//! The network itself, its addresses and policy, comes in by a [`Handle`]
+//! before or after the guest's driver does. As long as one of both is missing
+//! no frame passes.
+
+mod answer;
+mod capture;
+mod clock;
+mod command;
+mod forward;
+mod kernel;
+mod rings;
+mod rows;
+mod settings;
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use sandbox_netstack::env::Witness;
+use sandbox_netstack::host::{HostNet, KernelNet};
+use sandbox_netstack::policy::Live;
+use sandbox_netstack::port::{Capabilities, Offload, Port, Received};
+use sandbox_netstack::stack::{self, Arrival, RINGS, Stack};
+use sandbox_vm_spec::network::{GATEWAY_MAC, LinkSpec};
+use smoltcp::time::Instant;
+use smoltcp::wire::EthernetAddress;
+use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
+use virtio_bindings::virtio_net::{
+    VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
+    VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_MAC, VIRTIO_NET_F_MRG_RXBUF,
+    VIRTIO_NET_F_MTU, VIRTIO_NET_F_STATUS, VIRTIO_NET_S_LINK_UP,
+};
+use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use crate::{Device, DeviceError, QueueIo, Signals, Token};
+pub use capture::Tap;
+use capture::Taps;
+use clock::Clock;
+use command::Asked;
+pub use command::Handle;
+use forward::Carried;
+pub use forward::{Forward, Forwards, Meter, Over};
+pub use kernel::Kernel;
+use rings::{Rings, Scratch};
+use settings::Settings;
+
+/// receiveq1 and transmitq1. QEMU's virtio-mmio offers the driver 1024 for any
+/// queue.
+const QUEUE_SIZES: [u16; 2] = [1024; 2];
+/// mac, status, max_virtqueue_pairs, mtu.
+const CONFIG: usize = 12;
+/// Checksums and segments are left to whoever is last to need them, on the way
+/// out and on the way in.
+const FEATURES: [u32; 10] = [
+    VIRTIO_NET_F_CSUM,
+    VIRTIO_NET_F_GUEST_CSUM,
+    VIRTIO_NET_F_MTU,
+    VIRTIO_NET_F_MAC,
+    VIRTIO_NET_F_GUEST_TSO4,
+    VIRTIO_NET_F_GUEST_TSO6,
+    VIRTIO_NET_F_HOST_TSO4,
+    VIRTIO_NET_F_HOST_TSO6,
+    VIRTIO_NET_F_MRG_RXBUF,
+    VIRTIO_NET_F_STATUS,
+];
+
+/// Frames thrown away in a turn, while there is no network.
+const DISCARDED: usize = 256;
+/// Commands done in a turn.
+const COMMANDS: usize = 4;
+
+/// Tokens of what is always watched.
+const HOST: Token = 0;
+const TIMER: Token = 1;
+const WAKE: Token = 2;
+
+/// Makes who hears of a stack's flows. It is given the time since 1970 at the
+/// stack's zero.
+pub type Witnesses = Box<dyn FnMut(Duration) -> Box<dyn Witness + Send> + Send>;
+/// Makes of a connection to the guest's loopback what somebody else can carry
+/// on.
+pub type MakeForward<S> = fn(Arrival<S>, Arc<Meter>) -> Forward;
+
+/// The host's side of the device.
+pub struct NetConfig<H: HostNet> {
+    /// The guest's end of the link.
+    pub link: LinkSpec,
+    /// The network in which the guest's flows end.
+    pub host: H,
+    /// Hear of them.
+    pub witnesses: Witnesses,
+    /// Carry on what no frame can reach.
+    pub forwards: Box<dyn Forwards>,
+    /// Makes what is given to them.
+    pub forward: MakeForward<H::Stream>,
+}
+
+/// Frames that went nowhere before they came to the stack, or for which the
+/// guest has no buffer that is large enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Drops {
+    malformed: u64,
+    unconfigured: u64,
+    too_long: u64,
+}
+
+/// See the module.
+pub struct Net<H: HostNet = KernelNet> {
+    config: [u8; CONFIG],
+    link: LinkSpec,
+    clock: Clock,
+    wake: Arc<EventFd>,
+    asked: Receiver<Asked>,
+    /// It was woken by `wake` since the last turn.
+    woken: bool,
+    witnesses: Witnesses,
+    forwards: Box<dyn Forwards>,
+    forward: MakeForward<H::Stream>,
+    carried: Carried,
+    taps: Taps,
+    /// What was agreed with the driver, once it is there.
+    driver: Option<Driver>,
+    network: Option<Configured>,
+    state: State<H>,
+    /// The number of the flow that was opened last.
+    flow: u64,
+    scratch: Scratch,
+    drops: Drops,
+}
+
+/// What the driver takes.
+#[derive(Clone, Copy)]
+struct Driver {
+    capabilities: Capabilities,
+    mergeable: bool,
+}
+
+/// The network as it was asked for.
+struct Configured {
+    settings: Settings,
+    live: Live,
+    /// What the guest listens on, if it was reported.
+    listeners: Vec<std::net::SocketAddr>,
+}
+
+/// There is a stack as long as there are driver and network.
+enum State<H: HostNet> {
+    Down(H),
+    Up(Box<Stack<H>>),
+    /// Between two states.
+    Changing,
+}
+
+impl<H: HostNet> Net<H> {
+    /// A device whose network is still to be told, and what tells it.
+    pub fn new(config: NetConfig<H>) -> io::Result<(Self, Handle)> {
+        let wake = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
+        let taps = Taps::default();
+        let (handle, asked) = Handle::new(config.link, wake.clone(), taps.clone());
+        let net = Self {
+            config: config_space(&config.link),
+            link: config.link,
+            clock: Clock::new()?,
+            wake,
+            asked,
+            woken: false,
+            witnesses: config.witnesses,
+            forwards: config.forwards,
+            forward: config.forward,
+            carried: Carried::default(),
+            taps,
+            flow: 0,
+            driver: None,
+            network: None,
+            state: State::Down(config.host),
+            scratch: Scratch::default(),
+            drops: Drops::default(),
+        };
+        Ok((net, handle))
+    }
+
+    /// The driver is there.
+    pub fn begin(&mut self, acked: u64) -> Result<(), DeviceError> {
+        self.driver = Some(Driver::new(acked));
+        self.rebuild(&mut Shut)
+    }
+
+    /// It is gone, and what it had open with it.
+    pub fn end(&mut self) {
+        self.driver = None;
+        self.take_down(&mut Shut);
+        // The timer of what is gone.
+        self.clock.forget();
+    }
+
+    /// A turn: commands, then frames and the host's sockets. Bounded; what is
+    /// left wakes the device again.
+    pub fn turn(&mut self, io: &mut [QueueIo]) -> Result<Signals, DeviceError> {
+        let now = self.clock.now();
+        let mut more = false;
+        if let [rx, tx] = io {
+            let mergeable = self.driver.is_some_and(|driver| driver.mergeable);
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let mut drops = self.drops;
+            let mut rings = Rings::new(rx, tx, mergeable, &mut scratch, &mut drops);
+            let done = self.frames(&mut rings, now);
+            let left = rings.finish();
+            (self.scratch, self.drops) = (scratch, drops);
+            more = done? | left?;
+        } else {
+            more |= self.commands(None, now)?;
+        }
+        if more {
+            self.awaken();
+        }
+        Signals::collect(io)
+    }
+
+    fn frames(&mut self, rings: &mut Rings, now: Instant) -> Result<bool, DeviceError> {
+        let mut more = self.commands(Some(rings), now)?;
+        let State::Up(stack) = &mut self.state else {
+            return Ok(rings.discard(DISCARDED)? | more);
+        };
+        let second = self.clock.second(now);
+        if second {
+            stack.tick(now);
+        }
+        let next = stack.run(rings, now);
+        while let Some(arrival) = stack.arrival() {
+            let (flow, meter) = (arrival.flow, Arc::new(Meter::new(self.wake.clone())));
+            self.carried.add(flow, meter.clone());
+            self.forwards.take((self.forward)(arrival, meter));
+        }
+        if (second || self.woken) && self.carried.tell(stack, rings, now) {
+            self.forwards.look();
+        }
+        self.woken = false;
+        more |= next.is_some_and(|next| next <= now);
+        if !more {
+            self.clock.wake_at(next).map_err(host("cannot set a timer"))?;
+        }
+        Ok(more)
+    }
+
+    /// Does what was asked; whether there may be more of it.
+    fn commands(
+        &mut self,
+        mut rings: Option<&mut Rings>,
+        now: Instant,
+    ) -> Result<bool, DeviceError> {
+        for _ in 0..COMMANDS {
+            let Ok(Asked { command, answer }) = self.asked.try_recv() else { return Ok(false) };
+            let reply = self.perform(command, rings.as_deref_mut(), now)?;
+            // Who asked may have given up.
+            let _ = answer.try_send(reply);
+        }
+        Ok(true)
+    }
+
+    /// A stack for the network and the driver as they are now, if there are
+    /// both. What was open ends.
+    fn rebuild(&mut self, port: &mut dyn Port) -> Result<(), DeviceError> {
+        self.take_down(port);
+        let (Some(driver), Some(network)) = (&self.driver, &self.network) else { return Ok(()) };
+        let seed = seed().map_err(host("cannot get random numbers"))?;
+        let asked = network.settings.network();
+        let config = stack::Config {
+            link: network.settings.link(self.link.mac),
+            mac: EthernetAddress(GATEWAY_MAC),
+            gateway4: asked.gateway4,
+            gateway6: asked.gateway6,
+            pod: asked.bound.clone(),
+            mtu: asked.mtu,
+            capabilities: driver.capabilities,
+            rings: RINGS,
+            seed,
+        };
+        let State::Down(host) = std::mem::replace(&mut self.state, State::Changing) else {
+            return Ok(());
+        };
+        let witness = (self.witnesses)(self.clock.epoch());
+        let now = self.clock.now();
+        let mut stack = Stack::new(config, host, network.live.clone(), witness, now);
+        stack.number_from(self.flow);
+        stack.capture(self.taps.capture(self.clock.epoch()));
+        if !network.listeners.is_empty() {
+            stack.report(&mut Shut, &network.listeners, now);
+        }
+        self.state = State::Up(Box::new(stack));
+        Ok(())
+    }
+
+    fn take_down(&mut self, port: &mut dyn Port) {
+        self.state = match std::mem::replace(&mut self.state, State::Changing) {
+            State::Up(mut stack) => {
+                stack.end(port, self.clock.now());
+                let (host, flow) = stack.into_host();
+                self.flow = flow;
+                State::Down(host)
+            }
+            other => other,
+        };
+        if self.carried.revoke() {
+            self.forwards.look();
+        }
+    }
+
+    /// Has the device woken once more.
+    fn awaken(&self) {
+        // Fails on an overflow only: it is awake all the same.
+        let _ = self.wake.write(1);
+    }
+
+    fn woken(&mut self, token: Token) {
+        match token {
+            WAKE => {
+                self.woken = true;
+                // Empty is what it is to be.
+                let _ = self.wake.read();
+            }
+            TIMER => self.clock.rang(),
+            _ => {}
+        }
+    }
+}
+
+impl Driver {
+    fn new(acked: u64) -> Self {
+        let has = |bit: u32| acked & (1 << bit) != 0;
+        let checksum = has(VIRTIO_NET_F_GUEST_CSUM);
+        let mergeable = has(VIRTIO_NET_F_MRG_RXBUF);
+        // Without mergeable buffers each of them would have to be 64 KiB long.
+        let segments =
+            checksum && mergeable && has(VIRTIO_NET_F_GUEST_TSO4) && has(VIRTIO_NET_F_GUEST_TSO6);
+        Self { capabilities: Capabilities { checksum, segments }, mergeable }
+    }
+}
+
+/// A link that takes nothing yet.
+struct Shut;
+
+impl Port for Shut {
+    fn receive(&mut self, _buffer: &mut [u8]) -> Option<Received> {
+        None
+    }
+
+    fn room(&mut self, _length: usize) -> bool {
+        false
+    }
+
+    fn transmit(&mut self, _frame: &[u8], _offload: Offload) -> bool {
+        false
+    }
+
+    fn end_batch(&mut self) {}
+}
+
+fn config_space(link: &LinkSpec) -> [u8; CONFIG] {
+    let mut config = [0; CONFIG];
+    config[..6].copy_from_slice(&link.mac);
+    config[6..8].copy_from_slice(&(VIRTIO_NET_S_LINK_UP as u16).to_le_bytes());
+    config[8..10].copy_from_slice(&1u16.to_le_bytes());
+    config[10..].copy_from_slice(&link.mtu.to_le_bytes());
+    config
+}
+
+fn host(what: &'static str) -> impl FnOnce(io::Error) -> DeviceError {
+    move |source| DeviceError::Host { what, source }
+}
+
+/// A number that nobody can guess.
+fn seed() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    crate::rng::random(&mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+impl Device for Net<KernelNet> {
+    fn kind(&self) -> u32 {
+        VIRTIO_ID_NET
+    }
+
+    fn features(&self) -> u64 {
+        FEATURES.iter().fold(0, |features, bit| features | 1 << bit)
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &QUEUE_SIZES
+    }
+
+    fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    fn start(&mut self, acked: u64) -> Result<Vec<(RawFd, EventSet, Token)>, DeviceError> {
+        self.begin(acked)?;
+        Ok(Vec::new())
+    }
+
+    fn standing(&self) -> Vec<(RawFd, EventSet, Token)> {
+        let host = match &self.state {
+            State::Down(host) => host.fd(),
+            State::Up(stack) => stack.fd(),
+            State::Changing => None,
+        };
+        let own = [(self.clock.as_raw_fd(), TIMER), (self.wake.as_raw_fd(), WAKE)];
+        let all = host.map(|fd| (fd.as_raw_fd(), HOST)).into_iter().chain(own);
+        all.map(|(fd, token)| (fd, EventSet::IN, token)).collect()
+    }
+
+    fn kicked(&mut self, _queue: usize, io: &mut [QueueIo]) -> Result<Signals, DeviceError> {
+        self.turn(io)
+    }
+
+    fn ready(
+        &mut self,
+        token: Token,
+        _set: EventSet,
+        io: &mut [QueueIo],
+    ) -> Result<Signals, DeviceError> {
+        self.woken(token);
+        self.turn(io)
+    }
+
+    fn reset(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,158 @@
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use sandbox_netstack::host::HostNet;
+use sandbox_netstack::port::Port;
+use sandbox_netstack::stack::Stack;
+use smoltcp::time::Instant;
+use vmm_sys_util::eventfd::EventFd;
+
+/// A connection to the guest's loopback, which no frame can reach: somebody
+/// else carries it on.
+pub struct Forward {
+    /// It.
+    pub stream: OwnedFd,
+    /// Where in the guest.
+    pub target: SocketAddr,
+    /// What was carried, for the audit.
+    pub meter: Arc<Meter>,
+}
+
+/// Carries connections on.
+pub trait Forwards: Send {
+    /// A new one.
+    fn take(&mut self, forward: Forward);
+    /// Something was [revoked](Meter::is_revoked).
+    fn look(&mut self);
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Over {
+    /// Both ends were done.
+    Finished = 1,
+    /// The guest's agent did not take it.
+    Refused = 2,
+    /// One end broke.
+    Failed = 3,
+}
+
+impl Over {
+    fn of(state: u8) -> Option<Self> {
+        [Self::Finished, Self::Refused, Self::Failed].into_iter().find(|over| *over as u8 == state)
+    }
+
+    /// As the audit says it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+const OPEN: u8 = 0;
+const REVOKED: u8 = u8::MAX;
+
+/// What is known of a connection on both sides: to the one who carries it, and
+/// to the stack, in whose eyes it is a flow like others.
+#[derive(Debug)]
+pub struct Meter {
+    sent: AtomicU64,
+    received: AtomicU64,
+    state: AtomicU8,
+    device: Arc<EventFd>,
+}
+
+impl Meter {
+    /// Nothing was carried yet. `device` wakes the one that looks at it.
+    pub fn new(device: Arc<EventFd>) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { sent: zero(), received: zero(), state: AtomicU8::new(OPEN), device }
+    }
+
+    /// So many bytes more went from the guest.
+    pub fn sent(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So many bytes more went to it.
+    pub fn received(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// It has ended.
+    pub fn over(&self, how: Over) {
+        if self.state.swap(how as u8, Ordering::AcqRel) == OPEN {
+            // Fails on an overflow only: the device is awake all the same.
+            let _ = self.device.write(1);
+        }
+    }
+
+    /// It may not go on.
+    pub fn revoke(&self) {
+        self.state.store(REVOKED, Ordering::Release);
+    }
+
+    /// It may not go on, and is to be reset.
+    pub fn is_revoked(&self) -> bool {
+        self.state.load(Ordering::Acquire) == REVOKED
+    }
+}
+
+/// The connections that somebody carries on.
+#[derive(Default)]
+pub struct Carried(Vec<(u64, Arc<Meter>)>);
+
+impl Carried {
+    /// Another one.
+    pub fn add(&mut self, flow: u64, meter: Arc<Meter>) {
+        self.0.push((flow, meter));
+    }
+
+    /// Tells the stack how they are doing, and them what it says. Answers
+    /// whether one was revoked.
+    pub fn tell<H: HostNet>(
+        &mut self,
+        stack: &mut Stack<H>,
+        port: &mut dyn Port,
+        now: Instant,
+    ) -> bool {
+        let before = self.0.len();
+        let mut over = 0;
+        self.0.retain(|(flow, meter)| {
+            // Read first: bytes are counted before it changes.
+            let ended = Over::of(meter.state.load(Ordering::Acquire));
+            let (sent, received) = (&meter.sent, &meter.received);
+            let (sent, received) = (sent.load(Ordering::Relaxed), received.load(Ordering::Relaxed));
+            let goes_on = stack.carry(*flow, sent, received, now);
+            match ended {
+                Some(how) => {
+                    stack.depart(port, *flow, how.word(), now);
+                    over += 1;
+                    false
+                }
+                None => {
+                    if !goes_on {
+                        meter.revoke();
+                    }
+                    goes_on
+                }
+            }
+        });
+        before > self.0.len() + over
+    }
+
+    /// The stack is gone: none may go on. Answers whether there was one.
+    pub fn revoke(&mut self) -> bool {
+        let any = !self.0.is_empty();
+        for (_, meter) in self.0.drain(..) {
+            meter.revoke();
+        }
+        any
+    }
+}

@@ -1,0 +1,119 @@
+//! The pod's network in the `io` process: the net device, whose host side is
+//! sockets in the pod's namespace, and all who have to do with it.
+
+mod audit;
+mod forward;
+mod server;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::thread;
+
+use caps::Capability;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use sandbox_devices::net::{Kernel, Net};
+use sandbox_vm_spec::network::NetworkLaunch;
+
+use crate::backend::{Backend, BackendError};
+use crate::control::{ControlError, inherited};
+use crate::jail::Network;
+use audit::Audit;
+
+/// Sockets of flows and listeners: what the stack has at most.
+pub const MAX_FILES: u64 = 8192;
+/// Rings of connections, packets in parts, policies that are being read, and
+/// as much again.
+pub const MAX_MEMORY: u64 = 512 << 20;
+
+/// The vsock device's socket, in the root of the jail.
+const VSOCK: &str = "/vsock.sock";
+
+/// Binding a listener of the guest at a port below 1024.
+const LISTENING: &[Capability] = &[Capability::CAP_NET_BIND_SERVICE];
+/// And a raw socket for ICMP, where the namespace permits no other to ping.
+const PINGING: &[Capability] = &[Capability::CAP_NET_BIND_SERVICE, Capability::CAP_NET_RAW];
+
+/// The pod's network cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The shim did not pass a descriptor.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The namespace is none.
+    #[error("cannot look into the pod's network namespace")]
+    Namespace(#[source] io::Error),
+    /// The host's side of the device cannot be made.
+    #[error("cannot prepare the net device")]
+    Device(#[source] io::Error),
+    /// The device cannot be served.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// A thread could not be started.
+    #[error("cannot start the thread that {0}")]
+    Thread(&'static str, #[source] io::Error),
+}
+
+/// What was inherited, before the jail is entered.
+pub struct Prepared {
+    launch: NetworkLaunch,
+    device: OwnedFd,
+    namespace: Arc<OwnedFd>,
+    listener: UnixListener,
+    audit: [OwnedFd; 2],
+    /// Whether the namespace permits sockets that ping and nothing else.
+    pings: bool,
+}
+
+impl Prepared {
+    /// Takes what the launch message names.
+    pub fn take(launch: NetworkLaunch) -> Result<Self, Error> {
+        let device = inherited(launch.device, "vhost-user listener of the net device")?;
+        let namespace = Arc::new(inherited(launch.namespace, "network namespace")?);
+        let listener = inherited(launch.listener, "listener for requests to the network")?;
+        let [first, second] = launch.audit;
+        let audit =
+            [inherited(first, "first audit file")?, inherited(second, "second audit file")?];
+        let pings = permits_ping(namespace.clone()).map_err(Error::Namespace)?;
+        Ok(Self { launch, device, namespace, listener: listener.into(), audit, pings })
+    }
+
+    /// What the process is to enter.
+    pub fn namespace(&self) -> Network {
+        Network::Namespace(self.namespace.clone())
+    }
+
+    /// What it needs there.
+    pub fn capabilities(&self) -> &'static [Capability] {
+        if self.pings { LISTENING } else { PINGING }
+    }
+
+    /// Serves, from within the jail.
+    pub fn serve(self) -> Result<Backend<Net>, Error> {
+        let NetworkLaunch { link, pod, audit_max, forward_port, .. } = self.launch;
+        let thread = |what| move |error| Error::Thread(what, error);
+        let mut audit = Audit::new(self.audit.map(Into::into), audit_max);
+        let audit = Box::new(move |lines: &[u8]| audit.write(lines));
+        let forwards = forward::start(VSOCK.into(), forward_port);
+        let forwards = Box::new(forwards.map_err(thread("carries connections on"))?);
+        let kernel = Kernel { link, pod: pod.clone(), audit, forwards };
+        let (device, handle) = Net::open(kernel).map_err(Error::Device)?;
+        let backend = Backend::serve("net", device, self.device, true)?;
+        server::start(self.listener, handle, pod).map_err(thread("answers about the network"))?;
+        Ok(backend)
+    }
+}
+
+/// Whether a process without capabilities may ping in `namespace`, by its
+/// `net.ipv4.ping_group_range`. Looked up by a thread that ends in there.
+fn permits_ping(namespace: Arc<OwnedFd>) -> io::Result<bool> {
+    let look = move || -> io::Result<bool> {
+        setns(&*namespace, CloneFlags::CLONE_NEWNET)?;
+        let (kind, flags) = (SockType::Datagram, SockFlag::SOCK_CLOEXEC);
+        Ok(socket(AddressFamily::Inet, kind, flags, SockProtocol::Icmp).is_ok())
+    };
+    let thread = thread::Builder::new().spawn(look)?;
+    thread.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+}

@@ -1,0 +1,100 @@
+use std::fs::File;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+/// How often failures to write are told of, at most.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// The audit's two files, of which one is written until it is full and then
+/// the other, emptied. So the disk holds at most both.
+#[derive(Debug)]
+pub struct Audit {
+    files: [File; 2],
+    current: usize,
+    /// Bytes in the current one.
+    written: u64,
+    most: u64,
+    /// Lines that could not be written since that was last told, and when.
+    lost: u64,
+    told: Option<Instant>,
+}
+
+impl Audit {
+    /// Goes on with the one that was written last.
+    pub fn new(files: [File; 2], most: u64) -> Self {
+        let modified = |file: &File| file.metadata().and_then(|found| found.modified()).ok();
+        let current = usize::from(modified(&files[1]) > modified(&files[0]));
+        let written = files[current].metadata().map_or(0, |found| found.len());
+        Self { files, current, written, most, lost: 0, told: None }
+    }
+
+    /// Writes whole lines. What cannot be written is lost, and told of in the
+    /// log: the network goes on without a disk.
+    pub fn write(&mut self, lines: &[u8]) {
+        if let Err(error) = self.append(lines) {
+            self.lost += lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+            if self.told.is_none_or(|told| told.elapsed() >= QUIET) {
+                log::error!("net: {} lines of the audit are lost: {error}", self.lost);
+                (self.lost, self.told) = (0, Some(Instant::now()));
+            }
+        }
+    }
+
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        let length = lines.len() as u64;
+        if self.written > 0 && self.written + length > self.most {
+            let other = 1 - self.current;
+            self.files[other].set_len(0)?;
+            (self.current, self.written) = (other, 0);
+        }
+        let mut file = &self.files[self.current];
+        if let Err(error) = file.write_all(lines) {
+            // Half a line would spoil the next one.
+            file.set_len(self.written)?;
+            return Err(error);
+        }
+        self.written += length;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs::OpenOptions;
+    use std::path::Path;
+
+    use super::*;
+
+    fn open(path: &Path) -> File {
+        OpenOptions::new().append(true).create(true).open(path).unwrap()
+    }
+
+    #[test]
+    fn files_alternate_and_keep_whole_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = [folder.path().join("a"), folder.path().join("b")];
+        let mut audit = Audit::new([open(&paths[0]), open(&paths[1])], 25);
+        for number in 0..5 {
+            audit.write(format!("line {number:04}\n").as_bytes());
+        }
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        assert_eq!(read(&paths[1]), "line 0002\nline 0003\n");
+        assert_eq!(read(&paths[0]), "line 0004\n");
+        // Another process goes on where this one ended.
+        let mut audit = Audit::new([open(&paths[0]), open(&paths[1])], 25);
+        audit.write(b"line 0005\nline 0006\n");
+        assert_eq!(read(&paths[1]), "line 0005\nline 0006\n");
+        assert_eq!(read(&paths[0]), "line 0004\n");
+    }
+
+    #[test]
+    fn a_full_disk_loses_lines_and_nothing_else() {
+        let mut audit =
+            Audit::new([open(Path::new("/dev/full")), open(Path::new("/dev/full"))], 99);
+        audit.write(b"1\n2\n");
+        audit.write(b"3\n");
+        assert_eq!((audit.lost, audit.written), (1, 0));
+    }
+}
