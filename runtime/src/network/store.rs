@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sandbox_vm_spec::network::{MAX_REQUEST, PolicySource};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::folder::{policies_in, write_atomically};
+use crate::folder::{audits_in, network_in, policies_in, write_atomically};
 use crate::id::PodId;
 
 /// Those in force.
@@ -32,6 +32,17 @@ impl Policies {
         File::open(path)?.take(MAX_REQUEST as u64).read_to_end(&mut text)?;
         serde_json::from_slice(&text).map_err(io::Error::other)
     }
+}
+
+/// The audit of a pod: two files that are written in turn.
+pub fn audit_files(config: &Config, id: &PodId) -> [PathBuf; 2] {
+    let folder = config.state_dir.join(id.folder());
+    audits_in(&folder, config.network.audit_dir.as_deref(), id)
+}
+
+/// Where the network of a pod takes requests.
+pub fn socket(config: &Config, id: &PodId) -> PathBuf {
+    network_in(&config.state_dir.join(id.folder()))
 }
 
 /// The policies of a pod that runs.
