@@ -33,7 +33,7 @@ pub use namespace::NamespaceError;
 pub use policy::PolicyError;
 pub(crate) use policy::names as policy_names;
 pub use setting::{Set, SetError, set_policy};
-pub use store::{Policies, audit_files, pod_policies, socket};
+pub use store::{Policies, pod_audit, pod_policies};
 
 pub(crate) use plan::{AUDIT_MAX, Files, FurnishError, Mode, Plan};
 

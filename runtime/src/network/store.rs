@@ -8,7 +8,7 @@ use sandbox_vm_spec::network::{MAX_REQUEST, PolicySource};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::folder::{audits_in, network_in, policies_in, write_atomically};
+use crate::folder::{audits_in, policies_in, write_atomically};
 use crate::id::PodId;
 
 /// Those in force.
@@ -34,18 +34,14 @@ impl Policies {
     }
 }
 
-/// The audit of a pod: two files that are written in turn.
-pub fn audit_files(config: &Config, id: &PodId) -> [PathBuf; 2] {
-    let folder = config.state_dir.join(id.folder());
-    audits_in(&folder, config.network.audit_dir.as_deref(), id)
-}
-
-/// Where the network of a pod takes requests.
-pub fn socket(config: &Config, id: &PodId) -> PathBuf {
-    network_in(&config.state_dir.join(id.folder()))
-}
-
 /// The policies of a pod that runs.
 pub fn pod_policies(config: &Config, id: &PodId) -> io::Result<Policies> {
     Policies::read(&policies_in(&config.state_dir.join(id.folder())))
+}
+
+/// The two files of a pod's audit: when one is full, the other is emptied and
+/// written.
+pub fn pod_audit(config: &Config, id: &PodId) -> [PathBuf; 2] {
+    let folder = config.state_dir.join(id.folder());
+    audits_in(&folder, config.network.audit_dir.as_deref(), id)
 }

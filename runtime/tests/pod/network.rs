@@ -309,7 +309,7 @@ async fn a_pods_policy_holds_and_is_changed_while_it_runs() {
     pod.delete("policed").await.unwrap();
     let expected = format!("{open} open\n{closed} closed\ntried\n{open} closed\n{closed} open\n");
     assert_eq!(told.await.unwrap(), expected);
-    let audit = sandbox_runtime::network::audit_files(&host.config, pod.id());
+    let audit = sandbox_runtime::network::pod_audit(&host.config, pod.id());
     let lines = audit.map(|path| fs::read_to_string(path).unwrap()).concat();
     assert!(
         lines.contains("\"rule\":\"one\"") && lines.contains("\"verdict\":\"deny\""),
