@@ -106,7 +106,7 @@ test-vm-agent:
 	@$(TIMED) $@ cargo test --locked -p sandbox-agent --test guest -- $(TESTS)
 
 test-vm-pod:
-	@$(TIMED) $@ cargo test --locked -p sandbox-runtime --test pod -- --ignored $(TESTS)
+	@$(TIMED) $@ cargo test --locked -p sandbox-runtime --lib --test pod -- --ignored $(TESTS)
 
 test-vm-demo:
 	@[ -n "$(TESTS)" ] || $(TIMED) $@ tests/demo/run
