@@ -182,6 +182,7 @@ impl Stage<'_> {
         for (case, count, blocks) in [
             ("memory/flow-of-1000", 1_000, 0),
             ("memory/flow-of-4000", 4_000, 0),
+            ("memory/flow-of-1000-after-1-kib", 1_000, 1),
             ("memory/flow-of-1000-after-64-kib", 1_000, 64),
         ] {
             let Some(before) = self.backend.memory()? else { return Ok(()) };
