@@ -32,7 +32,7 @@ pub use client::{Client, ClientError};
 pub use namespace::NamespaceError;
 pub use policy::PolicyError;
 pub use setting::{Set, SetError, set_policy};
-pub use store::{Policies, pod_policies};
+pub use store::{Policies, pod_audit, pod_policies};
 
 pub(crate) use plan::{AUDIT_MAX, Files, FurnishError, Mode, Plan};
 

@@ -432,3 +432,6 @@ impl Device for Net<KernelNet> {
         self.end();
     }
 }
+
+#[cfg(test)]
+mod tests;
