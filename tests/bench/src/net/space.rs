@@ -54,6 +54,11 @@ impl Space {
         format!("/run/netns/{}", self.end("guest"))
     }
 
+    /// The same of the pod's.
+    pub fn pod_path(&self) -> String {
+        format!("/run/netns/{}", self.end("pod"))
+    }
+
     /// A program in one of "guest", "pod" and "world".
     pub fn command(&self, end: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");

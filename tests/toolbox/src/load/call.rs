@@ -15,7 +15,7 @@ use super::{BRIEF, BYTES, CHUNK, DOWN, ECHO, HOLD, SILENT, UP, port};
 const LOST: Duration = Duration::from_millis(200);
 
 /// How long an answer may take at all.
-const DEAD: Duration = Duration::from_secs(20);
+const DEAD: Duration = Duration::from_secs(5);
 
 /// Bytes, and the time they took.
 struct Poured {
