@@ -158,7 +158,7 @@ impl<H: HostNet> Stack<H> {
             echo: Echo::default(),
             fragments: Fragments::default(),
             frame: vec![0; MAX_FRAME],
-            scratch: vec![0; MAX_FRAME],
+            scratch: vec![0; crate::udp::ROOM],
             events: Vec::new(),
         }
     }
