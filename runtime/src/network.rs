@@ -31,8 +31,9 @@ use crate::machine::Ended;
 pub use client::{Client, ClientError};
 pub use namespace::NamespaceError;
 pub use policy::PolicyError;
+pub(crate) use policy::names as policy_names;
 pub use setting::{Set, SetError, set_policy};
-pub use store::{Policies, pod_policies};
+pub use store::{Policies, pod_audit, pod_policies};
 
 pub(crate) use plan::{AUDIT_MAX, Files, FurnishError, Mode, Plan};
 

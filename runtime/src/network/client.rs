@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use sandbox_vm_spec::network::{MAX_REPLY, Reply, Request, receive, send};
 
+use crate::config::Config;
+use crate::folder::network_in;
+use crate::id::PodId;
+
 /// How long the process may be silent: it answers at once, unless its guest
 /// has taken it over.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,6 +55,11 @@ impl Client {
         Self::with_patience(path, PATIENCE)
     }
 
+    /// Connects to the process of a pod.
+    pub fn of_pod(config: &Config, id: &PodId) -> Result<Self, ClientError> {
+        Self::connect(&network_in(&config.state_dir.join(id.folder())))
+    }
+
     /// Connects to one that may take this long to answer.
     pub(crate) fn with_patience(path: &Path, patience: Duration) -> Result<Self, ClientError> {
         let connected = UnixStream::connect(path).and_then(|stream| {
@@ -66,6 +75,11 @@ impl Client {
     pub fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
         send(&mut self.stream, request).map_err(|source| self.silent(source))?;
         self.answer()
+    }
+
+    /// From now on answers may take as long as they want.
+    pub fn wait_for_ever(&mut self) -> Result<(), ClientError> {
+        self.stream.set_read_timeout(None).map_err(|source| self.silent(source))
     }
 
     /// Reads a further answer, to [`Request::Capture`].

@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sandbox_vm_spec::network::{MAX_REQUEST, PolicySource};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::folder::{policies_in, write_atomically};
+use crate::folder::{audits_in, policies_in, write_atomically};
 use crate::id::PodId;
 
 /// Those in force.
@@ -37,4 +37,11 @@ impl Policies {
 /// The policies of a pod that runs.
 pub fn pod_policies(config: &Config, id: &PodId) -> io::Result<Policies> {
     Policies::read(&policies_in(&config.state_dir.join(id.folder())))
+}
+
+/// The two files of a pod's audit: when one is full, the other is emptied and
+/// written.
+pub fn pod_audit(config: &Config, id: &PodId) -> [PathBuf; 2] {
+    let folder = config.state_dir.join(id.folder());
+    audits_in(&folder, config.network.audit_dir.as_deref(), id)
 }

@@ -4,6 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sandbox_runtime::{Config, State};
 use serde::Serialize;
 
+use crate::show::age;
+use crate::table::table;
+
 #[cfg(test)]
 #[path = "list/tests.rs"]
 mod tests;
@@ -36,11 +39,11 @@ pub fn run(json: bool) -> Result<(), Box<dyn std::error::Error>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let rows: Vec<_> = states.into_iter().map(|state| row(state, now)).collect();
     let text =
-        if json { format!("{}\n", serde_json::to_string_pretty(&rows)?) } else { table(&rows) };
+        if json { format!("{}\n", serde_json::to_string_pretty(&rows)?) } else { text(&rows) };
     Ok(super::print(&text)?)
 }
 
-fn unreadable(config: &Config, error: &io::Error) -> io::Error {
+pub fn unreadable(config: &Config, error: &io::Error) -> io::Error {
     let dir = config.state_dir.display();
     let help = match error.kind() {
         io::ErrorKind::PermissionDenied => "; only root may see sandboxes: sudo sandboxctl list",
@@ -69,21 +72,9 @@ fn row(state: State, now: u64) -> Row {
     }
 }
 
-fn table(rows: &[Row]) -> String {
+fn text(rows: &[Row]) -> String {
     let head = ["NAMESPACE", "ID", "STATUS", "ENGINE", "VCPUS", "MEMORY", "AGE", "PIDS"];
-    let mut lines = vec![head.map(str::to_owned)];
-    lines.extend(rows.iter().map(cells));
-    let widths: Vec<usize> = (0..head.len())
-        .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    let mut text = String::new();
-    for line in lines {
-        let padded: Vec<_> =
-            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(padded.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    table(head, rows.iter().map(cells))
 }
 
 fn cells(row: &Row) -> [String; 8] {
@@ -96,18 +87,7 @@ fn cells(row: &Row) -> [String; 8] {
         row.engine.clone(),
         row.vcpus.to_string(),
         format!("{} MiB", row.memory_mib),
-        age(row.age_seconds),
+        age(row.age_seconds.saturating_mul(1000)),
         pids.join(" "),
     ]
-}
-
-/// The two largest units.
-fn age(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    match () {
-        () if days > 0 => format!("{days}d{}h", hours % 24),
-        () if hours > 0 => format!("{hours}h{}m", minutes % 60),
-        () if minutes > 0 => format!("{minutes}m{}s", seconds % 60),
-        () => format!("{seconds}s"),
-    }
 }

@@ -1,7 +1,13 @@
 //! `sandboxctl`: looks at a host and at its sandboxes.
 
+#[cfg(test)]
+mod fake;
 mod list;
+mod net;
+mod pod;
 mod policy;
+mod show;
+mod table;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -27,7 +33,10 @@ enum Command {
     Doctor(Output),
     /// The sandboxes that run on this host.
     List(Output),
-    /// Looks at network policies; docs/policy.md has what they say.
+    /// What a sandbox's network does.
+    #[command(subcommand)]
+    Net(net::Command),
+    /// Network policies: checks them, explains them, puts them in force; docs/policy.md has what they say.
     #[command(subcommand)]
     Policy(policy::Command),
 }
@@ -43,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Doctor(output) => doctor(&output),
         Command::List(output) => list::run(output.json).map(|()| ExitCode::SUCCESS),
+        Command::Net(command) => net::run(&command).map(|()| ExitCode::SUCCESS),
         Command::Policy(command) => policy::run(&command),
     };
     outcome.unwrap_or_else(|error| {
@@ -63,8 +73,14 @@ fn doctor(output: &Output) -> Result<ExitCode, Box<dyn std::error::Error>> {
 
 /// A reader that has read enough is no failure.
 fn print(text: &str) -> io::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
+    write(text).map(drop)
+}
+
+/// As [`print`]; says whether the reader has read enough.
+fn write(text: &str) -> io::Result<bool> {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
+        written => written.map(|()| false),
     }
 }

@@ -1,10 +1,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::fs;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::thread;
+
 use clap::Parser;
 use sandbox_netstack::policy::Answer;
+use sandbox_runtime::NetworkConfig;
+use sandbox_vm_spec::network::{receive, send};
 
 use super::*;
-use std::fs;
+use crate::fake::Fake;
 
 const API: &str = "version = 1\n\n[[rule]]\nid = \"api\"\ndir = \"egress\"\naction = \"allow\"\n\
                    ports = [443]\nname = [\"api.example.com\"]\n";
@@ -39,7 +45,7 @@ impl Files {
         let words = ["sandboxctl", "explain"].into_iter().chain(line.split(' ')).map(word);
         match Line::try_parse_from(words).unwrap().command {
             Command::Explain(question) => explain(&question).unwrap(),
-            Command::Check { .. } => panic!("not explain"),
+            _ => panic!("not explain"),
         }
     }
 }
@@ -106,4 +112,85 @@ fn command_lines_that_say_nothing() {
     {
         assert!(Line::try_parse_from(["sandboxctl"].into_iter().chain(line.split(' '))).is_err());
     }
+}
+
+/// A sandbox whose network process gives this answer to one request.
+fn with_sandbox(
+    reply: Reply,
+    file: &str,
+    recheck: bool,
+    json: bool,
+) -> (Result<(String, String), String>, Vec<Request>) {
+    let files = Files::new(&[("pod.toml", file), ("node.toml", "version = 1\n")]);
+    let id = PodId::new("default", "web").unwrap();
+    let network = NetworkConfig { policy: Some(files.path("node.toml")), ..Default::default() };
+    let config = Config { state_dir: files.0.path().join("state"), network, ..Config::default() };
+    let socket = sandbox_runtime::network::pod_audit(&config, &id)[0].with_file_name("net.sock");
+    fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    let listener = UnixListener::bind(&socket).unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let request: Option<Request> = receive(&mut stream, 10_000).unwrap();
+        if request.is_some() {
+            send(&mut stream, &reply).unwrap();
+        }
+        request.into_iter().collect()
+    });
+    let wish = Set { pod: String::new(), file: files.path("pod.toml"), recheck, json };
+    let told = set(&config, &id, &wish).map_err(|error| sandbox_runtime::chain(&*error));
+    // Ends the server where nothing was asked.
+    drop(UnixStream::connect(&socket));
+    (told, server.join().unwrap())
+}
+
+#[test]
+fn a_policy_is_put_in_force() {
+    let reply = || Reply::PolicySet { generation: 3, ended: 2 };
+    let (told, asked) = with_sandbox(reply(), API, true, false);
+    let (text, _) = told.unwrap();
+    assert_eq!(text, "policy 3 is in force; it ended 2 open flows\n");
+    let source = |text: &str| PolicySource::Text(text.to_owned());
+    let (node, pod) = (source("version = 1\n"), source(API));
+    assert_eq!(asked, [Request::SetPolicy { node, pod, recheck: true }]);
+    let (told, _) = with_sandbox(reply(), API, false, false);
+    let text = "policy 3 is in force; open flows go on under the policy that allowed them\n";
+    assert_eq!(told.unwrap().0, text);
+    let (told, _) = with_sandbox(reply(), API, true, true);
+    let told: serde_json::Value = serde_json::from_str(&told.unwrap().0).unwrap();
+    assert_eq!(told, serde_json::json!({"generation": 3, "ended": 2}));
+}
+
+#[test]
+fn a_policy_that_cannot_be_used_is_told_with_line_key_and_fix_and_not_asked_for() {
+    let bad = API.replace("ports = [443]", "cidr = [\"10.0.0.1/8\"]");
+    let (told, asked) = with_sandbox(Reply::Done, &bad, false, false);
+    let error = told.unwrap_err();
+    assert!(error.contains("pod.toml") && error.contains("line 7"), "{error}");
+    assert!(error.contains("cidr") && error.contains("write 10.0.0.0/8"), "{error}");
+    assert_eq!(asked, []);
+    let refused = Reply::Failed { error: "it is not configured yet".into() };
+    let (told, _) = with_sandbox(refused, API, false, false);
+    assert_eq!(told.unwrap_err(), "it is not configured yet");
+}
+
+#[test]
+fn the_policies_in_force_are_shown() {
+    let reply = |node, pod| Reply::Policy { generation: 4, node, pod };
+    let hostile = "version = 1\n\u{1b}[2J".to_owned();
+    let mut fake = Fake::new(vec![reply(PolicySource::Unset, PolicySource::Text(hostile))]);
+    assert_eq!(
+        in_force(&mut fake.client, false).unwrap(),
+        "# policy 4 is in force\n\n# the node's policy: none, everything is left to the pod's\n\n\
+         # the pod's policy:\nversion = 1\n\\u{1b}[2J\n"
+    );
+    assert_eq!(fake.asked(), [Request::Policy]);
+    let broken = || PolicySource::Broken("line 1\n: no".into());
+    let mut fake = Fake::new(vec![reply(broken(), PolicySource::Unset)]);
+    let text = in_force(&mut fake.client, false).unwrap();
+    assert!(text.contains("nothing is allowed: line 1\\n: no\n"), "{text}");
+    let mut fake = Fake::new(vec![reply(broken(), PolicySource::Unset)]);
+    let told: serde_json::Value =
+        serde_json::from_str(&in_force(&mut fake.client, true).unwrap()).unwrap();
+    assert_eq!(told["generation"], 4);
+    assert_eq!(told["node"]["broken"], "line 1\n: no");
 }
