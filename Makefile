@@ -70,7 +70,7 @@ clean: ## what was built in this tree; caches outside it stay
 	rm -rf build
 
 ##@ Check
-.PHONY: check fmt clippy walls deny test-unit test-vm test-kvm fuzz test
+.PHONY: check fmt clippy walls deny test-unit test-net test-vm test-kvm fuzz test
 check: fmt clippy walls deny ## format, lints, the walls of the design, licences and bans
 
 fmt:
@@ -89,6 +89,9 @@ test-unit: ## the crates' own tests, no root and no VM needed
 	@$(TIMED) test-unit cargo test --workspace --exclude sandbox-tests --locked --no-fail-fast
 	@$(TIMED) test-unit/harness cargo test --locked -p sandbox-tests --lib
 
+test-net: ## what the NAT carries, gigabytes over bad links, optimized and by a clock of its own
+	@$(TIMED) $@ cargo test --release --locked -p sandbox-netstack --lib -- --ignored $(TESTS)
+
 # Each by itself, so that one that fails does not keep the others from running.
 VM_PARTS := test-vm-agent test-vm-pod test-vm-demo test-vm-features
 .PHONY: $(VM_PARTS)
@@ -103,7 +106,7 @@ test-vm-agent:
 	@$(TIMED) $@ cargo test --locked -p sandbox-agent --test guest -- $(TESTS)
 
 test-vm-pod:
-	@$(TIMED) $@ cargo test --locked -p sandbox-runtime --test pod -- --ignored $(TESTS)
+	@$(TIMED) $@ cargo test --locked -p sandbox-runtime --lib --test pod -- --ignored $(TESTS)
 
 test-vm-demo:
 	@[ -n "$(TESTS)" ] || $(TIMED) $@ tests/demo/run
@@ -117,7 +120,7 @@ test-kvm: build guest toolbox ## the same tests on the kvm engine; without real 
 fuzz: ## every fuzz target for FUZZ_SECONDS each
 	@$(TIMED) fuzz tests/fuzz/run
 
-test: check test-unit test-vm test-kvm fuzz ## all of the above, with the time that each part takes
+test: check test-unit test-net test-vm test-kvm fuzz ## all of the above, with the time that each part takes
 
 ##@ Measure
 .PHONY: bench-boot bench-net

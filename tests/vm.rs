@@ -46,6 +46,7 @@ fn main() -> std::process::ExitCode {
         network::names::TESTS,
         network::pod::TESTS,
         network::made::TESTS,
+        network::load::TESTS,
         network::cni::TESTS,
         policy::reach::TESTS,
         policy::frames::TESTS,

@@ -19,6 +19,11 @@ pub struct Counters {
     pub dials_evicted: u64,
     /// Flows refused because there were too many.
     pub flows_full: u64,
+    /// Flows that were ended for newer ones, as nothing was heard of them.
+    pub flows_reaped: u64,
+    /// Connections of the guest to itself, around outside, refused because there
+    /// were too many.
+    pub hairpins_refused: u64,
     /// Sockets that the host would not give.
     pub sockets_failed: u64,
     /// FINs held off because what is before them was cut.
@@ -41,7 +46,9 @@ impl Counters {
             ("datagrams.strangers", self.strangers),
             ("flows.denied", self.denied),
             ("flows.full", self.flows_full),
+            ("flows.hairpins-refused", self.hairpins_refused),
             ("flows.opened", self.opened),
+            ("flows.reaped", self.flows_reaped),
             ("frames", self.frames),
             ("listeners.failed", self.listeners_failed),
             ("sockets.failed", self.sockets_failed),

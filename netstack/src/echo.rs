@@ -271,9 +271,7 @@ impl<E: Echoes> Ping<E> {
         let kind = if key.guest.is_ipv4() { 0 } else { 129 };
         let packet =
             icmp::message(key.remote, key.guest, kind, 0, identify(key.id, sequence), data);
-        if env.outbox.room(env.port, packet.len()) && packet.len() <= usize::from(env.fixed.mtu) {
-            env.outbox.whole(env.port, &packet);
-        } else {
+        if !env.outbox.large(env.port, &packet, env.fixed.mtu) {
             env.counters.datagrams_dropped += 1;
         }
         true

@@ -1,6 +1,8 @@
 //! What goes to the guest: Ethernet headers, and replies for which there was
 //! no room.
 
+mod parts;
+
 use std::collections::VecDeque;
 
 use smoltcp::wire::EthernetAddress;
@@ -24,6 +26,8 @@ pub struct Outbox {
     guest: EthernetAddress,
     gateway: EthernetAddress,
     frame: Vec<u8>,
+    /// What the parts of the last packet that was cut have in common.
+    id: u32,
     waiting: VecDeque<(Vec<u8>, Offload)>,
     /// Sees everything that is sent.
     pub(crate) tape: Tape,
@@ -38,6 +42,7 @@ impl Outbox {
             guest,
             gateway,
             frame: vec![0; MAX_FRAME],
+            id: 0,
             waiting: VecDeque::new(),
             tape: Tape::default(),
             dropped: 0,
@@ -96,6 +101,26 @@ impl Outbox {
             ip.copy_from_slice(packet);
             ((), Offload::default())
         });
+    }
+
+    /// Sends a packet of any size, in parts if it is larger than the link's MTU.
+    /// False if there is no room for all of it.
+    pub fn large(&mut self, port: &mut dyn Port, packet: &[u8], mtu: u16) -> bool {
+        if packet.len() <= usize::from(mtu) {
+            let room = self.room(port, packet.len());
+            if room {
+                self.whole(port, packet);
+            }
+            return room;
+        }
+        self.id = self.id.wrapping_add(1);
+        for part in parts::cut(packet, mtu, self.id) {
+            if !self.room(port, part.len()) {
+                return false;
+            }
+            self.whole(port, &part);
+        }
+        true
     }
 
     /// Sends an ARP packet.

@@ -245,6 +245,12 @@ impl<H: HostNet> Stack<H> {
         }
     }
 
+    /// Fails if the tables do not fit each other.
+    #[cfg(test)]
+    pub(crate) fn assert_consistent(&self) {
+        self.tcp.assert_consistent();
+    }
+
     /// One turn: everything that waits is looked at, within bounds. Answers
     /// when it is to be called again; that is `now` if there is more to do.
     pub fn run(&mut self, port: &mut dyn Port, now: Instant) -> Option<Instant> {

@@ -21,7 +21,7 @@ mod tombstone;
 use std::collections::{HashMap, VecDeque};
 
 use slab::Slab;
-use smoltcp::time::Instant;
+use smoltcp::time::{Duration, Instant};
 
 use crate::env::{End, Ends, Env};
 use crate::host::{Errno, HostNet, Ready, Stream, Token};
@@ -50,6 +50,13 @@ pub type Key = Ends;
 /// rings; stops a guest from taking all of them.
 pub const FLOWS: usize = 4_096;
 
+/// How long one must have been silent to make room for another when there are
+/// as many as may be (RFC 5382, REQ-5). Otherwise none is ended for silence.
+const IDLE: Duration = Duration::from_secs(2 * 3_600 + 240);
+
+/// How often those that are silent are looked for: all are looked at.
+const REAPING: Duration = Duration::from_secs(1);
+
 /// MSS of a guest that does not say one (RFC 9293, 3.7.1).
 const DEFAULT_MSS: u16 = 536;
 
@@ -65,6 +72,8 @@ struct Flow<S> {
     id: u64,
     /// Its ends as they are, and not as the guest is to see them.
     ends: Ends,
+    /// The other end is in the pod's namespace too.
+    hairpin: bool,
     serial: u32,
     queued: bool,
     since: Instant,
@@ -97,6 +106,9 @@ pub struct Tcp<H: HostNet> {
     serial: u32,
     listeners: Listeners<H>,
     loopback: Loopback<H::Stream>,
+    hairpins: usize,
+    /// When room was looked for among those that are open.
+    reaped: Instant,
 }
 
 /// Token of a connection's socket: its place, and which of those that had it.
@@ -120,6 +132,8 @@ impl<H: HostNet> Tcp<H> {
             serial: 0,
             listeners: Listeners::default(),
             loopback: Loopback::default(),
+            hairpins: 0,
+            reaped: Instant::ZERO,
         }
     }
 
@@ -249,7 +263,8 @@ impl<H: HostNet> Tcp<H> {
 
     /// Takes an attempt out.
     fn abandon(&mut self, env: &mut Env<'_, H>, index: usize, close: Close) {
-        let answered = close != Close::Unanswered && close != Close::ByHost(Errno::TIMEDOUT);
+        let answered =
+            !matches!(close, Close::Unanswered | Close::Evicted | Close::ByHost(Errno::TIMEDOUT));
         if let Some(flow) = self.flows.get(index)
             && matches!(flow.stage, Stage::Dialing { .. })
         {
@@ -261,6 +276,7 @@ impl<H: HostNet> Tcp<H> {
     fn remove(&mut self, env: &mut Env<'_, H>, index: usize, close: Close) {
         let Some(flow) = self.flows.try_remove(index) else { return };
         self.index.remove(&flow.key);
+        self.hairpins -= usize::from(flow.hairpin);
         self.wheel.clear(index);
         let end = |sent, received| End {
             flow: flow.id,
@@ -341,6 +357,24 @@ impl<H: HostNet> Tcp<H> {
         self.wheel.next()
     }
 
+    /// Fails if the tables do not fit each other: every flow is found by its
+    /// key, those that are dialled are counted, and no deadline or turn is one
+    /// of nobody.
+    #[cfg(test)]
+    pub fn assert_consistent(&self) {
+        assert_eq!(self.index.len(), self.flows.len());
+        for (index, flow) in &self.flows {
+            assert_eq!(self.index.get(&flow.key), Some(&index));
+            assert_eq!(flow.queued, self.queue.contains(&index));
+            assert!(!matches!(flow.stage, Stage::Gone));
+        }
+        let dialing = |(_, flow): &(usize, &Flow<_>)| matches!(flow.stage, Stage::Dialing { .. });
+        assert_eq!(self.dials.total(), self.flows.iter().filter(dialing).count());
+        let hairpins = self.flows.iter().filter(|(_, flow)| flow.hairpin).count();
+        assert_eq!(self.hairpins, hairpins);
+        assert!(self.wheel.keys().all(|index| self.flows.contains(index)));
+    }
+
     /// What there is to see of them.
     pub fn rows(&self) -> impl Iterator<Item = FlowRow> {
         let open = self.flows.iter().filter_map(|(_, flow)| {
@@ -361,12 +395,12 @@ impl<H: HostNet> Tcp<H> {
     /// Ends all of them with resets both ways, and listens no more.
     pub fn end(&mut self, env: &mut Env<'_, H>) {
         let all: Vec<usize> = self.flows.iter().map(|(index, _)| index).collect();
-        all.into_iter().for_each(|index| self.revoke(env, index));
+        all.into_iter().for_each(|index| self.revoke(env, index, Close::Revoked));
         self.loopback.end(env, word(Close::Revoked));
         self.listeners = Listeners::default();
     }
 
-    fn revoke(&mut self, env: &mut Env<'_, H>, index: usize) {
+    fn revoke(&mut self, env: &mut Env<'_, H>, index: usize, why: Close) {
         let Some(flow) = self.flows.get_mut(index) else { return };
         env.outbox.tape.about(flow.id);
         if let Stage::Open(connection) = &mut flow.stage {
@@ -378,7 +412,7 @@ impl<H: HostNet> Tcp<H> {
                 now: env.now,
             });
         }
-        self.abandon(env, index, Close::Revoked);
+        self.abandon(env, index, why);
     }
 
     /// Ends every flow that the policy in force would not allow any more.
@@ -394,7 +428,7 @@ impl<H: HostNet> Tcp<H> {
             .map(|(index, _)| index)
             .collect();
         for index in &denied {
-            self.revoke(env, *index);
+            self.revoke(env, *index, Close::Revoked);
         }
         denied.len() + self.loopback.recheck(env)
     }
@@ -407,6 +441,7 @@ fn word(close: Close) -> &'static str {
         Close::ByHost(Errno::CONNREFUSED) => "refused",
         Close::ByHost(_) => "failed",
         Close::Unanswered => "unanswered",
+        Close::Evicted => "evicted",
         Close::Revoked => "revoked",
     }
 }

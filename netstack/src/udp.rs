@@ -14,14 +14,13 @@ use smoltcp::wire::IpProtocol;
 
 use crate::checksum;
 use crate::dns::{Channel, FromGuest, FromServer};
-use crate::emit::{UDP, ip_header, write_ip, write_udp};
+use crate::emit::{UDP, ip_header, write_udp};
 use crate::env::{End, Ends, Env, unreachable};
 use crate::host::{Datagrams, Errno, HostNet, Notice, Origin, Ready, Token};
 use crate::icmp;
 use crate::listing::{FlowRow, Progress};
 use crate::packet::Packet;
 use crate::policy::{DenyMode, Direction, Permit, Protocol};
-use crate::port::Offload;
 use crate::wheel::Wheel;
 
 /// Ports of the guest at a time; the one that was used longest ago makes room.
@@ -71,7 +70,6 @@ pub struct Udp<H: HostNet> {
     wheel: Wheel<usize>,
     queue: Vec<usize>,
     serial: u32,
-    id: u32,
 }
 
 impl<H: HostNet> Default for Udp<H> {
@@ -82,7 +80,6 @@ impl<H: HostNet> Default for Udp<H> {
             wheel: Wheel::default(),
             queue: Vec::new(),
             serial: 0,
-            id: 0,
         }
     }
 }
@@ -341,15 +338,8 @@ impl<H: HostNet> Udp<H> {
         let start = HEADERS - UDP - header;
         let Some(packet) = env.scratch.get_mut(start..HEADERS + length) else { return };
         write_udp(packet, from, guest);
-        if packet.len() <= usize::from(env.fixed.mtu) {
-            if !env.outbox.room(env.port, packet.len()) {
-                env.counters.datagrams_dropped += 1;
-                return;
-            }
-            env.outbox.whole(env.port, packet);
-        } else {
-            self.id = self.id.wrapping_add(1);
-            send_in_parts(env, start..HEADERS + length, ends, self.id);
+        if !env.outbox.large(env.port, packet, env.fixed.mtu) {
+            env.counters.datagrams_dropped += 1;
         }
     }
 
@@ -510,57 +500,4 @@ fn parse<'a>(packet: &Packet, ip: &'a [u8], sealed: bool) -> Option<(u16, u16, &
     let to = u16::from_be_bytes([t0, t1]);
     let payload = udp.get(UDP..)?;
     (to != 0).then_some((u16::from_be_bytes([f0, f1]), to, payload))
-}
-
-/// Sends a packet that is larger than the link's MTU as parts of it.
-fn send_in_parts<H: HostNet>(
-    env: &mut Env<'_, H>,
-    packet: std::ops::Range<usize>,
-    ends: Ends,
-    id: u32,
-) {
-    let (guest, remote) = (ends.guest.ip(), ends.remote.ip());
-    let header = ip_header(guest);
-    let extra = if guest.is_ipv4() { 0 } else { 8 };
-    let size = usize::from(env.fixed.mtu).saturating_sub(header + extra) & !7;
-    let Some(payload) = env.scratch.get(packet).and_then(|packet| packet.get(header..)) else {
-        return;
-    };
-    let mut offset = 0;
-    for part in payload.chunks(size.max(8)) {
-        let more = offset + part.len() < payload.len();
-        let mut bytes = vec![0; header];
-        write_ip(&mut bytes, remote, guest, IpProtocol::Udp, extra + part.len());
-        let word = u16::try_from(offset).unwrap_or(0);
-        if guest.is_ipv4() {
-            mark_part(&mut bytes, word / 8, more, id);
-        } else {
-            if let Some(next) = bytes.get_mut(6) {
-                *next = IpProtocol::Ipv6Frag.into();
-            }
-            let [o0, o1] = (word | u16::from(more)).to_be_bytes();
-            let [i0, i1, i2, i3] = id.to_be_bytes();
-            bytes.extend_from_slice(&[IpProtocol::Udp.into(), 0, o0, o1, i0, i1, i2, i3]);
-        }
-        bytes.extend_from_slice(part);
-        if !env.outbox.room(env.port, bytes.len()) {
-            env.counters.datagrams_dropped += 1;
-            return;
-        }
-        env.outbox.packet(env.port, bytes.len(), |ip| {
-            ip.copy_from_slice(&bytes);
-            ((), Offload::default())
-        });
-        offset += part.len();
-    }
-}
-
-/// Makes an IPv4 header one of a part.
-fn mark_part(header: &mut [u8], units: u16, more: bool, id: u32) {
-    let mut packet = smoltcp::wire::Ipv4Packet::new_unchecked(header);
-    packet.set_ident(u16::try_from(id & 0xffff).unwrap_or(0));
-    packet.set_dont_frag(false);
-    packet.set_more_frags(more);
-    packet.set_frag_offset(units * 8);
-    packet.fill_checksum();
 }

@@ -53,6 +53,13 @@ impl<K: Copy + Ord + Hash> Wheel<K> {
         Some(key)
     }
 
+    /// Those that come up some time.
+    #[cfg(test)]
+    pub fn keys(&self) -> impl Iterator<Item = K> {
+        assert_eq!(self.order.len(), self.armed.len());
+        self.armed.keys().copied()
+    }
+
     /// When the next key comes up.
     pub fn next(&self) -> Option<Instant> {
         self.order.first().map(|(at, _)| *at)

@@ -4,6 +4,7 @@ mod containerd;
 mod host;
 mod image;
 mod kernel;
+mod network;
 mod report;
 
 use std::path::Path;
@@ -39,6 +40,7 @@ pub fn examine(
     report.extend(image::checks(host, &config));
     report.extend(containerd::checks(host));
     report.extend(kernel::checks(host, &config));
+    report.extend(network::checks(host, &config));
     report
 }
 

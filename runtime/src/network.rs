@@ -31,6 +31,7 @@ use crate::machine::Ended;
 pub use client::{Client, ClientError};
 pub use namespace::NamespaceError;
 pub use policy::PolicyError;
+pub(crate) use policy::names as policy_names;
 pub use setting::{Set, SetError, set_policy};
 pub use store::{Policies, pod_audit, pod_policies};
 

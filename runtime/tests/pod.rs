@@ -5,6 +5,9 @@
 //! `initramfs.cpio`): `cargo test -p sandbox-runtime --test pod -- --ignored`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+#[path = "pod/network.rs"]
+mod network;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -13,8 +16,8 @@ use std::time::{Duration, Instant};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use sandbox_runtime::{
-    Config, CreateContainer, EngineChoice, ErrorKind, Events, Pod, PodEvent, PodId, PodSpec, State,
-    Status, list,
+    Config, CreateContainer, EngineChoice, ErrorKind, Events, NetworkNamespace, Pod, PodEvent,
+    PodId, PodSpec, State, Status, list,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -64,7 +67,10 @@ impl Host {
         }
         fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
         fs::set_permissions(bin.join("busybox"), fs::Permissions::from_mode(0o755)).unwrap();
-        for name in ["sh", "cat", "echo", "true", "sleep", "dd", "uname", "ls", "id", "kill"] {
+        for name in [
+            "sh", "cat", "echo", "true", "sleep", "dd", "uname", "ls", "id", "kill", "ip", "nc",
+            "wget", "nslookup", "httpd",
+        ] {
             symlink("busybox", bin.join(name)).unwrap();
         }
         let mut spec = json!({

@@ -8,6 +8,7 @@ pub mod cni;
 pub mod errors;
 pub mod inbound;
 pub mod interface;
+pub mod load;
 pub mod made;
 pub mod names;
 pub mod outbound;

@@ -2,6 +2,8 @@
 //! as it is told, by a clock that the script moves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod bulk;
+mod carrier;
 mod datagrams;
 mod edges;
 mod guest;
@@ -10,6 +12,9 @@ mod limits;
 mod listings;
 mod names;
 mod opening;
+mod states;
 mod streams;
+mod waiting;
+mod windows;
 
 use guest::*;

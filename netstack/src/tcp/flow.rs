@@ -45,7 +45,9 @@ pub enum Close {
     ByHost(Errno),
     /// The guest did not answer in time.
     Unanswered,
-    /// It was given up to make room, or because the policy changed.
+    /// It was given up to make room.
+    Evicted,
+    /// The policy changed.
     Revoked,
 }
 
@@ -130,6 +132,11 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// When something of the guest was heard last.
+    pub fn heard(&self) -> Instant {
+        self.heard
+    }
+
     /// How it is doing; it began at `since`.
     pub fn progress(&self, since: Instant) -> Progress {
         let state = match self.endpoint.state() {
@@ -182,6 +189,7 @@ impl<S: Stream> Connection<S> {
         if self.resolver.is_none() {
             self.pump_in();
         }
+        self.notice();
         if let Some(late) = self.late(cx.now) {
             self.endpoint.abort();
             while self.endpoint.send(cx.interface, cx.port, cx.outbox, cx.now) {}
@@ -259,6 +267,18 @@ impl<S: Stream> Connection<S> {
                     self.ended = true;
                 }
             }
+        }
+    }
+
+    /// Behind the host's end there is nothing to be read that would tell of a
+    /// reset.
+    fn notice(&mut self) {
+        if self.ended
+            && self.failed.is_none()
+            && std::mem::take(&mut self.closing)
+            && let Some(stream) = self.stream.as_mut()
+        {
+            self.failed = stream.error().err();
         }
     }
 

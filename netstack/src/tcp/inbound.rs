@@ -11,7 +11,7 @@ use slab::Slab;
 
 use super::endpoint::Endpoint;
 use super::flow::Connection;
-use super::{Flow, Key, Stage, Tcp, own_mss, token, track};
+use super::{FLOWS, Flow, Key, Stage, Tcp, own_mss, token, track};
 use crate::env::{Env, Fixed};
 use crate::host::{Errno, HostNet, Stream, Token};
 use crate::policy::{Direction, Protocol};
@@ -19,6 +19,11 @@ use crate::policy::{Direction, Protocol};
 /// Listeners at a time. Stops a report from taking every port of the
 /// namespace, and every file descriptor of the process.
 pub const MOST: usize = 256;
+
+/// Connections at a time whose client has an address of the pod's own. A guest
+/// whose service leads back to it may call itself without end; stops that
+/// circle from taking every flow.
+const HAIRPINS: usize = 256;
 
 /// Connections accepted of one listener in a turn; the backlog keeps the rest.
 const ACCEPTED: usize = 64;
@@ -124,6 +129,10 @@ impl<H: HostNet> Tcp<H> {
     pub fn accept(&mut self, env: &mut Env<'_, H>, event: Token) {
         let slot = usize::try_from(event.0 & 0xffff_ffff).unwrap_or(usize::MAX);
         for _ in 0..ACCEPTED {
+            // Before the place is chosen, as it may free another.
+            if self.flows.len() >= FLOWS {
+                self.reap(env);
+            }
             let (index, serial) = (self.flows.vacant_key(), self.next_serial());
             let Some((listen, listener)) = self.listeners.slots.get_mut(slot) else { return };
             let listen = *listen;
@@ -153,7 +162,13 @@ impl<H: HostNet> Tcp<H> {
             return stream.reset();
         };
         let key = Key { guest, remote: seen(env.fixed, peer) };
-        if self.index.contains_key(&key) || !self.has_room(env) {
+        let hairpin = key.remote != peer;
+        if hairpin && self.hairpins >= HAIRPINS {
+            env.counters.hairpins_refused += 1;
+            return stream.reset();
+        }
+        if self.index.contains_key(&key) || self.flows.len() >= FLOWS {
+            env.counters.flows_full += 1;
             return stream.reset();
         }
         let own = own_mss(env, key);
@@ -163,8 +178,9 @@ impl<H: HostNet> Tcp<H> {
                 let id = env.begin(ends, &permit);
                 let connection = Connection::new(endpoint, stream, permit, true, env.now);
                 let (since, stage) = (env.now, Stage::Open(Box::new(connection)));
-                let index =
-                    self.insert(Flow { key, id, ends, serial, queued: false, since, stage });
+                let flow = Flow { key, id, ends, hairpin, serial, queued: false, since, stage };
+                self.hairpins += usize::from(hairpin);
+                let index = self.insert(flow);
                 self.mark(index);
             }
             Err(sockets) => {

@@ -18,6 +18,10 @@ use crate::port::{Capabilities, Offload, Partial, Port, SegmentKind, Segments};
 /// by their MSS, and smoltcp would drop what IPv6 has to segment.
 const PACKET: usize = 65_535;
 
+/// Room for a packet that is asked for before one is made: a segment of the
+/// usual MTU. To ask for more would starve a guest with few buffers.
+const SHORT: usize = 1500;
+
 /// What smoltcp needs to know of the link.
 pub fn capabilities(of: Capabilities) -> DeviceCapabilities {
     let mut found = DeviceCapabilities::default();
@@ -132,8 +136,9 @@ impl Device for Line<'_> {
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Outgoing<'_>> {
-        // Asked for without knowing how long it will be.
-        self.outbox.room(self.port, PACKET).then_some(Outgoing {
+        // Asked for without knowing how long it will be. One that is longer
+        // than there is room for waits in the outbox, and the others with it.
+        self.outbox.room(self.port, SHORT).then_some(Outgoing {
             port: self.port,
             outbox: self.outbox,
             track: self.track,

@@ -6,7 +6,7 @@ use super::flow::{Close, Connection};
 use super::resolver::Resolver;
 use super::segment::{self, Segment};
 use super::taken::Taken;
-use super::{DNS, FLOWS, Flow, Key, Stage, Tcp, own_mss, token, track};
+use super::{DNS, FLOWS, Flow, IDLE, Key, REAPING, Stage, Tcp, own_mss, token, track};
 use crate::dns::Channel;
 use crate::env::{Env, unreachable};
 use crate::host::{Errno, HostNet, Ready};
@@ -36,7 +36,16 @@ impl<H: HostNet> Tcp<H> {
                 let id = env.begin(key, &permit);
                 let (since, ends) = (env.now, key);
                 let stage = Stage::Dialing { stream, permit, syn, seq };
-                self.insert(Flow { key, id, ends, serial, queued: false, since, stage });
+                self.insert(Flow {
+                    key,
+                    id,
+                    ends,
+                    hairpin: false,
+                    serial,
+                    queued: false,
+                    since,
+                    stage,
+                });
                 self.forget_attempts();
                 self.attempts.push_back((env.now, index, serial));
                 self.wheel.set(index, env.now + LIFE);
@@ -49,10 +58,31 @@ impl<H: HostNet> Tcp<H> {
         }
     }
 
-    pub(super) fn has_room(&self, env: &mut Env<'_, H>) -> bool {
-        let room = self.flows.len() < FLOWS;
+    /// Whether one more may be; one that was silent for very long makes room.
+    pub(super) fn has_room(&mut self, env: &mut Env<'_, H>) -> bool {
+        let room = self.flows.len() < FLOWS || self.reap(env);
         env.counters.flows_full += u64::from(!room);
         room
+    }
+
+    /// Ends the one that was silent longest, if that was long enough.
+    pub(super) fn reap(&mut self, env: &mut Env<'_, H>) -> bool {
+        if env.now < self.reaped + REAPING {
+            return false;
+        }
+        self.reaped = env.now;
+        let heard = |flow: &Flow<H::Stream>| match &flow.stage {
+            Stage::Open(connection) => connection.heard(),
+            _ => env.now,
+        };
+        let oldest = self.flows.iter().min_by_key(|(_, flow)| heard(flow));
+        let Some((index, flow)) = oldest.filter(|(_, flow)| heard(flow) + IDLE <= env.now) else {
+            return false;
+        };
+        env.outbox.tape.about(flow.id);
+        env.counters.flows_reaped += 1;
+        self.revoke(env, index, Close::Evicted);
+        true
     }
 
     fn may_dial(&mut self, env: &mut Env<'_, H>, key: Key) -> bool {
@@ -90,7 +120,7 @@ impl<H: HostNet> Tcp<H> {
             return false;
         }
         env.counters.dials_evicted += 1;
-        self.abandon(env, index, Close::Revoked);
+        self.abandon(env, index, Close::Evicted);
         true
     }
 

@@ -54,3 +54,35 @@ fn a_missing_file_is_named() {
     let error = Config::from_file(Path::new("/nonexistent/sandbox.toml")).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/sandbox.toml"));
 }
+
+#[test]
+fn the_network_section_is_read() {
+    let config = parse(
+        "[network]\nallow_host = true\ndeveloper = false\ndeveloper_addresses = ['192.168.9.5/24']\n\
+         policy = '/p.toml'\npolicies = '/p'\naudit_dir = '/a'\ncluster = ['10.96.0.0/12']\n",
+    );
+    let network = config.unwrap().network;
+    assert!(network.allow_host && !network.developer);
+    assert_eq!(network.developer_addresses[0].to_string(), "192.168.9.5/24");
+    assert_eq!(network.policy_file(), Path::new("/p.toml"));
+    assert_eq!(network.cluster[0].to_string(), "10.96.0.0/12");
+    let defaults = NetworkConfig::default();
+    assert!(!defaults.allow_host && defaults.developer);
+    assert_eq!(defaults.policy_file(), Path::new("/etc/sandbox/policy.toml"));
+}
+
+#[test]
+fn a_network_that_cannot_be_is_named() {
+    let refused = |line: &str| refused(&format!("[network]\n{line}"));
+    assert!(refused("policies = 'p'").contains("network.policies must be an absolute path"));
+    assert!(refused("cluster = ['10.96.0.1/12']").contains("write 10.96.0.0/12"));
+    assert!(refused("cluster = ['10.96.0.0/33']").contains("cluster"));
+    assert!(refused("developer_addresses = []").contains("set developer = false"));
+    for odd in ["10.0.0.0/24", "10.0.0.1/32", "127.0.0.1/8", "::1/64", "224.0.0.5/24"] {
+        let error = refused(&format!("developer_addresses = ['{odd}']"));
+        assert!(error.contains(&format!("{odd} is not the address of a host")), "{error}");
+    }
+    let two = refused("developer_addresses = ['10.0.2.15/24', '10.0.3.15/24']");
+    assert!(two.contains("one IPv4 and one IPv6"), "{two}");
+    assert!(refused("alow_host = true").contains("unknown field `alow_host`"));
+}

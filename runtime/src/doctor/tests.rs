@@ -235,3 +235,28 @@ fn words_for_people_and_json_for_programs() {
     assert_eq!(vmm["fix"], "make install");
     assert!(Made::whole().report().text().ends_with("Sandboxes can run here.\n"));
 }
+
+#[test]
+fn the_network_that_a_pod_would_get_is_told() {
+    let made = Made::whole();
+    let report = made.report();
+    let (level, words) = found(&report, "network");
+    assert_eq!(level, Level::Ok);
+    assert!(
+        words.contains("10.0.2.15/24") && words.contains("host's network is refused"),
+        "{words}"
+    );
+    assert!(found(&report, "node policy").1.contains("policy.toml is not there: sandboxes reach"));
+
+    made.write("etc/sandbox/policy.toml", "version = 1\n");
+    made.write("etc/sandbox/policies/web.toml", "version = 1\n");
+    let report = made.report();
+    assert_eq!(found(&report, "node policy").1, "/etc/sandbox/policy.toml: 0 rules");
+    assert!(found(&report, "policies").1.contains("pods may name web, from /etc/sandbox/policies"));
+
+    made.write("etc/sandbox/policies/web.toml", "version = 1\nx = 1\n");
+    bad(&made.report(), "policy", Level::Warning, "web.toml: line 2: x");
+    // No pod gets a network, so none can run.
+    made.write("etc/sandbox/policy.toml", "nonsense\n");
+    bad(&made.report(), "node policy", Level::Missing, "policy.toml: line 1");
+}

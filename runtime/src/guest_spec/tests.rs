@@ -182,3 +182,26 @@ fn devices_of_the_host_are_refused_or_left_out() {
     }}));
     assert_eq!(guest["linux"]["devices"], json!([]));
 }
+
+#[test]
+fn a_container_without_a_resolv_conf_gets_one_that_it_cannot_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("resolv.conf");
+    std::fs::write(&file, "nameserver 192.0.2.1\n").unwrap();
+    let with = |over: Value| {
+        let guest = translate(spec(over), "c1", Some(&file)).unwrap();
+        (serde_json::from_slice::<Value>(&guest.json).unwrap(), guest.binds)
+    };
+    let (guest, binds) = with(json!({}));
+    assert_eq!(guest["mounts"][0]["destination"], "/etc/resolv.conf");
+    assert_eq!(guest["mounts"][0]["source"], "/run/sandbox/share/c1/mounts/0");
+    assert_eq!(binds[0].source, file.canonicalize().unwrap());
+    assert!(binds[0].options.flags.contains(MountFlags::RDONLY));
+    let own = dir.path().join("own");
+    std::fs::write(&own, "").unwrap();
+    let (guest, binds) = with(json!({"mounts": [
+        {"destination": "/etc/resolv.conf", "type": "bind", "source": own, "options": ["bind"]},
+    ]}));
+    assert_eq!(guest["mounts"].as_array().unwrap().len(), 1);
+    assert_eq!(binds[0].source, own.canonicalize().unwrap());
+}

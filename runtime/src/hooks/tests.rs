@@ -100,3 +100,24 @@ fn a_hook_that_reads_nothing_and_leaves_a_process_behind_holds_nothing_up() {
     kill_process_group(Pid::from_raw(child).unwrap(), Signal::KILL).ok();
     rustix::process::kill_process(Pid::from_raw(child).unwrap(), Signal::KILL).ok();
 }
+
+#[test]
+fn the_end_is_told_by_whoever_removes_what_a_dead_shim_left() {
+    let (dir, marks) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let spec = json!({"ociVersion": "1.1.0", "hooks": {"poststop": [sh("cat >told")]}});
+    fs::write(dir.path().join("config.json"), spec.to_string()).unwrap();
+    Marker::set(marks.path(), "web", dir.path()).unwrap();
+    // One whose bundle is gone as well has nobody to tell.
+    fs::write(marks.path().join("lost"), "/nonexistent").unwrap();
+    finish_all(marks.path(), Duration::from_secs(20));
+    let told: Value = serde_json::from_slice(&fs::read(dir.path().join("told")).unwrap()).unwrap();
+    assert_eq!(
+        (&told["id"], &told["status"], &told["pid"]),
+        (&json!("web"), &json!("stopped"), &json!(0))
+    );
+    assert_eq!(fs::read_dir(marks.path()).unwrap().count(), 0);
+    // Once.
+    fs::remove_file(dir.path().join("told")).unwrap();
+    finish_all(marks.path(), Duration::from_secs(20));
+    assert!(!dir.path().join("told").exists());
+}

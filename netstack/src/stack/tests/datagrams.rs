@@ -55,6 +55,20 @@ fn there_and_back() {
     }
 }
 
+/// The packet of which the guest got the parts, none of them too large.
+fn whole(sim: &mut Sim) -> Vec<u8> {
+    let mut fragments = crate::fragments::Fragments::default();
+    let mut whole = None;
+    for (ip, _) in sim.packets() {
+        assert!(ip.len() <= 1500);
+        let packet = Packet::parse(&ip).unwrap();
+        let part = packet.fragment.unwrap();
+        assert!(whole.is_none());
+        whole = fragments.take(&packet, part, packet.payload(&ip), sim.now);
+    }
+    whole.unwrap()
+}
+
 /// R62, group 19: 64 KiB each way; larger than the link's MTU comes in parts.
 #[test]
 fn the_largest_datagram() {
@@ -67,16 +81,7 @@ fn the_largest_datagram() {
             socket.incoming.push_back((server, large.clone()));
         });
         sim.run();
-        let mut fragments = crate::fragments::Fragments::default();
-        let mut whole = None;
-        for (ip, _) in sim.packets() {
-            assert!(ip.len() <= 1500);
-            let packet = Packet::parse(&ip).unwrap();
-            let part = packet.fragment.unwrap();
-            assert!(whole.is_none());
-            whole = fragments.take(&packet, part, packet.payload(&ip), sim.now);
-        }
-        let whole = whole.unwrap();
+        let whole = whole(&mut sim);
         let packet = Packet::parse(&whole).unwrap();
         let udp = packet.payload(&whole);
         assert!(udp[8..] == large);
@@ -272,6 +277,86 @@ fn errors_of_pings_and_their_number() {
         ping(&mut sim, GUEST, SERVER, id, b"");
     }
     assert_eq!(sim.stack.load().pings, 64);
+}
+
+/// Group 20: a ping larger than the link's MTU, in parts both ways.
+#[test]
+fn a_large_ping() {
+    for (guest, server) in BOTH {
+        let mut sim = Sim::new();
+        let data: Vec<u8> = (0..4_000u32).map(|n| n.to_le_bytes()[0]).collect();
+        let (kind, reply) = if guest.is_ipv4() { (8, 0) } else { (128, 129) };
+        let request = icmp::message(guest.ip(), server.ip(), kind, 0, [0, 9, 0, 3], &data);
+        let mut parts = crate::outbox::Outbox::new(MAC, GATEWAY);
+        parts.large(&mut sim.port, &request, 1_500);
+        for (frame, offload) in std::mem::take(&mut sim.port.to_guest) {
+            sim.packet(&frame[14..], offload);
+        }
+        sim.run();
+        sim.stack.host().echo(0, |echo| {
+            assert!(echo.sent[0].2 == data);
+            echo.incoming.push_back((server.ip(), 3, data.clone()));
+        });
+        sim.run();
+        let whole = whole(&mut sim);
+        let packet = Packet::parse(&whole).unwrap();
+        let message = packet.payload(&whole);
+        assert_eq!((message[0], &message[4..8]), (reply, &[0, 9, 0, 3][..]));
+        assert!(message[8..] == data);
+    }
+}
+
+/// Group 20: the same identifier for two destinations, and two identifiers for
+/// one, are different pings.
+#[test]
+fn identifiers_do_not_collide() {
+    let mut sim = Sim::new();
+    let other: SocketAddr = ([192, 0, 2, 2], 0).into();
+    ping(&mut sim, GUEST, SERVER, 7, b"one");
+    ping(&mut sim, GUEST, other, 7, b"two");
+    ping(&mut sim, GUEST, SERVER, 8, b"three");
+    ping(&mut sim, GUEST, SERVER, 7, b"four");
+    assert_eq!(sim.stack.load().pings, 3);
+    for (socket, from, id) in [(0, SERVER, 7), (1, other, 7), (2, SERVER, 8)] {
+        let reply = (from.ip(), 3, vec![id]);
+        sim.stack.host().echo(socket, |echo| echo.incoming.push_back(reply));
+        sim.run();
+        let packets = sim.packets();
+        let packet = Packet::parse(&packets[0].0).unwrap();
+        assert_eq!((packet.source, packet.payload(&packets[0].0)[5]), (from.ip(), id));
+    }
+}
+
+/// R62, group 19: a stranger is let in where a rule for the way in says so, and
+/// the guest's answer needs no other.
+#[test]
+fn a_rule_lets_strangers_in() {
+    let policy = "version = 1\ndefaults = { egress = \"deny\", ingress = \"deny\" }\n\
+        [[rule]]\nid = \"in\"\ndir = \"ingress\"\naction = \"allow\"\nproto = [\"udp\"]\n\
+        ports = [40000]\n[[rule]]\nid = \"out\"\ndir = \"egress\"\naction = \"allow\"\n\
+        cidr = [\"192.0.2.1/32\"]\n";
+    let mut sim = Sim::under(policy);
+    sim.datagram(GUEST, SERVER, b"open");
+    let stranger: SocketAddr = ([203, 0, 113, 7], 5_000).into();
+    let call = (stranger, b"call".to_vec());
+    sim.stack.host().deliver(0, |socket| socket.incoming.push_back(call));
+    sim.run();
+    assert_eq!(datagrams(&mut sim), [(stranger, b"call".to_vec())]);
+    sim.datagram(GUEST, stranger, b"answer");
+    assert_eq!(sim.stack.host().messages[0].borrow().sent[1].0, stranger);
+    sim.datagram((GUEST.ip(), 40_001).into(), stranger, b"unasked");
+    assert_eq!(icmp(&mut sim), (3, 13));
+}
+
+/// R65: addresses are given by the agent; who asks a DHCP server gets no
+/// answer, from nobody.
+#[test]
+fn dhcp_is_not_answered() {
+    let mut sim = Sim::new();
+    sim.datagram((GUEST.ip(), 68).into(), ([255, 255, 255, 255], 67).into(), &[1; 300]);
+    sim.datagram(GUEST6, "[ff02::1:2]:547".parse().unwrap(), &[1; 100]);
+    sim.nothing();
+    assert!(sim.stack.host().messages.is_empty());
 }
 
 /// R76: what is neither TCP, UDP nor a ping is told that nobody speaks it.

@@ -28,6 +28,12 @@ pub const GUEST6: SocketAddr =
 pub const SERVER6: SocketAddr =
     SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1)), 80);
 
+/// A connection's ends, of either family.
+pub const BOTH: [(SocketAddr, SocketAddr); 2] = [(GUEST, SERVER), (GUEST6, SERVER6)];
+
+/// A driver that takes everything.
+const OFFLOADS: Capabilities = Capabilities { checksum: true, segments: true };
+
 /// A segment of the stack's, as the guest got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Got {
@@ -75,15 +81,27 @@ impl Sim {
         let to = lines.clone();
         let out = Box::new(move |new: &[u8]| to.lock().unwrap().extend(new));
         let watch = Watch::new("pod", std::time::Duration::ZERO, out);
-        let sim = Self::made(&Layer::Read(document.into()), RINGS, place, Box::new(watch));
+        let sim =
+            Self::made(&Layer::Read(document.into()), RINGS, place, Box::new(watch), OFFLOADS);
         Self { lines, ..sim }
     }
 
     pub fn with(policy: &Layer, rings: usize) -> Self {
-        Self::made(policy, rings, Place::default(), Box::new(()))
+        Self::made(policy, rings, Place::default(), Box::new(()), OFFLOADS)
     }
 
-    fn made(policy: &Layer, rings: usize, place: Place, witness: Box<dyn Witness + Send>) -> Self {
+    /// With a guest whose driver takes this.
+    pub fn on(capabilities: Capabilities, rings: usize) -> Self {
+        Self::made(&Layer::Unset, rings, Place::default(), Box::new(()), capabilities)
+    }
+
+    fn made(
+        policy: &Layer,
+        rings: usize,
+        place: Place,
+        witness: Box<dyn Witness + Send>,
+        capabilities: Capabilities,
+    ) -> Self {
         let v4 = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => ip,
             IpAddr::V6(_) => panic!("not of IPv4"),
@@ -96,7 +114,7 @@ impl Sim {
             gateway6: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
             pod: vec![GUEST.ip(), GUEST6.ip()],
             mtu: 1500,
-            capabilities: Capabilities { checksum: true, segments: true },
+            capabilities,
             rings,
             seed: 7,
         };

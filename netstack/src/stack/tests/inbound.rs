@@ -167,6 +167,73 @@ fn connections_to_the_loopback_are_bounded_and_revoked() {
     assert!(sim.stack.arrival().is_none());
 }
 
+/// Group 22: a listener closes while somebody dials: who was not accepted is
+/// not there, and what takes the place is another.
+#[test]
+fn a_listener_closes_while_somebody_dials() {
+    let mut sim = Sim::new();
+    let (old, new) = (at("10.0.0.2", 80), at("10.0.0.2", 81));
+    listen(&mut sim, &[old]);
+    assert!(sim.stack.host().dial(old, CLIENT));
+    listen(&mut sim, &[new]);
+    sim.run();
+    sim.nothing();
+    assert!(sim.stack.host().dial(new, CLIENT));
+    listen(&mut sim, &[new, old]);
+    sim.run();
+    assert_eq!(sim.one().to, new);
+    sim.stack.assert_consistent();
+}
+
+/// Group 22: more who dial at once than a turn accepts, none forgotten.
+#[test]
+fn many_dial_at_once() {
+    let mut sim = Sim::new();
+    let server = at("10.0.0.2", 80);
+    listen(&mut sim, &[server]);
+    for n in 0..1_000u16 {
+        sim.stack.host().dial(server, (CLIENT.ip(), 1_000 + n).into());
+    }
+    sim.run();
+    assert_eq!(sim.segments().len(), 1_000);
+    assert_eq!(sim.stack.load().connections, 1_000);
+}
+
+/// Group 22: a client that was there before, with the same address and port,
+/// does not get the other's connection.
+#[test]
+fn a_client_that_is_there_twice() {
+    let mut sim = Sim::new();
+    let server = at("10.0.0.2", 80);
+    listen(&mut sim, &[server]);
+    for _ in 0..2 {
+        sim.stack.host().dial(server, CLIENT);
+        sim.run();
+    }
+    assert_eq!(sim.stack.load().connections, 1);
+    assert!(sim.stack.host().pipes[1].borrow().reset);
+    sim.stack.assert_consistent();
+}
+
+/// Group 22: a service that leads back to its guest, which calls it again for
+/// each call, does not take every connection that there may be.
+#[test]
+fn a_circle_ends() {
+    let mut sim = Sim::new();
+    let server = at("10.0.0.2", 80);
+    listen(&mut sim, &[server]);
+    for n in 0..1_000u16 {
+        sim.stack.host().dial(server, at("10.0.0.2", 20_000 + n));
+        sim.run();
+    }
+    assert_eq!((sim.stack.load().connections, sim.stack.counters().hairpins_refused), (256, 744));
+    sim.packets();
+    sim.connect(GUEST, SERVER);
+    sim.pass(Duration::from_secs(6));
+    assert_eq!(sim.stack.load().connections, 1);
+    sim.stack.assert_consistent();
+}
+
 /// R66: the policy is asked before the guest hears of anybody.
 #[test]
 fn the_policy_refuses_who_comes_in() {

@@ -117,6 +117,72 @@ fn refusals_are_counted() {
     assert_eq!(sim.stack.counters().refused["source address"], 1);
 }
 
+/// R58: a guest that asks for replies and takes none is not listened to, and
+/// what waits for it is bounded; when it takes them it gets them in order.
+#[test]
+fn a_guest_that_takes_no_replies() {
+    let mut sim = Sim::new();
+    sim.port.capacity = 0;
+    sim.fate(SERVER, Fate::Failed(Errno::CONNREFUSED));
+    for n in 0..10_000u16 {
+        let ip = Tcp { seq: 1, flags: SYN, ..Tcp::default() }.packet(port(1_024 + n), SERVER);
+        let checksum = Some(crate::port::Partial { start: 34, offset: 16 });
+        sim.packet(&ip, crate::port::Offload { checksum, segments: None });
+    }
+    for _ in 0..1_000 {
+        sim.stack.run(&mut sim.port, sim.now);
+    }
+    let waits = sim.port.from_guest.len();
+    assert!(waits > 9_900, "{waits} are left");
+    sim.port.capacity = usize::MAX;
+    sim.run();
+    let resets = sim.segments();
+    assert!(resets.iter().map(|got| got.to.port()).eq(1_024..11_024));
+    assert!(sim.stack.counts().contains(&("replies.dropped".to_owned(), 0)));
+}
+
+/// R47: frames of any bytes, with any offload, break nothing, open nothing and
+/// leave nothing behind, while another connection goes on.
+#[test]
+fn garbage_disturbs_nobody() {
+    let mut sim = Sim::new();
+    let (mut seq, ack) = sim.connect(GUEST, SERVER);
+    let mut state = 1u64;
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()[0]
+    };
+    for round in 0..20_000u32 {
+        let length = usize::from(byte());
+        let mut frame: Vec<u8> = (0..length).map(|_| byte()).collect();
+        // Most get further than the addresses.
+        if round % 4 != 0 && length > 40 {
+            frame[..14].copy_from_slice(&[GATEWAY.0.as_slice(), &MAC.0, &[8, 0]].concat());
+            frame[14] = 0x45;
+            frame[16..18].copy_from_slice(&u16::try_from(length - 14).unwrap().to_be_bytes());
+            frame[20..22].fill(0);
+            frame[23] = [6, 17, 1][usize::from(byte() % 3)];
+            frame[26..30].copy_from_slice(&[10, 0, 0, 2]);
+            smoltcp::wire::Ipv4Packet::new_unchecked(&mut frame[14..]).fill_checksum();
+        }
+        let partial = crate::port::Partial { start: u16::from(byte()), offset: u16::from(byte()) };
+        let checksum = (byte() % 2 == 0).then_some(partial);
+        sim.port.from_guest.push_back((frame, crate::port::Offload { checksum, segments: None }));
+        if round % 1_000 == 0 {
+            sim.run();
+            sim.packets();
+            sim.send(GUEST, SERVER, &Tcp { seq, ack, data: b"on", ..Tcp::default() });
+            seq += 2;
+            sim.stack.assert_consistent();
+        }
+    }
+    sim.run();
+    assert_eq!(sim.stack.host().pipes[0].borrow().written, b"on".repeat(20));
+    sim.pass(Duration::from_secs(400));
+    let load = sim.stack.load();
+    assert_eq!((load.dialing, load.ports, load.pings, load.fragments), (0, 0, 0, 0));
+}
+
 /// R75: a stricter policy ends the connections that it does not allow, with
 /// resets both ways, and leaves the others.
 #[test]

@@ -34,6 +34,10 @@ fn failures_are_told_faithfully() {
         (Errno::NETUNREACH, (3, 0), (1, 0)),
         (Errno::ACCESS, (3, 13), (1, 1)),
         (Errno::PERM, (3, 13), (1, 1)),
+        // No address of that family, or no port left.
+        (Errno::ADDRNOTAVAIL, (3, 0), (1, 0)),
+        (Errno::NETDOWN, (3, 0), (1, 0)),
+        (Errno::HOSTDOWN, (3, 1), (1, 3)),
     ];
     for (error, v4, v6) in rows {
         for (from, to, expected) in [(GUEST, SERVER, v4), (GUEST6, SERVER6, v6)] {
@@ -54,10 +58,12 @@ fn failures_are_told_faithfully() {
 fn refusals_and_silence() {
     for (from, to) in [(GUEST, SERVER), (GUEST6, SERVER6)] {
         let mut sim = Sim::new();
-        sim.fate(to, Fate::Failed(Errno::CONNREFUSED));
-        sim.send(from, to, &syn());
-        let answer = sim.one();
-        assert_eq!((answer.flags, answer.seq, answer.ack), (RST | ACK, 0, 1_001));
+        for error in [Errno::CONNREFUSED, Errno::CONNRESET] {
+            sim.fate(to, Fate::Failed(error));
+            sim.send(from, to, &syn());
+            let answer = sim.one();
+            assert_eq!((answer.flags, answer.seq, answer.ack), (RST | ACK, 0, 1_001));
+        }
         for error in [Errno::TIMEDOUT, Errno::MFILE, Errno::NOBUFS] {
             sim.fate(to, Fate::Failed(error));
             sim.send(from, to, &syn());

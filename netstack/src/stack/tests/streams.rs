@@ -2,6 +2,7 @@
 
 use smoltcp::time::Duration;
 
+use super::carrier::Dice;
 use super::*;
 use crate::host::Errno;
 
@@ -209,18 +210,6 @@ fn keep_alive() {
     sim.send(GUEST, SERVER, &Tcp { seq, ack, ..Tcp::default() });
     assert_eq!(sim.one().ack, seq + 1);
     assert!(sim.stack.host().pipes[0].borrow().kept_alive);
-}
-
-/// Numbers from a seed, for scripts that are the same each time.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
 }
 
 /// R55, property: over a link that loses, repeats and reorders what the guest

@@ -43,3 +43,34 @@ fn no_limit_is_none() {
     assert_eq!(read(json!({"ociVersion": "1.1.0"})), PodSpec::default());
     assert_eq!(cpus(50_000, None), Some(0.5));
 }
+
+#[test]
+fn the_network_that_a_spec_asks_for() {
+    let of = |namespaces: serde_json::Value| {
+        read(json!({"ociVersion": "1.1.0", "linux": {"namespaces": namespaces}})).network
+    };
+    assert_eq!(of(json!([{"type": "pid"}])), NetworkNamespace::Host);
+    assert_eq!(of(json!([{"type": "network"}])), NetworkNamespace::New);
+    assert_eq!(of(json!([{"type": "network", "path": ""}])), NetworkNamespace::New);
+    let path = of(json!([{"type": "network", "path": "/run/netns/x"}]));
+    assert_eq!(path, NetworkNamespace::Path("/run/netns/x".into()));
+}
+
+#[test]
+fn hooks_and_servers_of_a_spec() {
+    let spec = |more: serde_json::Value| {
+        let mut spec = json!({"ociVersion": "1.1.0"});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        read(spec)
+    };
+    let hook = json!([{"path": "/bin/true"}]);
+    assert!(spec(json!({"hooks": {"prestart": hook}})).has_create_hooks);
+    assert!(spec(json!({"hooks": {"createRuntime": hook}})).has_create_hooks);
+    // These furnish no namespace.
+    assert!(!spec(json!({"hooks": {"createContainer": hook, "poststop": hook}})).has_create_hooks);
+    let mounts = json!({"mounts": [
+        {"destination": "/etc/hosts", "type": "bind", "source": "/h"},
+        {"destination": "/etc/resolv.conf", "type": "bind", "source": "/r"},
+    ]});
+    assert_eq!(spec(mounts).resolv_conf, Some("/r".into()));
+}

@@ -41,7 +41,7 @@ impl Tap {
         (std::mem::take(waiting.writer.get_mut()), lost)
     }
 
-    fn frame(&self, wall: Duration, way: Way, frame: &[u8], comment: &str) {
+    pub(super) fn frame(&self, wall: Duration, way: Way, frame: &[u8], comment: &str) {
         let mut waiting = self.lock();
         if waiting.writer.get_mut().len() + frame.len() > WAITING {
             waiting.lost += 1;
