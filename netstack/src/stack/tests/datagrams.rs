@@ -215,6 +215,32 @@ fn the_policy_refuses() {
     assert!(sim.stack.host().messages.is_empty());
 }
 
+/// R63, R66: the policy is asked about the whole packet: parts of one that it
+/// refuses open nothing, nor do parts that never make a whole.
+#[test]
+fn the_policy_is_asked_about_the_whole() {
+    let policy = DENY.replace("egress = \"allow\"", "egress = \"deny\"");
+    let mut sim = Sim::under(&policy);
+    let mut ip = vec![0; 28];
+    ip.extend([7; 3_000]);
+    crate::emit::write_udp(&mut ip, GUEST, SERVER);
+    let mut parts = crate::outbox::Outbox::new(MAC, GATEWAY);
+    parts.large(&mut sim.port, &ip, 1_500);
+    let frames: Vec<_> = sim.port.to_guest.drain(..).collect();
+    for (number, (frame, offload)) in frames.iter().enumerate() {
+        sim.nothing();
+        assert_eq!(sim.stack.counters().denied, 0, "part {number}");
+        sim.packet(&frame[14..], *offload);
+        sim.run();
+    }
+    assert_eq!(icmp(&mut sim), (3, 13));
+    assert_eq!(sim.stack.counters().denied, 1);
+    sim.packet(&frames[1].0[14..], frames[1].1);
+    sim.pass(Duration::from_secs(10));
+    sim.nothing();
+    assert!(sim.stack.host().messages.is_empty());
+}
+
 fn ping(sim: &mut Sim, guest: SocketAddr, server: SocketAddr, id: u16, data: &[u8]) {
     let kind = if guest.is_ipv4() { 8 } else { 128 };
     let [high, low] = id.to_be_bytes();
