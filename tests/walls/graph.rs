@@ -13,13 +13,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sandbox-agent-protocol", &[]),
     ("sandbox-bench", &[]),
     ("sandbox-devices", &["sandbox-netstack", "sandbox-vm-spec"]),
-    ("sandbox-netstack", &[]),
+    ("sandbox-mapped", &[]),
+    ("sandbox-netstack", &["sandbox-mapped"]),
     ("sandbox-runtime", &["sandbox-agent-protocol", "sandbox-netstack", "sandbox-vm-spec"]),
     ("sandbox-shim", &["sandbox-runtime"]),
     ("sandbox-tests", &["sandbox-agent-protocol"]),
     ("sandbox-toolbox", &[]),
     ("sandbox-vm-spec", &[]),
-    ("sandbox-vmm", &["sandbox-devices", "sandbox-vm-spec"]),
+    ("sandbox-vmm", &["sandbox-devices", "sandbox-mapped", "sandbox-vm-spec"]),
 ];
 
 /// Crates of which two versions in one build would be two ideas of the same

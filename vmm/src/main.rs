@@ -21,7 +21,12 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use control::{Control, ControlError};
+use sandbox_mapped::Mapped;
 use sandbox_vm_spec::launch::{Launch, Report};
+
+/// Only `io` has blocks that are large and many.
+#[global_allocator]
+static ALLOCATOR: Mapped = Mapped;
 
 /// The processes of a sandbox. Started by the shim, not by hand.
 #[derive(Parser)]

@@ -8,8 +8,9 @@ use super::endpoint::Sockets;
 /// when written, but is when read back.
 const CLASSES: [(usize, usize); 3] = [(262_143, 2), (65_535, 4), (16_384, 8)];
 
-/// Rings of who comes when nothing is left: as many as there may be flows.
-const LEAST: usize = 4_096;
+/// Rings of who comes when nothing is left: as many as there may be flows. Two
+/// full segments of an MTU of 1,500; all of an idle flow is in 8 KiB.
+const LEAST: usize = 2_920;
 
 /// Sockets kept for reuse, of each size. More would be memory that an idle pod
 /// does not give back.

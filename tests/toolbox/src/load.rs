@@ -1,8 +1,8 @@
 //! A load on a network path, and what came of it: one line of `name=value`.
 //!
 //! The server's ports, from the one it is given on: bytes either way, echo of
-//! TCP, connections that end at once, connections that stay; and on the first
-//! one of UDP, echo of datagrams.
+//! TCP, connections that end at once, that stay when they have sent something,
+//! that stay; and on the first one of UDP, echo of datagrams.
 
 mod call;
 mod serve;
@@ -18,6 +18,7 @@ const BYTES: u16 = 0;
 const ECHO: u16 = 1;
 const BRIEF: u16 = 2;
 const HOLD: u16 = 3;
+const SILENT: u16 = 4;
 
 /// What a client of [`BYTES`] says first: who is to send.
 const UP: u8 = b'u';

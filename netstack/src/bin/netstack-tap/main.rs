@@ -17,6 +17,7 @@ use std::time::{Instant as Clock, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sandbox_mapped::Mapped;
 use sandbox_netstack::host::KernelNet;
 use sandbox_netstack::policy::Live;
 use sandbox_netstack::port::Capabilities;
@@ -27,6 +28,9 @@ use smoltcp::time::{Duration, Instant};
 use capture::FileCapture;
 use options::Options;
 use tap::Tap;
+
+#[global_allocator]
+static ALLOCATOR: Mapped = Mapped;
 
 /// How often what is told in sums is told.
 const SECOND: Duration = Duration::from_secs(1);
@@ -117,6 +121,9 @@ fn serve(stack: &mut Stack<KernelNet>, tap: &mut Tap, started: Clock) -> Result<
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("cannot wait for frames"),
         }
+        let frames = fds.first().is_some_and(|fd| !fd.revents().is_empty());
+        drop(fds);
+        tap.ready(frames);
     }
 }
 

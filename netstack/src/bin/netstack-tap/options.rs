@@ -14,6 +14,10 @@ use smoltcp::wire::EthernetAddress;
 const GUEST_MAC: EthernetAddress = EthernetAddress([0x02, 0, 0, 0, 0, 0x02]);
 pub const GATEWAY_MAC: EthernetAddress = EthernetAddress([0x02, 0, 0, 0, 0, 0x01]);
 
+/// Frames that wait in the device. It drops what is more, and does not hold
+/// TCP back before: this is the windows of some dozens of connections.
+const QUEUE: usize = 10_000;
+
 /// Our address in the guest's IPv6, on its link.
 pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
@@ -110,6 +114,7 @@ impl Options {
         let name = &self.name;
         let mut lines = vec![
             words(format!("link set dev {name} address {} mtu {} up", colons(GUEST_MAC), self.mtu)),
+            words(format!("link set dev {name} txqueuelen {QUEUE}")),
             words("link set dev lo up".to_owned()),
         ];
         for address in &self.address {

@@ -36,6 +36,8 @@ const TUNSETVNETHDRSZ: u32 = opcode::write::<i32>(b'T', 216);
 /// The device's frames.
 pub struct Tap {
     fd: OwnedFd,
+    /// There may be frames that were not read.
+    readable: bool,
     /// Frames that carried a lie about their offload, or found the device down.
     pub dropped: u64,
 }
@@ -62,7 +64,13 @@ impl Tap {
         });
         let fd =
             maker.join().map_err(|_| anyhow::anyhow!("the thread that makes the tap died"))??;
-        Ok(Self { fd, dropped: 0 })
+        Ok(Self { fd, readable: true, dropped: 0 })
+    }
+
+    /// Frames have come, by what who waited for them has seen. Saves asking in
+    /// vain in every turn that is for the host's side alone.
+    pub fn ready(&mut self, frames: bool) {
+        self.readable |= frames;
     }
 }
 
@@ -105,13 +113,16 @@ impl AsFd for Tap {
 
 impl Port for Tap {
     fn receive(&mut self, buffer: &mut [u8]) -> Option<Received> {
-        loop {
+        while self.readable {
             let mut header = [0; VNET_HEADER];
             let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)];
             let read = match readv(&self.fd, &mut parts) {
                 Ok(read) => read,
                 Err(Errno::INTR) => continue,
-                Err(_) => return None,
+                Err(_) => {
+                    self.readable = false;
+                    return None;
+                }
             };
             let length = read.saturating_sub(VNET_HEADER);
             match parse_vnet(&header, buffer.get(..length)?) {
@@ -119,6 +130,7 @@ impl Port for Tap {
                 Err(_) => self.dropped += 1,
             }
         }
+        None
     }
 
     fn room(&mut self, _length: usize) -> bool {

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::plan::Plan;
 use crate::space::{POD, Space, WORLD};
+use crate::vm::Vm;
 
 /// The first port of what the guest serves.
 pub const PUBLISHED: u16 = 5401;
@@ -36,6 +37,8 @@ pub enum Kind {
         /// A policy of so many rules.
         rules: Option<usize>,
     },
+    /// A container in a microVM, on the engine that `auto` picks.
+    Vm,
 }
 
 impl Kind {
@@ -45,6 +48,7 @@ impl Kind {
             Self::Veth => "veth",
             Self::Pasta => "pasta",
             Self::Slirp => "slirp4netns",
+            Self::Vm => "vm",
             Self::Netstack { offload: true, rules: None } => "netstack",
             Self::Netstack { offload: false, .. } => "netstack-plain",
             Self::Netstack { rules: Some(10), .. } => "rules-10",
@@ -58,24 +62,31 @@ impl Kind {
         matches!(self, Self::Netstack { rules: Some(_), .. })
     }
 
-    /// Where the guest's load runs.
-    pub fn guest(&self) -> &'static str {
-        if *self == Self::Veth { "pod" } else { "guest" }
+    /// Whether it is one of ours, all of which have to be measured.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Netstack { .. } | Self::Vm)
     }
 }
 
 /// One that runs; it ends with this.
 pub struct Backend {
+    kind: Kind,
     child: Option<Child>,
-    _folder: TempDir,
+    vm: Option<Vm>,
+    folder: TempDir,
 }
 
 impl Backend {
     /// Starts it, and answers when the guest is connected.
     pub fn start(kind: Kind, plan: &Plan, space: &Space, mtu: u16) -> Result<Self> {
-        let folder = TempDir::new()?;
+        let mut backend = Self { kind, child: None, vm: None, folder: TempDir::new()? };
+        let folder = &backend.folder;
         let mut command = match kind {
-            Kind::Veth => return Ok(Self { child: None, _folder: folder }),
+            Kind::Veth => return Ok(backend),
+            Kind::Vm => {
+                backend.vm = Some(Vm::start(plan, space)?);
+                return Ok(backend);
+            }
             Kind::Pasta => pasta(space, mtu),
             Kind::Slirp => slirp(space, mtu, folder.path()),
             Kind::Netstack { offload, rules } => {
@@ -85,13 +96,13 @@ impl Backend {
         let log = fs::File::create(folder.path().join("log"))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let child = command.spawn().with_context(|| format!("starting {}", kind.name()))?;
-        let mut backend = Self { child: Some(child), _folder: folder };
-        backend.wait(kind, space)?;
+        backend.child = Some(child);
+        backend.wait(space)?;
         Ok(backend)
     }
 
-    fn wait(&mut self, kind: Kind, space: &Space) -> Result<()> {
-        let folder = self._folder.path().to_owned();
+    fn wait(&mut self, space: &Space) -> Result<()> {
+        let (kind, folder) = (self.kind, self.folder.path().to_owned());
         let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
         if matches!(kind, Kind::Netstack { .. }) {
             let out = self.child.as_mut().and_then(|child| child.stdout.take());
@@ -111,12 +122,26 @@ impl Backend {
         Ok(())
     }
 
+    /// A program where the guest's load runs.
+    pub fn command(&self, space: &Space, program: &Path) -> Command {
+        match &self.vm {
+            Some(vm) => vm.command("/toolbox"),
+            None if self.kind == Kind::Veth => space.command("pod", program),
+            None => space.command("guest", program),
+        }
+    }
+
+    fn pid(&self) -> Option<u32> {
+        let child = self.child.as_ref().map(Child::id);
+        self.vm.as_ref().map(|vm| vm.io).or(child)
+    }
+
     /// Seconds of CPU that it has used, if it is a process at all. Its
     /// resolution is the kernel's tick.
     pub fn cpu(&self) -> Result<Option<f64>> {
         const TICKS: f64 = 100.0;
-        let Some(child) = &self.child else { return Ok(None) };
-        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
+        let Some(pid) = self.pid() else { return Ok(None) };
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // Behind the name, which may have anything in it.
         let fields = stat.rsplit(')').next().unwrap_or_default();
         let ticks: f64 =
@@ -126,8 +151,8 @@ impl Backend {
 
     /// KiB of memory that it has, if it is a process.
     pub fn memory(&self) -> Result<Option<f64>> {
-        let Some(child) = &self.child else { return Ok(None) };
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+        let Some(pid) = self.pid() else { return Ok(None) };
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let value = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
         value.map(Some).context("no VmRSS")

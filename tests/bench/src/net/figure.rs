@@ -91,7 +91,7 @@ impl Figures {
     pub fn fail(&mut self, case: &str, kind: Kind, error: &anyhow::Error) {
         let line = format!("{}/{case}: {error:#}", kind.name());
         eprintln!("bench net: {line}");
-        if matches!(kind, Kind::Netstack { .. }) {
+        if kind.is_ours() {
             self.1.push(line);
         }
     }

@@ -2,8 +2,8 @@
 //! slirp4netns and ours, interleaved in one run, in namespaces of its own.
 //!
 //! `NAME=value` arguments: `RUNS`, `SECONDS` (of each cell), `ONLY` (part of a
-//! case's name), `BACKENDS` (names with commas), `TAP`, `TOOLBOX`, `PAGE` and
-//! `PLOT` (files to write). `SMOKE=yes` is one short run of the most telling.
+//! case's name), `BACKENDS` (names with commas), `TAP`, `TOOLBOX`, `BIN`
+//! and `GUEST` (what is measured), `PAGE` and `PLOT` (files to write). `SMOKE=yes` is one short run of the most telling.
 #![allow(clippy::print_stdout)]
 
 mod backend;
@@ -13,6 +13,7 @@ mod page;
 mod plan;
 mod plot;
 mod space;
+mod vm;
 
 use anyhow::{Context, Result};
 

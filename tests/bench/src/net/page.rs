@@ -16,27 +16,27 @@ const TABLES: [(&str, &str, &[Kind], &[&str]); 5] = [
     (
         "Bytes",
         "Gbit/s; more is better. The number behind the slash is the MTU of the guest's link.",
-        &[Kind::Veth, Kind::Pasta, Kind::Slirp, OURS, PLAIN],
+        &[Kind::Veth, Kind::Pasta, Kind::Slirp, OURS, PLAIN, Kind::Vm],
         &["up", "down", "both", "inbound"],
     ),
     (
         "CPU of the backend",
         "ns per byte of payload; less is better. What the kernel does for the backend is in it.",
-        &[Kind::Pasta, Kind::Slirp, OURS, PLAIN],
+        &[Kind::Pasta, Kind::Slirp, OURS, PLAIN, Kind::Vm],
         &["cpu/"],
     ),
     (
         "Round trips and connections",
         "One byte there and back in µs, less is better; connections made and ended per second, \
          by one caller and by 16, more is better.",
-        &[Kind::Veth, Kind::Pasta, Kind::Slirp, OURS, PLAIN],
+        &[Kind::Veth, Kind::Pasta, Kind::Slirp, OURS, PLAIN, Kind::Vm],
         &["tcp-rtt", "udp-rtt", "connect"],
     ),
     (
         "Memory",
         "Resident: of the backend in MiB, and in KiB what each idle flow adds; less is better. \
          pasta and slirp4netns leave bytes in the kernel's sockets or hold fewer flows.",
-        &[Kind::Pasta, Kind::Slirp, OURS, PLAIN],
+        &[Kind::Pasta, Kind::Slirp, OURS, PLAIN, Kind::Vm],
         &["memory/"],
     ),
     (
@@ -104,7 +104,9 @@ pub fn page(plan: &Plan, figures: &Figures) -> String {
          medians, with the least and the most in brackets. Machine: {}. Peers: {}.\n\n\
          The guest's end is a namespace for all but `veth`, where it is the pod's own: what a \
          container of runc has. The world is at the other end of the pod's veth. \
-         `netstack-plain` is `netstack` without checksum and segmentation offload.\n\n\
+         `netstack-plain` is `netstack` without checksum and segmentation offload; `vm` is a \
+         container in a microVM on the engine that this machine has, and its CPU that of the io \
+         process.\n\n\
          ![Throughput beside its peers](img/bench-net.svg)\n{}",
         plan.runs,
         plan.seconds,

@@ -24,6 +24,10 @@ pub struct Plan {
     pub tap: PathBuf,
     /// The static program that makes the load.
     pub toolbox: PathBuf,
+    /// The shim and the VMM.
+    pub bin: PathBuf,
+    /// The guest's kernel and initramfs.
+    pub guest: PathBuf,
     /// Where the page goes.
     pub page: Option<PathBuf>,
     /// Where the plot goes.
@@ -55,6 +59,8 @@ impl Plan {
             runs: number("RUNS", if smoke { 1.0 } else { 5.0 })?.max(1.0) as usize,
             seconds: number("SECONDS", if smoke { 0.3 } else { 1.0 })?.max(0.05),
             backends: backends(named("BACKENDS"), smoke)?,
+            bin: path("BIN", "target/release"),
+            guest: path("GUEST", "build/guest"),
             smoke,
             tap: path("TAP", "target/release/netstack-tap"),
             toolbox: path("TOOLBOX", "target/x86_64-unknown-linux-gnu/release/toolbox"),
@@ -72,7 +78,7 @@ impl Plan {
     /// The MTUs of the guest's link at which a backend is measured.
     pub fn mtus(&self, kind: Kind) -> Vec<u16> {
         match kind {
-            Kind::Netstack { rules: Some(_), .. } => vec![1_500],
+            Kind::Vm | Kind::Netstack { rules: Some(_), .. } => vec![1_500],
             _ if self.smoke => vec![1_500],
             _ => vec![1_500, 65_520],
         }
@@ -88,6 +94,7 @@ fn backends(names: Option<String>, smoke: bool) -> Result<Vec<Kind>> {
         Kind::Netstack { offload: false, rules: None },
     ];
     if !smoke {
+        all.push(Kind::Vm);
         all.extend(RULES.map(|rules| Kind::Netstack { offload: true, rules: Some(rules) }));
     }
     let Some(names) = names else { return Ok(all) };

@@ -12,12 +12,9 @@ pub const POD: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 pub const WORLD: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 254);
 
 /// What each namespace is told, so that a run does not find the ports of the
-/// last one taken. It may be wrong for a host; nobody else is in here.
-const SETTINGS: [(&str, &str); 3] = [
-    ("net/ipv4/ip_local_port_range", "1024 65535"),
-    ("net/ipv4/tcp_max_tw_buckets", "512"),
-    ("net/core/somaxconn", "4096"),
-];
+/// last one taken.
+const SETTINGS: [(&str, &str); 2] =
+    [("net/ipv4/ip_local_port_range", "1024 65535"), ("net/core/somaxconn", "4096")];
 
 /// The three; they end with this.
 pub struct Space {
@@ -55,6 +52,11 @@ impl Space {
     /// Where the guest's namespace is a file.
     pub fn guest_path(&self) -> String {
         format!("/run/netns/{}", self.end("guest"))
+    }
+
+    /// The same of the pod's.
+    pub fn pod_path(&self) -> String {
+        format!("/run/netns/{}", self.end("pod"))
     }
 
     /// A program in one of "guest", "pod" and "world".

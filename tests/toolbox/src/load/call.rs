@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::net::sockopt;
 
-use super::{BRIEF, BYTES, CHUNK, DOWN, ECHO, HOLD, UP, port};
+use super::{BRIEF, BYTES, CHUNK, DOWN, ECHO, HOLD, SILENT, UP, port};
 
 /// How long a datagram may take before it is sent again.
 const LOST: Duration = Duration::from_millis(200);
 
 /// How long an answer may take at all.
-const DEAD: Duration = Duration::from_secs(20);
+const DEAD: Duration = Duration::from_secs(5);
 
 /// Bytes, and the time they took.
 struct Poured {
@@ -197,18 +197,21 @@ pub fn churn(to: SocketAddr, connections: usize) -> Result<String> {
     Ok(format!("rate={:.1}", connections as f64 / start.elapsed().as_secs_f64()))
 }
 
-/// Opens so many, each of which sends this many blocks of 1 KiB; says when
-/// they are there, and keeps them until stdin ends.
+/// Opens so many, each of which sends this many blocks of 1 KiB and gets a
+/// byte back, or nothing at all for none; says when they are there, and keeps
+/// them until stdin ends.
 pub fn hold(to: SocketAddr, connections: usize, blocks: u8) -> Result<()> {
     let mut message = vec![blocks];
     message.resize(1 + usize::from(blocks) * 1024, 0);
     let mut kept = Vec::with_capacity(connections);
     for _ in 0..connections {
-        let mut stream = dial(port(to, HOLD))?;
+        let mut stream = dial(port(to, if blocks == 0 { SILENT } else { HOLD }))?;
         // They end all at once, however this program does.
         sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
-        stream.write_all(&message)?;
-        stream.read_exact(&mut [0])?;
+        if blocks > 0 {
+            stream.write_all(&message)?;
+            stream.read_exact(&mut [0])?;
+        }
         kept.push(stream);
     }
     writeln!(stdout(), "held={}", kept.len())?;

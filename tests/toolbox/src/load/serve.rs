@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{BRIEF, BYTES, CHUNK, DOWN, ECHO, HOLD, UP, port};
+use super::{BRIEF, BYTES, CHUNK, DOWN, ECHO, HOLD, SILENT, UP, port};
 
 /// Threads that accept brief connections.
 const ACCEPTERS: usize = 4;
@@ -19,6 +19,7 @@ pub fn forever(at: SocketAddr) -> Result<()> {
     let echo = TcpListener::bind(port(at, ECHO))?;
     let brief = Arc::new(TcpListener::bind(port(at, BRIEF))?);
     let hold = TcpListener::bind(port(at, HOLD))?;
+    let silent = TcpListener::bind(port(at, SILENT))?;
     let datagrams = UdpSocket::bind(at)?;
     writeln!(io::stdout(), "ready")?;
     thread::spawn(move || each(&echo, answer));
@@ -27,6 +28,7 @@ pub fn forever(at: SocketAddr) -> Result<()> {
         thread::spawn(move || brief.incoming().for_each(drop));
     }
     thread::spawn(move || keep(&hold));
+    thread::spawn(move || silent.incoming().flatten().collect::<Vec<_>>());
     thread::spawn(move || echo_datagrams(&datagrams));
     each(&bytes, pour);
     Ok(())
