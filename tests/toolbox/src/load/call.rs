@@ -17,6 +17,12 @@ const LOST: Duration = Duration::from_millis(200);
 /// How long an answer may take at all.
 const DEAD: Duration = Duration::from_secs(5);
 
+/// How long all connections that are to be held may take together.
+const HOLDING: Duration = Duration::from_secs(20);
+
+/// The same for those one after the other.
+const CHURNING: Duration = Duration::from_secs(60);
+
 /// Bytes, and the time they took.
 struct Poured {
     bytes: u64,
@@ -105,19 +111,25 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
+/// Receives for so long, and then what was on its way.
 fn receive(to: SocketAddr, until: Duration) -> Result<Poured> {
     let mut stream = dial(port(to, BYTES))?;
     let mut buffer = vec![0; CHUNK];
+    let millis = u64::try_from(until.as_millis())?;
     stream.write_all(&[DOWN])?;
+    stream.write_all(&millis.to_le_bytes())?;
     let start = Instant::now();
     let mut bytes = 0;
     while start.elapsed() < until {
         match stream.read(&mut buffer)? {
-            0 => bail!("the server stopped sending"),
+            0 => break,
             read => bytes += read as u64,
         }
     }
-    Ok(Poured { bytes, took: start.elapsed() })
+    let took = start.elapsed();
+    // A tool that stumbles over an end has been measured all the same.
+    while stream.read(&mut buffer).is_ok_and(|read| read > 0) {}
+    Ok(Poured { bytes, took })
 }
 
 /// A byte there and back, over and over.
@@ -193,7 +205,12 @@ fn connect_once(to: SocketAddr) -> Result<()> {
 /// So many connections, one after the other.
 pub fn churn(to: SocketAddr, connections: usize) -> Result<String> {
     let start = Instant::now();
-    (0..connections).try_for_each(|_| connect_once(to))?;
+    for done in 0..connections {
+        if start.elapsed() > CHURNING {
+            bail!("only {done} connections in {CHURNING:?}");
+        }
+        connect_once(to)?;
+    }
     Ok(format!("rate={:.1}", connections as f64 / start.elapsed().as_secs_f64()))
 }
 
@@ -204,7 +221,11 @@ pub fn hold(to: SocketAddr, connections: usize, blocks: u8) -> Result<()> {
     let mut message = vec![blocks];
     message.resize(1 + usize::from(blocks) * 1024, 0);
     let mut kept = Vec::with_capacity(connections);
+    let start = Instant::now();
     for _ in 0..connections {
+        if start.elapsed() > HOLDING {
+            bail!("only {} connections in {HOLDING:?}", kept.len());
+        }
         let mut stream = dial(port(to, if blocks == 0 { SILENT } else { HOLD }))?;
         // They end all at once, however this program does.
         sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
