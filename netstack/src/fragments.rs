@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::IpProtocol;
+use smoltcp::wire::{IPV4_HEADER_LEN, IpProtocol};
 
 use crate::emit::{ip_header, write_ip};
 use crate::packet::{Fragment, Packet};
@@ -22,7 +22,8 @@ const BYTES: usize = 1 << 20;
 /// How long the rest of a packet is waited for.
 const LIFE: Duration = Duration::from_secs(5);
 
-/// Largest payload of a packet.
+/// Largest that IPv4 says of a whole packet, and IPv6 of what is behind its
+/// header.
 const LARGEST: usize = 65_535;
 
 /// Parts of one packet. With the smallest MTU of IPv4, 68 bytes, it could have
@@ -67,7 +68,8 @@ impl Fragments {
         self.expire(now);
         let end = part.offset + payload.len();
         // Parts in the middle end where another can begin.
-        if payload.is_empty() || end > LARGEST || (part.more && !payload.len().is_multiple_of(8)) {
+        let most = LARGEST - if packet.source.is_ipv4() { IPV4_HEADER_LEN } else { 0 };
+        if payload.is_empty() || end > most || (part.more && !payload.len().is_multiple_of(8)) {
             return None;
         }
         let key = Key {
@@ -157,9 +159,8 @@ impl Partial {
 fn assemble(from: IpAddr, to: IpAddr, protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
     let header = ip_header(to);
     let mut packet = vec![0; header];
-    write_ip(&mut packet, from, to, protocol, payload.len().min(LARGEST - header));
+    write_ip(&mut packet, from, to, protocol, payload.len());
     packet.extend_from_slice(payload);
-    packet.truncate(LARGEST);
     packet
 }
 
