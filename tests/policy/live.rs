@@ -71,7 +71,8 @@ fn the_policy_of_a_pod_is_shown_and_explained(bed: &Bed) {
     let shell = shell(bed, Some(ONE_NAME));
     let shown = bed.ctl(&["policy", "show", shell.id()]).ok().text();
     assert!(shown.contains("id = \"api\""), "{shown}");
-    let explain = |to: &str| bed.ctl(&["policy", "explain", "--pod", shell.id(), to]).ok().text();
+    let own = file(bed, "own.toml", ONE_NAME);
+    let explain = |to: &str| bed.ctl(&["policy", "explain", &own, to]).ok().text();
     let yes = explain("api.world.test:443");
     assert!(yes.contains("api") && yes.contains("allow"), "{yes}");
     let no = explain("evil.world.test:443");
