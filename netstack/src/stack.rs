@@ -39,10 +39,6 @@ pub(crate) const ECHO: u64 = 4;
 /// not keep the host's side waiting.
 const FRAMES: usize = 64;
 
-/// Room for the largest datagram, whose length has 16 bits, with IP and UDP
-/// headers of either family before it.
-const SCRATCH: usize = 48 + 65_535;
-
 /// Memory for rings, unless told otherwise.
 pub const RINGS: usize = 64 << 20;
 
@@ -162,7 +158,7 @@ impl<H: HostNet> Stack<H> {
             echo: Echo::default(),
             fragments: Fragments::default(),
             frame: vec![0; MAX_FRAME],
-            scratch: vec![0; SCRATCH],
+            scratch: vec![0; crate::udp::ROOM],
             events: Vec::new(),
         }
     }

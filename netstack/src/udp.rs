@@ -45,6 +45,10 @@ const DNS: u16 = 53;
 /// Room for headers before a datagram.
 const HEADERS: usize = 48;
 
+/// Memory for a datagram of the largest size, behind its headers: a shorter
+/// one would cut it.
+pub const ROOM: usize = HEADERS + 65_535;
+
 struct Peer {
     flow: u64,
     permit: Permit,

@@ -40,6 +40,31 @@ fn parts_make_a_whole_in_any_order() {
     }
 }
 
+/// R62: the largest packet of each family, and none that is larger by one.
+#[test]
+fn the_largest_packets() {
+    let v6: (IpAddr, IpAddr) = ([0xfd; 16].into(), [0x20; 16].into());
+    let v4: (IpAddr, IpAddr) = ([10, 0, 0, 2].into(), [192, 0, 2, 1].into());
+    for ((source, destination), most) in [(v4, 65_515), (v6, 65_535)] {
+        for (size, fits) in [(most, true), (most + 1, false)] {
+            let bytes: Vec<u8> = (0..size).map(|n: usize| n.to_le_bytes()[0]).collect();
+            let mut all = Fragments::default();
+            let mut whole = None;
+            for (number, piece) in bytes.chunks(1_400).enumerate() {
+                let offset = number * 1_400;
+                let (packet, part) = packet(1, offset, offset + piece.len() < size);
+                let packet = Packet { source, destination, ..packet };
+                whole = all.take(&packet, part, piece, Instant::from_secs(100));
+            }
+            assert_eq!(whole.is_some(), fits, "{size} bytes from {source}");
+            if let Some(whole) = whole {
+                let packet = Packet::parse(&whole).unwrap();
+                assert_eq!(packet.payload(&whole), bytes);
+            }
+        }
+    }
+}
+
 /// Group 14, teardrop: what overlaps is dropped, and what comes of it later.
 #[test]
 fn overlaps_are_dropped_as_a_whole() {
