@@ -93,7 +93,7 @@ test-net: ## what the NAT carries, gigabytes over bad links, optimized and by a 
 	@$(TIMED) $@ cargo test --release --locked -p sandbox-netstack --lib -- --ignored $(TESTS)
 
 # Each by itself, so that one that fails does not keep the others from running.
-VM_PARTS := test-vm-agent test-vm-pod test-vm-demo test-vm-features
+VM_PARTS := test-vm-nat test-vm-agent test-vm-pod test-vm-demo test-vm-features
 .PHONY: $(VM_PARTS)
 $(VM_PARTS): export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
 $(VM_PARTS): export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
@@ -101,6 +101,10 @@ $(VM_PARTS): export SANDBOX_TEST_VMM = $(CURDIR)/$(BIN)/sandbox-vmm
 $(VM_PARTS): build guest toolbox
 
 test-vm: $(VM_PARTS) ## real containerd, real microVMs, the engine that "auto" picks (root)
+
+test-vm-nat:
+	@$(TIMED) $@/build cargo build --release --locked -p sandbox-netstack
+	@$(TIMED) $@ cargo test --locked -p sandbox-tests --test nat -- $(TESTS)
 
 test-vm-agent:
 	@$(TIMED) $@ cargo test --locked -p sandbox-agent --test guest -- $(TESTS)

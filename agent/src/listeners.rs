@@ -29,9 +29,10 @@ pub const MAX_LISTENERS: usize = 4096;
 /// become a busy loop.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Share of the time that may go into asking the kernel, as its inverse: a
-/// program that opens and closes listeners in a loop gets no more of it.
-const COST: u32 = 4;
+/// How long to pause after a look, in times of what it took: a program that
+/// opens and closes listeners in a loop gets no more than a third of the time,
+/// and what comes in a burst is one report.
+const PAUSE: u32 = 2;
 
 /// What listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +57,14 @@ impl Listeners {
         let report = report.map_err(io::Error::other)?;
         let listeners = report.listening.iter().map(listener).collect();
         Ok(ListenersResponse { generation: report.generation, listeners, ..Default::default() })
+    }
+}
+
+/// Adds one; of too many the last ones go, whatever the order they come in.
+fn keep(listening: &mut BTreeSet<Listening>, one: Listening) {
+    listening.insert(one);
+    if listening.len() > MAX_LISTENERS {
+        listening.pop_last();
     }
 }
 
@@ -96,7 +105,7 @@ impl Watcher {
             while self.look().is_err() {
                 sleep(RETRY).await;
             }
-            sleep_until(Instant::now() + began.elapsed() * COST).await;
+            sleep_until(Instant::now() + began.elapsed() * PAUSE).await;
         }
     }
 
@@ -117,10 +126,7 @@ impl Watcher {
                 still.insert(socket.cookie);
                 return;
             }
-            listening.insert(socket.listening);
-            if listening.len() > MAX_LISTENERS {
-                listening.pop_last();
-            }
+            keep(&mut listening, socket.listening);
         })?;
         self.ending = still;
         self.reports.send_if_modified(|report| {

@@ -22,8 +22,8 @@ const BYTES: usize = 1 << 20;
 /// How long the rest of a packet is waited for.
 const LIFE: Duration = Duration::from_secs(5);
 
-/// Largest number that a length of a packet can be: of the whole in IPv4, of
-/// what is behind the first header in IPv6.
+/// Largest that IPv4 says of a whole packet, and IPv6 of what is behind its
+/// header.
 const LARGEST: usize = 65_535;
 
 /// Parts of one packet. With the smallest MTU of IPv4, 68 bytes, it could have
@@ -68,7 +68,7 @@ impl Fragments {
         self.expire(now);
         let end = part.offset + payload.len();
         // Parts in the middle end where another can begin.
-        let most = if packet.source.is_ipv4() { LARGEST - IPV4_HEADER_LEN } else { LARGEST };
+        let most = LARGEST - if packet.source.is_ipv4() { IPV4_HEADER_LEN } else { 0 };
         if payload.is_empty() || end > most || (part.more && !payload.len().is_multiple_of(8)) {
             return None;
         }

@@ -305,7 +305,8 @@ impl<H: HostNet> Udp<H> {
     fn deliver(&mut self, env: &mut Env<'_, H>, index: usize, from: SocketAddr, length: usize) {
         let Some(guest) = self.sockets.get(index).map(|socket| socket.guest) else { return };
         let ends = Ends { guest, remote: from };
-        if self.allowed(env, ends, Direction::Ingress).is_err() {
+        let is_other = from.is_ipv4() != guest.is_ipv4();
+        if is_other || self.allowed(env, ends, Direction::Ingress).is_err() {
             env.counters.strangers += 1;
             return;
         }

@@ -2,6 +2,7 @@
 //! and `poststop`. Those that belong inside a container are not run: their
 //! programs are the host's, and the container is in another kernel.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -23,6 +24,10 @@ use crate::folder::write_atomically;
 /// Longest time for a hook that says none: one that hangs must not hang
 /// containerd for good.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Where a hook that says no environment finds programs, if containerd gave
+/// the shim no `PATH`. runc hands such a hook its own environment, which here
+/// would tell it of nothing else that is its business.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Most of a hook's words in an error.
 const MAX_WORDS: usize = 2048;
 
@@ -181,11 +186,13 @@ impl Hooks {
         if let Some(name) = args.first() {
             command.arg0(name);
         }
-        let env = hook.env().clone().unwrap_or_default();
+        command.env_clear();
+        match hook.env() {
+            Some(env) => command.envs(env.iter().filter_map(|pair| pair.split_once('='))),
+            None => command.env("PATH", env::var_os("PATH").unwrap_or(DEFAULT_PATH.into())),
+        };
         command
             .args(args.iter().skip(1))
-            .env_clear()
-            .envs(env.iter().filter_map(|pair| pair.split_once('=')))
             .current_dir(&self.bundle)
             .process_group(0)
             .stdin(memory("hook state", state)?)

@@ -13,7 +13,7 @@ mod image;
 mod initramfs;
 mod leftovers;
 pub mod network;
-mod paths;
+pub mod paths;
 mod process;
 mod runner;
 mod shell;

@@ -30,8 +30,29 @@ const BY_CRATES: &[(u32, &str, &str)] = &[
     (47, "vmm/devices/src/chain/tests.rs", "u32_max_length"),
     (48, "vmm/devices/src/vsock/tests/device.rs", "a_flood_of_connections_is_refused_at_the_bound"),
     (48, "agent/src/table/tests.rs", "the_number_of_containers_is_bounded"),
+    (55, "netstack/src/stack/tests/bulk.rs", "a_gigabyte_each_way_over_a_very_bad_link"),
+    (55, "netstack/src/stack/tests/bulk.rs", "received_is_sent_or_there_is_a_reset"),
+    (56, "netstack/src/stack/tests/edges.rs", "overlaps_and_duplicates"),
+    (57, "netstack/src/stack/tests/streams.rs", "either_half_goes_on_after_the_other_has_ended"),
+    (57, "netstack/src/stack/tests/streams.rs", "both_end_at_once_and_what_comes_late"),
+    (57, "netstack/src/stack/tests/states.rs", "a_reset_in_every_state"),
+    (57, "netstack/src/stack/tests/edges.rs", "a_fin_at_the_edge_does_not_cut_the_stream"),
+    (58, "netstack/src/stack/tests/windows.rs", "who_does_not_read_costs_a_ring"),
+    (58, "netstack/src/stack/tests/edges.rs", "any_mss_and_any_scale"),
+    (59, "netstack/src/stack/tests/limits.rs", "a_flood_into_a_black_hole_delays_nobody"),
+    (60, "netstack/src/stack/tests/limits.rs", "a_guest_that_takes_no_replies"),
+    (60, "netstack/src/stack/tests/edges.rs", "a_full_port_loses_nothing"),
+    (61, "netstack/src/stack/tests/limits.rs", "as_many_connections_as_may_be"),
+    (61, "netstack/src/stack/tests/waiting.rs", "an_idle_connection_lives"),
+    (62, "netstack/src/stack/tests/datagrams.rs", "the_largest_datagram"),
+    (62, "netstack/src/stack/tests/datagrams.rs", "idle_ports_are_closed"),
     (63, "netstack/src/gate/tests.rs", "ipv4_headers"),
+    (63, "netstack/src/stack/tests/datagrams.rs", "parts_and_checksums"),
     (64, "netstack/src/gate/tests.rs", "ipv4_sources"),
+    (64, "netstack/src/gate/tests.rs", "ipv6_sources_and_headers"),
+    (65, "netstack/src/stack/tests/datagrams.rs", "identifiers_do_not_collide"),
+    (65, "netstack/src/stack/tests/datagrams.rs", "dhcp_is_not_answered"),
+    (65, "netstack/src/neighbour/tests.rs", "arp_is_answered_for_all_but_the_guest"),
     (66, "netstack/src/policy/tests/decisions.rs", "logging_is_no_action"),
     (66, "netstack/src/policy/tests/size.rs", "ten_thousand_rules_cost_what_ten_do"),
     (66, "netstack/src/policy/tests/files.rs", "shadowed_rules_are_refused"),
@@ -49,16 +70,59 @@ const BY_CRATES: &[(u32, &str, &str)] = &[
     (71, "netstack/src/policy/tests/edges.rs", "time_passes_for_new_flows"),
     (72, "netstack/src/dns/tests/answers.rs", "a_name_of_the_outside_does_not_lead_inside"),
     (73, "netstack/src/dns/tests/queries.rs", "a_name_that_nothing_allows_is_answered_at_once"),
+    (73, "netstack/src/stack/tests/names.rs", "dns_over_tcp_passes_the_observer"),
+    (74, "netstack/src/stack/tests/streams.rs", "what_is_spoken_makes_no_difference"),
     (75, "netstack/src/policy/tests/edges.rs", "policies_are_replaced"),
+    (75, "netstack/src/stack/tests/limits.rs", "a_stricter_policy_ends_what_it_does_not_allow"),
     (
         76,
         "netstack/src/audit/tests.rs",
         "an_allowed_flow_has_a_line_when_it_opens_and_one_when_it_ends",
     ),
     (76, "netstack/src/audit/tests.rs", "lines_have_a_rate_and_what_it_leaves_out_is_counted"),
+    (76, "netstack/src/stack/tests/listings.rs", "a_flow_has_one_number"),
+    (76, "netstack/src/stack/tests/listings.rs", "counters_have_names"),
+    (77, "netstack/src/policy/tests/edges.rs", "policies_are_replaced"),
     (78, "netstack/src/policy/tests/files.rs", "none_and_broken_are_told_apart"),
     (80, "netstack/src/policy/tests/properties.rs", "decisions_are_those_of_the_plain_reading"),
+    (80, "netstack/src/stack/tests/bulk.rs", "received_is_sent_or_there_is_a_reset"),
+    (80, "netstack/src/dns/tests/messages.rs", "bytes_do_no_harm"),
+    (80, "netstack/src/policy/tests/properties.rs", "files_survive_being_written"),
 ];
+
+/// Groups of requirements of which every one is built: each number has a test.
+const WHOLE_GROUPS: &[std::ops::RangeInclusive<u32>] = &[55..=65, 66..=78, 80..=80];
+
+/// R79: what comes from outside is read by a fuzz target, with seeds.
+const FUZZED: &[&str] =
+    &["net", "policy", "dns", "dns-stream", "agent", "fs", "ring", "vsock", "spec"];
+
+#[test]
+fn whole_groups_are_whole() {
+    let missing = WHOLE_GROUPS
+        .iter()
+        .flat_map(Clone::clone)
+        .filter(|number| !BY_CRATES.iter().any(|(own, ..)| own == number))
+        .filter(|number| !BY_FEATURE_TESTS.contains(number))
+        .map(|number| format!("R{number}"))
+        .collect();
+    none(missing, "no test is known to prove");
+}
+
+#[test]
+fn what_comes_from_outside_is_fuzzed() {
+    let manifest = fs::read_to_string(tree().join("tests/fuzz/Cargo.toml")).unwrap_or_default();
+    let has_seeds = |target: &str| {
+        let seeds = fs::read_dir(tree().join("tests/fuzz/corpus").join(target));
+        seeds.is_ok_and(|mut seeds| seeds.next().is_some())
+    };
+    let missing = FUZZED
+        .iter()
+        .filter(|target| !manifest.contains(&format!("name = \"{target}\"")) || !has_seeds(target))
+        .map(|target| (*target).to_owned())
+        .collect();
+    none(missing, "a fuzz target or its seeds are gone");
+}
 
 #[test]
 fn feature_tests_name_their_requirements() {

@@ -17,6 +17,7 @@ const UNSAFE_BELOW: &[&str] = &[
     "vmm/devices/src/chain.rs",
     "vmm/devices/src/rng.rs",
     "agent/src",
+    "agent/tests",
     "netstack/src/bin/netstack-tap/tap.rs",
     "netstack/mapped/src/lib.rs",
     "tests/fuzz/src",

@@ -22,6 +22,10 @@ const ALLOW_MULTI: u32 = 2;
 /// `BPF_PSEUDO_MAP_FD`
 const PSEUDO_MAP_FD: u8 = 1;
 
+/// How often to load a program: the kernel gives up its check with EAGAIN when
+/// a signal comes, and process 1 has one for each process that ends.
+const LOADS: usize = 100;
+
 /// `struct bpf_insn`
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -145,12 +149,25 @@ pub fn load_sock_ops(program: &[Instruction]) -> io::Result<OwnedFd> {
         insns: program.as_ptr() as u64,
         license: c"Apache-2.0".as_ptr() as u64,
     };
-    // SAFETY: ProgLoad is the start of the command's attributes, and its two
-    // pointers lead to as many instructions as it says and to a C string, which
-    // live until the call has returned.
-    let loaded = unsafe { bpf(PROG_LOAD, &attr) }?;
+    let load = || {
+        // SAFETY: ProgLoad is the start of the command's attributes, and its two
+        // pointers lead to as many instructions as it says and to a C string,
+        // which live until the call has returned.
+        unsafe { bpf(PROG_LOAD, &attr) }
+    };
+    let loaded = until_uninterrupted(load)?;
     // SAFETY: the kernel has just opened it for us, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(loaded) })
+}
+
+fn until_uninterrupted<T>(mut load: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut tried = 1;
+    loop {
+        match load() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && tried < LOADS => tried += 1,
+            loaded => return loaded,
+        }
+    }
 }
 
 /// Has a program of [`load_sock_ops`] called for every socket of `cgroup` and of
@@ -180,3 +197,6 @@ unsafe fn bpf<T>(command: libc::c_int, attr: &T) -> io::Result<RawFd> {
     }
     RawFd::try_from(answer).map_err(io::Error::other)
 }
+
+#[cfg(test)]
+mod tests;

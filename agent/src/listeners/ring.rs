@@ -52,12 +52,16 @@ impl Ring {
     }
 
     /// Hands every record that is there to `f`.
+    ///
+    /// The kernel gives no event for a record that is not the first in the
+    /// ring. So either it sees that all before it was read, or we see it: both
+    /// write before they look, and nothing of that may change its order.
     pub fn drain(&mut self, f: &mut dyn FnMut(Record)) {
         let position = self.consumer.u64_at(0);
-        let mut read = position.load(Ordering::Acquire);
-        while read < self.producer.u64_at(0).load(Ordering::Acquire) {
+        let mut read = position.load(Ordering::SeqCst);
+        while read < self.producer.u64_at(0).load(Ordering::SeqCst) {
             let at = PAGE + (read as usize & (self.size - 1));
-            let header = self.producer.u32_at(at).load(Ordering::Acquire);
+            let header = self.producer.u32_at(at).load(Ordering::SeqCst);
             if header & BUSY != 0 {
                 return;
             }
@@ -67,7 +71,7 @@ impl Ring {
             }
             let length = (header & !DISCARDED) as usize;
             read += (length + HEADER).next_multiple_of(8) as u64;
-            position.store(read, Ordering::Release);
+            position.store(read, Ordering::SeqCst);
         }
     }
 }

@@ -74,3 +74,13 @@ fn a_listener_is_told_as_bytes() {
     assert_eq!(of("127.0.0.1", false), (vec![127, 0, 0, 1], 80, false));
     assert_eq!(of("::", true), (vec![0; 16], 80, true));
 }
+
+#[test]
+fn a_report_has_a_bound_and_no_favourites() {
+    let one = |n: u16| Listening { port: n, ip: [127, 0, 0, 1].into(), v6_only: false };
+    let (mut up, mut down) = (BTreeSet::new(), BTreeSet::new());
+    (1..=10_000).for_each(|n| keep(&mut up, one(n)));
+    (1..=10_000).rev().for_each(|n| keep(&mut down, one(n)));
+    assert_eq!(up.len(), MAX_LISTENERS);
+    assert_eq!(up, down);
+}

@@ -97,3 +97,19 @@ fn no_state_folder_is_no_error() {
     let config = config(Path::new("/nonexistent"));
     cleanup(&config, &id(), Path::new("/bundle")).unwrap();
 }
+
+#[test]
+fn hooks_are_told_of_an_end_that_the_shim_did_not_see() {
+    let (dir, bundle) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let hook = serde_json::json!({"path": "/bin/sh", "args": ["sh", "-c", ": >told"]});
+    let spec = serde_json::json!({"ociVersion": "1.1.0", "hooks": {"poststop": [hook]}});
+    std::fs::write(bundle.path().join("config.json"), spec.to_string()).unwrap();
+    let folder = Folder::create(dir.path(), &id()).unwrap();
+    folder.furnish().unwrap();
+    write_state(&folder, dead(), dead());
+    hooks::Marker::set(&folder.hooks(), "a", bundle.path()).unwrap();
+    drop(folder);
+    cleanup(&config(dir.path()), &id(), Path::new("/bundle")).unwrap();
+    assert!(bundle.path().join("told").exists());
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+}

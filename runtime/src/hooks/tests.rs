@@ -121,3 +121,17 @@ fn the_end_is_told_by_whoever_removes_what_a_dead_shim_left() {
     finish_all(marks.path(), Duration::from_secs(20));
     assert!(!dir.path().join("told").exists());
 }
+
+#[test]
+fn a_hook_without_an_environment_finds_programs_and_nothing_else() {
+    let dir = TempDir::new().unwrap();
+    let mut hook = sh("env >env");
+    hook.as_object_mut().unwrap().remove("env");
+    hooks(&dir, json!({"createRuntime": [hook]})).run(Phase::Create, 1, None).unwrap();
+    let env = fs::read_to_string(dir.path().join("env")).unwrap();
+    assert!(env.lines().any(|line| line.starts_with("PATH=/")), "{env}");
+    // These two a shell sets by itself.
+    let mut rest =
+        env.lines().filter(|line| !line.starts_with("PATH=") && !line.starts_with("PWD="));
+    assert!(rest.all(|line| line.starts_with("OLDPWD=")), "{env}");
+}

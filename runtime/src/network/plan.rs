@@ -1,8 +1,8 @@
 //! What is known of a pod's network before its processes run.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -141,6 +141,10 @@ impl Plan {
             // Programs of any user read it.
             std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
                 .map_err(at("open to all", &path))?;
+        }
+        if let Some(dir) = audit_dir {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+            made.map_err(at("make the folder", dir))?;
         }
         let paths = folder.audits(audit_dir, id);
         let [first, second] =

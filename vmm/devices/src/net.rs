@@ -199,6 +199,15 @@ impl<H: HostNet> Net<H> {
         self.clock.forget();
     }
 
+    /// The host's network, while there are driver and network.
+    #[cfg(any(test, feature = "mock"))]
+    pub fn host(&mut self) -> Option<&mut H> {
+        match &mut self.state {
+            State::Up(stack) => Some(stack.host()),
+            _ => None,
+        }
+    }
+
     /// A turn: commands, then frames and the host's sockets. Bounded; what is
     /// left wakes the device again.
     pub fn turn(&mut self, io: &mut [QueueIo]) -> Result<Signals, DeviceError> {

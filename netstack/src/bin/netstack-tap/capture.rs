@@ -4,10 +4,11 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use sandbox_netstack::pcap::{Ring, Way};
 use sandbox_netstack::tape::Capture;
 use smoltcp::time::Instant;
+
+use crate::failure::Failure;
 
 /// A capture that is written.
 pub struct FileCapture {
@@ -20,15 +21,18 @@ pub struct FileCapture {
 
 impl FileCapture {
     /// Begins one at `path`, of at most `cap` bytes in both files.
-    pub fn create(path: &Path, interface: &str, cap: usize, epoch: Duration) -> Result<Self> {
-        let create = |path: &Path| {
-            File::create(path).with_context(|| format!("cannot create {}", path.display()))
-        };
+    pub fn create(
+        path: &Path,
+        interface: &str,
+        cap: usize,
+        epoch: Duration,
+    ) -> Result<Self, Failure> {
+        let create = |path: &Path| File::create(path).map_err(Failure::file("create", path));
         let mut older = path.as_os_str().to_owned();
         older.push(".old");
         let files = (create(path)?, create(Path::new(&older))?);
-        let ring = Ring::new(files.0, files.1, interface, cap)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let ring =
+            Ring::new(files.0, files.1, interface, cap).map_err(Failure::file("write", path))?;
         Ok(Self { ring, epoch, failed: false })
     }
 }

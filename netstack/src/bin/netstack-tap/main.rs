@@ -6,15 +6,16 @@
 #![allow(clippy::print_stdout)]
 
 mod capture;
+mod failure;
 mod options;
 mod tap;
 
+use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::{Instant as Clock, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sandbox_mapped::Mapped;
@@ -26,6 +27,7 @@ use sandbox_netstack::watch::{Sink, Watch};
 use smoltcp::time::{Duration, Instant};
 
 use capture::FileCapture;
+use failure::Failure;
 use options::Options;
 use tap::Tap;
 
@@ -35,15 +37,25 @@ static ALLOCATOR: Mapped = Mapped;
 /// How often what is told in sums is told.
 const SECOND: Duration = Duration::from_secs(1);
 
-fn main() -> Result<()> {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(never) => match never {},
+        Err(failure) => {
+            eprintln!("netstack-tap: {}", failure.told());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<Infallible, Failure> {
     let capabilities =
         Capabilities { checksum: !options.no_offload, segments: !options.no_offload };
     let commands = options.interface_commands();
     let mut tap = Tap::create(&options.netns, &options.name, capabilities, move || {
         commands.iter().try_for_each(|arguments| ip(arguments))
     })?;
-    let host = KernelNet::new().context("cannot make an epoll instance")?;
+    let host =
+        KernelNet::new().map_err(|errno| Failure::Kernel("make an epoll instance", errno))?;
     let (node, pod) = options.layers()?;
     let live = Live::new(&node, &pod, options.place());
     let started = Clock::now();
@@ -58,7 +70,7 @@ fn main() -> Result<()> {
         rings: RINGS,
         seed: seed()?,
     };
-    let mut stack = Stack::new(config, host, live, Box::new(watch(&options)?), time(started));
+    let mut stack = Stack::new(config, host, live, Box::new(watch(options)?), time(started));
     stack.report(&mut tap, &options.publish(), time(started));
     for (listen, error) in stack.failed_listeners() {
         eprintln!("netstack-tap: cannot listen on {}: {error}", listen.at);
@@ -72,7 +84,7 @@ fn main() -> Result<()> {
 }
 
 /// The audit and the observer of DNS.
-fn watch(options: &Options) -> Result<Watch> {
+fn watch(options: &Options) -> Result<Watch, Failure> {
     let sink: Sink = match &options.audit {
         None => Box::new(|_| ()),
         Some(path) => {
@@ -80,7 +92,7 @@ fn watch(options: &Options) -> Result<Watch> {
                 .append(true)
                 .create(true)
                 .open(path)
-                .with_context(|| format!("cannot open the audit {}", path.display()))?;
+                .map_err(Failure::file("open the audit", path))?;
             Box::new(move |lines| {
                 if let Err(error) = file.write_all(lines) {
                     eprintln!("netstack-tap: cannot write the audit: {error}");
@@ -96,7 +108,11 @@ fn epoch() -> std::time::Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-fn serve(stack: &mut Stack<KernelNet>, tap: &mut Tap, started: Clock) -> Result<()> {
+fn serve(
+    stack: &mut Stack<KernelNet>,
+    tap: &mut Tap,
+    started: Clock,
+) -> Result<Infallible, Failure> {
     let mut ticked = time(started);
     loop {
         let now = time(started);
@@ -119,7 +135,7 @@ fn serve(stack: &mut Stack<KernelNet>, tap: &mut Tap, started: Clock) -> Result<
         }
         match poll(&mut fds, wait.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).context("cannot wait for frames"),
+            Err(errno) => return Err(Failure::Kernel("wait for frames", errno)),
         }
         let frames = fds.first().is_some_and(|fd| !fd.revents().is_empty());
         drop(fds);
@@ -131,22 +147,22 @@ fn time(started: Clock) -> Instant {
     Instant::from_micros(i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX))
 }
 
-fn seed() -> Result<u64> {
+fn seed() -> Result<u64, Failure> {
     let mut bytes = [0; 8];
     let read = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .context("cannot get random numbers")?;
-    ensure!(read == bytes.len(), "the kernel gave only {read} random bytes");
+        .map_err(|errno| Failure::Kernel("get random numbers", errno))?;
+    if read != bytes.len() {
+        return Err(Failure::Random(read));
+    }
     Ok(u64::from_ne_bytes(bytes))
 }
 
 /// Runs iproute2 in the namespace of the thread that calls.
-fn ip(arguments: &[String]) -> Result<()> {
-    let out = Command::new("ip").args(arguments).output().context("cannot run ip(8)")?;
-    ensure!(
-        out.status.success(),
-        "ip {}: {}",
-        arguments.join(" "),
-        String::from_utf8_lossy(&out.stderr).trim()
-    );
-    Ok(())
+fn ip(arguments: &[String]) -> Result<(), Failure> {
+    let out = Command::new("ip").args(arguments).output().map_err(Failure::NoIp)?;
+    if out.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&out.stderr).trim().to_owned();
+    Err(Failure::Ip { command: arguments.join(" "), said })
 }

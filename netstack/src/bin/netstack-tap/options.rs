@@ -4,11 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Result;
 use clap::Parser;
 use sandbox_netstack::gate::Link;
 use sandbox_netstack::policy::{Cidr, Document, Layer, Place};
 use smoltcp::wire::EthernetAddress;
+
+use crate::failure::Failure;
 
 /// The guest's MAC address, and ours.
 const GUEST_MAC: EthernetAddress = EthernetAddress([0x02, 0, 0, 0, 0, 0x02]);
@@ -104,7 +105,7 @@ impl Options {
     }
 
     /// The node's policy and the guest's.
-    pub fn layers(&self) -> Result<(Layer, Layer)> {
+    pub fn layers(&self) -> Result<(Layer, Layer), Failure> {
         Ok((layer(self.node_policy.as_ref())?, layer(self.policy.as_ref())?))
     }
 
@@ -135,8 +136,11 @@ fn colons(mac: EthernetAddress) -> String {
     mac.0.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-fn layer(path: Option<&PathBuf>) -> Result<Layer> {
+fn layer(path: Option<&PathBuf>) -> Result<Layer, Failure> {
     let Some(path) = path else { return Ok(Layer::Unset) };
     let (_, loaded) = Document::read(path)?;
+    for warning in &loaded.warnings {
+        eprintln!("netstack-tap: {}: {warning}", path.display());
+    }
     Ok(Layer::Read(Arc::new(loaded.document)))
 }

@@ -5,7 +5,6 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, readv, writev};
 use rustix::ioctl::{Setter, ioctl, opcode};
@@ -13,6 +12,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use sandbox_netstack::port::{
     Capabilities, Offload, Port, Received, VNET_HEADER, emit_vnet, parse_vnet,
 };
+
+use crate::failure::Failure;
 
 /// `struct ifreq`, as far as it is used here.
 #[repr(C)]
@@ -49,21 +50,20 @@ impl Tap {
         netns: &Path,
         name: &str,
         offload: Capabilities,
-        configure: impl FnOnce() -> Result<()> + Send + 'static,
-    ) -> Result<Self> {
-        let namespace = File::open(netns)
-            .with_context(|| format!("cannot open the network namespace {}", netns.display()))?;
+        configure: impl FnOnce() -> Result<(), Failure> + Send + 'static,
+    ) -> Result<Self, Failure> {
+        let namespace =
+            File::open(netns).map_err(Failure::file("open the network namespace", netns))?;
         let name = name.to_owned();
         // Threads have namespaces of their own; this one ends with its errand.
-        let maker = std::thread::spawn(move || -> Result<OwnedFd> {
+        let maker = std::thread::spawn(move || -> Result<OwnedFd, Failure> {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-                .context("cannot enter the network namespace (are you root?)")?;
+                .map_err(Failure::Enter)?;
             let fd = make(&name, offload)?;
             configure()?;
             Ok(fd)
         });
-        let fd =
-            maker.join().map_err(|_| anyhow::anyhow!("the thread that makes the tap died"))??;
+        let fd = maker.join().map_err(|_| Failure::Died)??;
         Ok(Self { fd, readable: true, dropped: 0 })
     }
 
@@ -74,11 +74,14 @@ impl Tap {
     }
 }
 
-fn make(name: &str, offload: Capabilities) -> Result<OwnedFd> {
-    ensure!(name.len() < 16, "the interface's name {name:?} has more than 15 bytes");
+fn make(name: &str, offload: Capabilities) -> Result<OwnedFd, Failure> {
+    if name.len() >= 16 {
+        return Err(Failure::Name(name.to_owned()));
+    }
+    let failed = |what| move |errno| Failure::Kernel(what, errno);
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = rustix::fs::open("/dev/net/tun", flags, Mode::empty())
-        .context("cannot open /dev/net/tun (is the module `tun` there?)")?;
+        .map_err(failed("open /dev/net/tun (is the module `tun` there?)"))?;
     let mut request =
         Request { name: [0; 16], flags: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, unused: [0; 22] };
     for (place, byte) in request.name.iter_mut().zip(name.bytes()) {
@@ -94,14 +97,14 @@ fn make(name: &str, offload: Capabilities) -> Result<OwnedFd> {
     // SAFETY: TUNSETIFF reads and writes a `struct ifreq`, whose 40 bytes
     // `Request` has.
     unsafe { ioctl(&fd, Setter::<TUNSETIFF, Request>::new(request)) }
-        .with_context(|| format!("cannot make the tap device {name}"))?;
-    let size = i32::try_from(VNET_HEADER)?;
+        .map_err(failed("make the tap device (is there another of its name?)"))?;
+    let size = i32::try_from(VNET_HEADER).unwrap_or(i32::MAX);
     // SAFETY: TUNSETVNETHDRSZ reads an int.
     unsafe { ioctl(&fd, Setter::<TUNSETVNETHDRSZ, i32>::new(size)) }
-        .context("cannot set the size of the tap's offload header")?;
+        .map_err(failed("set the size of the tap's offload header"))?;
     // SAFETY: TUNSETOFFLOAD takes its bits as the argument itself.
     unsafe { ioctl(&fd, rustix::ioctl::IntegerSetter::<TUNSETOFFLOAD>::new_usize(bits)) }
-        .context("cannot set the tap's offloads")?;
+        .map_err(failed("set the tap's offloads"))?;
     Ok(fd)
 }
 

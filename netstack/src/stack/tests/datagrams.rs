@@ -76,11 +76,17 @@ fn the_largest_datagram() {
     for (guest, server, size) in [(GUEST, SERVER, 65_507u32), (GUEST6, SERVER6, 65_527)] {
         let mut sim = Sim::new();
         let large: Vec<u8> = (0..size).map(|n| n.to_le_bytes()[0]).collect();
-        // No frame is long enough for the largest of IPv6: it goes out in parts.
-        let out = &large[..65_487];
-        sim.datagram(guest, server, out);
+        let mut ip = vec![0; ip_header(guest.ip()) + 8];
+        ip.extend(&large);
+        crate::emit::write_udp(&mut ip, guest, server);
+        let mut parts = crate::outbox::Outbox::new(MAC, GATEWAY);
+        parts.large(&mut sim.port, &ip, 1_500);
+        for (frame, offload) in std::mem::take(&mut sim.port.to_guest) {
+            sim.packet(&frame[14..], offload);
+        }
+        sim.run();
         sim.stack.host().deliver(0, |socket| {
-            assert_eq!(socket.sent[0].1, out);
+            assert!(socket.sent[0].1 == large);
             socket.incoming.push_back((server, large.clone()));
         });
         sim.run();
@@ -214,6 +220,32 @@ fn the_policy_refuses() {
     assert_eq!(icmp(&mut sim), (1, 1));
     sim.datagram(GUEST, ([224, 0, 0, 251], 5_353).into(), b"x");
     sim.datagram(GUEST, ([255, 255, 255, 255], 67).into(), b"x");
+    sim.nothing();
+    assert!(sim.stack.host().messages.is_empty());
+}
+
+/// R63, R66: the policy is asked about the whole packet: parts of one that it
+/// refuses open nothing, nor do parts that never make a whole.
+#[test]
+fn the_policy_is_asked_about_the_whole() {
+    let policy = DENY.replace("egress = \"allow\"", "egress = \"deny\"");
+    let mut sim = Sim::under(&policy);
+    let mut ip = vec![0; 28];
+    ip.extend([7; 3_000]);
+    crate::emit::write_udp(&mut ip, GUEST, SERVER);
+    let mut parts = crate::outbox::Outbox::new(MAC, GATEWAY);
+    parts.large(&mut sim.port, &ip, 1_500);
+    let frames: Vec<_> = sim.port.to_guest.drain(..).collect();
+    for (number, (frame, offload)) in frames.iter().enumerate() {
+        sim.nothing();
+        assert_eq!(sim.stack.counters().denied, 0, "part {number}");
+        sim.packet(&frame[14..], *offload);
+        sim.run();
+    }
+    assert_eq!(icmp(&mut sim), (3, 13));
+    assert_eq!(sim.stack.counters().denied, 1);
+    sim.packet(&frames[1].0[14..], frames[1].1);
+    sim.pass(Duration::from_secs(10));
     sim.nothing();
     assert!(sim.stack.host().messages.is_empty());
 }

@@ -1,5 +1,7 @@
 //! Bytes both ways, and how connections end.
 
+use std::net::SocketAddr;
+
 use smoltcp::time::Duration;
 
 use super::carrier::Dice;
@@ -320,5 +322,31 @@ fn the_guest_gets_what_was_sent_over_a_bad_link() {
             sim.pass(Duration::from_secs(1));
         }
         assert!(ended && got == bytes, "seed {seed}: {} of {length}", got.len());
+    }
+}
+
+/// R74: a connection is decided when it begins and by its ends alone: what is
+/// spoken on it, and what it turns into, makes no difference, and another
+/// connection is another decision.
+#[test]
+fn what_is_spoken_makes_no_difference() {
+    let policy = "version = 1\ndefaults = { egress = \"deny\", ingress = \"deny\" }\n\
+        [[rule]]\nid = \"web\"\ndir = \"egress\"\naction = \"allow\"\nports = [80]\n";
+    let talks: [&[u8]; 4] = [
+        b"GET / HTTP/1.1\r\nHost: denied.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"GET / HTTP/1.1\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"CONNECT 169.254.169.254:80 HTTP/1.1\r\n\r\n",
+    ];
+    for talk in talks {
+        let mut sim = Sim::under(policy);
+        let (seq, ack) = sim.connect(GUEST, SERVER);
+        sim.send(GUEST, SERVER, &Tcp { seq, ack, data: talk, ..Tcp::default() });
+        assert_eq!(sim.stack.host().pipes[0].borrow().written, talk);
+        sim.packets();
+        let denied = SocketAddr::new(SERVER.ip(), 8_080);
+        sim.send(GUEST, denied, &Tcp { seq: 1, flags: SYN, ..Tcp::default() });
+        assert_eq!(sim.one().flags, RST | ACK);
+        assert_eq!(sim.stack.host().pipes.len(), 1);
     }
 }

@@ -130,3 +130,25 @@ fn without_the_developer_network_there_is_loopback_alone() {
     assert!(!plan.namespace().is_host().unwrap());
     assert_eq!(plan.settle().unwrap(), None);
 }
+
+#[test]
+fn what_has_a_path_is_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let id = PodId::new("test", "one").unwrap();
+    let folder = Folder::create(&dir.path().join("run"), &id).unwrap();
+    let plan = plan(NetworkConfig::default(), spec(NetworkNamespace::New)).unwrap();
+    let kept = dir.path().join("log/audit");
+    plan.furnish(&folder, Some(&kept), &id).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for path in [folder.network(), folder.policies()] {
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+    let [first, second] = folder.audits(Some(&kept), &id);
+    assert_eq!((mode(&kept), mode(&first), mode(&second)), (0o700, 0o600, 0o600));
+    assert!(first.ends_with("log/audit/test.one.0.jsonl"));
+    // Programs of any user in the guest read it.
+    assert_eq!(mode(&folder.resolv_conf()), 0o644);
+    folder.remove().unwrap();
+    assert!(first.exists());
+}

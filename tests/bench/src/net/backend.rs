@@ -113,11 +113,12 @@ impl Backend {
         }
         // The others do not say; what they have done can be seen.
         let started = Instant::now();
-        while !space.guest_has_route() {
+        let api = folder.join("api");
+        while !space.guest_has_route() || (kind == Kind::Slirp && !api.exists()) {
             ensure!(started.elapsed() < START, "{} is not there: {}", kind.name(), log());
         }
         if kind == Kind::Slirp {
-            (0..4).try_for_each(|offset| forward(&folder.join("api"), PUBLISHED + offset))?;
+            (0..4).try_for_each(|offset| forward(&api, PUBLISHED + offset))?;
         }
         Ok(())
     }

@@ -58,8 +58,14 @@ impl Drop for Server {
     }
 }
 
-/// Measures everything that is wanted.
-pub fn measure(plan: &Plan, kind: Kind, mtu: u16, figures: &mut Figures) -> Result<()> {
+/// Measures everything that is wanted, with `memory` what that is, too.
+pub fn measure(
+    plan: &Plan,
+    kind: Kind,
+    mtu: u16,
+    memory: bool,
+    figures: &mut Figures,
+) -> Result<()> {
     let space = Space::new(mtu)?;
     let backend = Backend::start(kind, plan, &space, mtu)?;
     let mut stage = Stage { plan, kind, space, backend, servers: Vec::new() };
@@ -68,7 +74,7 @@ pub fn measure(plan: &Plan, kind: Kind, mtu: u16, figures: &mut Figures) -> Resu
     if kind != Kind::Vm {
         stage.serve(false, PUBLISHED)?;
     }
-    let holds = !kind.has_rules() && kind != Kind::Vm;
+    let holds = memory && !kind.has_rules() && kind != Kind::Vm;
     if mtu == 1_500 && holds {
         // Before anything else has made it larger.
         stage.idle(figures)?;
@@ -186,7 +192,7 @@ impl Stage<'_> {
 
     /// What flows that do nothing cost, and whether it is given back.
     fn flows(&self, figures: &mut Figures) -> Result<()> {
-        if !self.plan.wants("memory") || self.plan.smoke {
+        if !self.plan.wants("memory") {
             return Ok(());
         }
         for (case, count, blocks) in [

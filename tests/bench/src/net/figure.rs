@@ -102,6 +102,20 @@ impl Figures {
         Ok(())
     }
 
+    /// Whether none of ours is worse than its peer by more than `worst` times.
+    pub fn fair(&self, worst: f64) -> Result<()> {
+        let unfair = |figure: &&Figure| {
+            self.peer(figure).is_some_and(|peer| {
+                let ratio = figure.median() / peer.median();
+                (if figure.unit.less_is_better() { ratio } else { 1.0 / ratio }) > worst
+            })
+        };
+        let found: Vec<_> =
+            self.0.iter().filter(unfair).map(|f| self.line(f).to_string()).collect();
+        ensure!(found.is_empty(), "worse than {worst} times the better tool: {}", found.join(" "));
+        Ok(())
+    }
+
     /// That of a case and a backend.
     pub fn get(&self, case: &str, kind: Kind) -> Option<&Figure> {
         self.0.iter().find(|figure| figure.case == case && figure.kind == kind)

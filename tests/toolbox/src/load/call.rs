@@ -17,6 +17,9 @@ const LOST: Duration = Duration::from_millis(200);
 /// How long an answer may take at all.
 const DEAD: Duration = Duration::from_secs(5);
 
+/// How long all connections that are to be held may take together.
+const HOLDING: Duration = Duration::from_secs(20);
+
 /// Bytes, and the time they took.
 struct Poured {
     bytes: u64,
@@ -105,19 +108,25 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
+/// Receives for so long, and then what was on its way.
 fn receive(to: SocketAddr, until: Duration) -> Result<Poured> {
     let mut stream = dial(port(to, BYTES))?;
     let mut buffer = vec![0; CHUNK];
+    let millis = u64::try_from(until.as_millis())?;
     stream.write_all(&[DOWN])?;
+    stream.write_all(&millis.to_le_bytes())?;
     let start = Instant::now();
     let mut bytes = 0;
     while start.elapsed() < until {
         match stream.read(&mut buffer)? {
-            0 => bail!("the server stopped sending"),
+            0 => break,
             read => bytes += read as u64,
         }
     }
-    Ok(Poured { bytes, took: start.elapsed() })
+    let took = start.elapsed();
+    // A tool that stumbles over an end has been measured all the same.
+    while stream.read(&mut buffer).is_ok_and(|read| read > 0) {}
+    Ok(Poured { bytes, took })
 }
 
 /// A byte there and back, over and over.
@@ -204,7 +213,11 @@ pub fn hold(to: SocketAddr, connections: usize, blocks: u8) -> Result<()> {
     let mut message = vec![blocks];
     message.resize(1 + usize::from(blocks) * 1024, 0);
     let mut kept = Vec::with_capacity(connections);
+    let start = Instant::now();
     for _ in 0..connections {
+        if start.elapsed() > HOLDING {
+            bail!("only {} connections in {HOLDING:?}", kept.len());
+        }
         let mut stream = dial(port(to, if blocks == 0 { SILENT } else { HOLD }))?;
         // They end all at once, however this program does.
         sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;

@@ -52,26 +52,29 @@ fn answer(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Takes bytes, or sends until nobody takes them.
+/// Takes bytes, or sends some, for as long as the client says.
 fn pour(mut stream: TcpStream) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
-    let mut way = [0];
+    let (mut way, mut millis) = ([0], [0; 8]);
     stream.read_exact(&mut way)?;
+    stream.read_exact(&mut millis)?;
+    let until = Duration::from_millis(u64::from_le_bytes(millis));
     match way[0] {
-        UP => take(&mut stream, &mut buffer),
-        DOWN => loop {
-            stream.write_all(&buffer)?;
-        },
+        UP => take(&mut stream, &mut buffer, until),
+        DOWN => {
+            let start = Instant::now();
+            while start.elapsed() < until {
+                stream.write_all(&buffer)?;
+            }
+            Ok(())
+        }
         _ => Err(ErrorKind::InvalidData.into()),
     }
 }
 
-/// Takes bytes for as long as the client says first, and tells how many they
-/// were and how long it took.
-fn take(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
-    let mut millis = [0; 8];
-    stream.read_exact(&mut millis)?;
-    let (start, until) = (Instant::now(), Duration::from_millis(u64::from_le_bytes(millis)));
+/// Takes bytes and tells how many they were and how long it took.
+fn take(stream: &mut TcpStream, buffer: &mut [u8], until: Duration) -> io::Result<()> {
+    let start = Instant::now();
     let mut total = 0_u64;
     while start.elapsed() < until {
         match stream.read(buffer)? {

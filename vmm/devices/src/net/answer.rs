@@ -112,12 +112,12 @@ impl<H: HostNet> Net<H> {
             Request::Policy => self.policy(),
             Request::Counters => Reply::Counters { counters: self.counted() },
             Request::Flows => {
-                let flows = stack.map(|stack| stack.flows()).unwrap_or_default().into_iter();
-                Reply::Flows { flows: flows.map(|row| rows::flow(row, now)).collect() }
+                let flows = stack.map(|stack| stack.flows()).unwrap_or_default();
+                Reply::Flows { flows: rows::flows(flows, now) }
             }
             Request::Names => {
-                let names = stack.map(|stack| stack.names(now)).unwrap_or_default().into_iter();
-                Reply::Names { names: names.map(rows::name).collect() }
+                let names = stack.map(|stack| stack.names(now)).unwrap_or_default();
+                Reply::Names { names: rows::names(names) }
             }
             Request::Configure(_) | Request::SetPolicy { .. } | Request::Capture { .. } => {
                 // A handle makes other commands of them.

@@ -178,13 +178,11 @@ impl Port for Rings<'_, '_> {
 
 /// The next chain. Without one, the guest kicks for the next.
 fn pop(queue: &mut QueueIo) -> Result<Option<Chain>, DeviceError> {
-    loop {
-        if let Some(chain) = queue.pop()? {
-            return Ok(Some(chain));
-        }
-        if !queue.rearm()? {
-            return Ok(None);
-        }
+    match queue.pop()? {
+        // Looked at once more, and no more than that: a guest that takes back
+        // what it offers must not keep the device looking.
+        None if queue.rearm()? => queue.pop(),
+        chain => Ok(chain),
     }
 }
 

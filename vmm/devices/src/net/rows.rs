@@ -4,14 +4,44 @@ use sandbox_netstack::listing;
 use sandbox_vm_spec::network::{FlowRow, NameRow};
 use smoltcp::time::Instant;
 
-/// A flow as it is now.
-pub fn flow(row: listing::FlowRow, now: Instant) -> FlowRow {
+/// Bytes of names in a reply: the guest chooses them, and a client takes only
+/// replies of some length. What is more is left out.
+const TEXT: usize = 4 << 20;
+/// Names of one row, for the same reason.
+const NAMES: usize = 8;
+
+/// Flows as they are now.
+pub fn flows(rows: Vec<listing::FlowRow>, now: Instant) -> Vec<FlowRow> {
+    let mut left = TEXT;
+    let row = |row| {
+        let mut row = flow(row, now);
+        // The flow itself is always shown.
+        row.names.retain(|name| spend(&mut left, name.len()));
+        row
+    };
+    rows.into_iter().map(row).collect()
+}
+
+/// Names as they are now.
+pub fn names(rows: Vec<listing::NameRow>) -> Vec<NameRow> {
+    let mut left = TEXT;
+    let long = |row: &NameRow| row.name.len() + row.aliases.iter().map(String::len).sum::<usize>();
+    rows.into_iter().map(name).take_while(|row| spend(&mut left, long(row))).collect()
+}
+
+fn spend(left: &mut usize, bytes: usize) -> bool {
+    let rest = left.checked_sub(bytes);
+    *left = rest.unwrap_or(*left);
+    rest.is_some()
+}
+
+fn flow(row: listing::FlowRow, now: Instant) -> FlowRow {
     let since = |then: Instant| if now > then { (now - then).total_millis() } else { 0 };
     let rule = match row.rule {
         Some(rule) => rule.to_string(),
         None => row.reason.to_string(),
     };
-    let names = row.names.live.iter().map(|known| known.asked.to_string());
+    let names = row.names.live.iter().take(NAMES).map(|known| known.asked.to_string());
     FlowRow {
         id: row.id,
         dir: row.direction.to_string(),
@@ -29,12 +59,11 @@ pub fn flow(row: listing::FlowRow, now: Instant) -> FlowRow {
     }
 }
 
-/// A name as it is now.
-pub fn name(row: listing::NameRow) -> NameRow {
+fn name(row: listing::NameRow) -> NameRow {
     NameRow {
         address: row.address,
         name: row.known.asked.to_string(),
-        aliases: row.known.chain.iter().map(ToString::to_string).collect(),
+        aliases: row.known.chain.iter().take(NAMES).map(ToString::to_string).collect(),
         seconds: row.seconds,
     }
 }

@@ -120,10 +120,7 @@ impl World {
 
     /// The host's network.
     fn host(&mut self) -> &mut MockNet {
-        match &mut self.net.state {
-            State::Up(stack) => stack.host(),
-            _ => panic!("there is no stack"),
-        }
+        self.net.host().expect("there is a stack")
     }
 
     /// Gives the device a frame behind a header, in one descriptor each.

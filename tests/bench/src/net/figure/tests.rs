@@ -43,3 +43,11 @@ fn runs_are_told_by_their_middle_and_their_ends() {
     let said = ["value", "min", "max", "runs"].map(|name| line[name].as_f64().unwrap());
     assert_eq!(said, [3.0, 1.0, 9.0, 5.0]);
 }
+
+#[test]
+fn a_smoke_run_is_fair_or_says_what_is_not() {
+    let more = figures(Unit::Gbit, &[(Kind::Pasta, &[9.0]), (OURS, &[3.0])]);
+    assert!(more.fair(4.0).is_ok() && more.fair(2.0).is_err());
+    let less = figures(Unit::Micros, &[(Kind::Pasta, &[3.0]), (OURS, &[9.0])]);
+    assert!(less.fair(4.0).is_ok() && less.fair(2.0).is_err());
+}
