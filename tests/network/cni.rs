@@ -15,7 +15,7 @@ tests![Any a_bridge_network_with_a_published_port];
 
 const PLUGINS: &str = "/usr/lib/cni";
 
-/// The hook: ADD of `bridge`, then of `portmap` with what that answered, both
+/// The hook, which passes on what the plugins say is wrong: ADD of `bridge`, then of `portmap` with what that answered, both
 /// in `host`, which stands for the host's namespace.
 fn add(bed: &Bed, host: &Namespace) -> String {
     let data = bed.dir().join("cni");
@@ -40,8 +40,9 @@ fn add(bed: &Bed, host: &Namespace) -> String {
          export CNI_COMMAND=ADD CNI_CONTAINERID=test CNI_IFNAME=eth0 CNI_PATH={PLUGINS}\n\
          export CNI_NETNS=/proc/$pid/ns/net\n\
          plugin() {{ nsenter --net={host} {PLUGINS}/$1; }}\n\
-         result=$(echo '{bridge}' | plugin bridge)\n\
-         echo '{head},\"prevResult\":'\"$result\"'}}' | plugin portmap >&2",
+         said() {{ echo \"$result\" >&2; exit 1; }}\n\
+         result=$(echo '{bridge}' | plugin bridge) || said\n\
+         result=$(echo '{head},\"prevResult\":'\"$result\"'}}' | plugin portmap) || said",
         host = host.path().display()
     )
 }

@@ -174,6 +174,8 @@ fn a_listener_is_reachable_at_once(bed: &Bed) {
     let network = bed.network();
     let at = SocketAddr::new(SERVER.v4.into(), PORT);
     let listener = network.world.run(|| TcpListener::bind(at).unwrap());
+    // Not in the pod's namespace, which is no host.
+    bed.start_containerd();
     let pod: IpAddr = network.pod().address.v4.into();
     let mut delays = network.pod().namespace.run(|| {
         thread::scope(|scope| {
@@ -182,7 +184,12 @@ fn a_listener_is_reachable_at_once(bed: &Bed) {
                 let words = ["toolbox", "announce", &words[0], "10000", &words[1]];
                 bed.run("a").pod(network.pod()).foreground(&words).ok();
             });
-            let (mut stream, _) = listener.accept().unwrap();
+            listener.set_nonblocking(true).unwrap();
+            let mut stream = until("the container calls", Duration::from_secs(30), || {
+                assert!(!client.is_finished(), "the container has ended");
+                Some(listener.accept().ok()?.0)
+            });
+            stream.set_nonblocking(false).unwrap();
             let delays: Vec<Duration> = (0..rounds).map(|_| delay(&mut stream, pod)).collect();
             client.join().unwrap();
             delays

@@ -37,8 +37,19 @@ impl<'a> Shell<'a> {
         &self.id
     }
 
-    /// Begins a line, and does not wait for its end.
+    /// Begins a line in the background; the file, once it is there, has what it
+    /// said.
     pub fn begin(&self, line: &str) -> PathBuf {
+        let name = format!("{}.ended", self.next.get());
+        let told = self.put(&format!(
+            "{{ {{ {line}\n}} >{name}.new 2>&1; mv {name}.new {name}; }} </dev/null >/dev/null 2>&1 &"
+        ));
+        until("the line is begun", LIMIT, || told.exists().then_some(()));
+        self.dir.join(name)
+    }
+
+    /// Hands it a line; gives the file of what it says.
+    fn put(&self, line: &str) -> PathBuf {
         let number = self.next.replace(self.next.get() + 1).to_string();
         let new = self.dir.join("new");
         fs::write(&new, line).unwrap();
@@ -48,7 +59,7 @@ impl<'a> Shell<'a> {
 
     /// Does a line; gives what it said on either stream.
     pub fn line(&self, line: &str) -> String {
-        let told = self.begin(line);
+        let told = self.put(line);
         let text = until(line, LIMIT, || fs::read_to_string(&told).ok());
         text.trim().to_owned()
     }

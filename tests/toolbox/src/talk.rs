@@ -20,7 +20,7 @@ use crate::digest::{Sum, pattern};
 
 /// How long an operation may take before it tells `silence` or `pending`:
 /// longer than anything that comes at all, where a hypervisor is emulated too.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Most bytes of a line that a peer sends.
 const MAX_LINE: usize = 4096;
