@@ -1,13 +1,13 @@
 //! `sandboxctl`: looks at a host and at its sandboxes.
 
-#[cfg(test)]
-mod fake;
 mod list;
 mod net;
 mod pod;
 mod policy;
 mod show;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ use sandbox_runtime::NetworkConfig;
 use sandbox_vm_spec::network::{receive, send};
 
 use super::*;
-use crate::fake::Fake;
+use crate::tests::fake::Fake;
 
 const API: &str = "version = 1\n\n[[rule]]\nid = \"api\"\ndir = \"egress\"\naction = \"allow\"\n\
                    ports = [443]\nname = [\"api.example.com\"]\n";

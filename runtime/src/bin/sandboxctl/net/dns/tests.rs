@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::fake::Fake;
+use crate::tests::fake::Fake;
 
 #[test]
 fn names_are_a_table_or_json() {

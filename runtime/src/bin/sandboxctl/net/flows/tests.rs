@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::fake::Fake;
+use crate::tests::fake::Fake;
 
 fn flow(id: u64, remote: &str, names: &[&str]) -> FlowRow {
     FlowRow {

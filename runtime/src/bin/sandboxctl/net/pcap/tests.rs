@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::fake::Fake;
+use crate::tests::fake::Fake;
 
 fn captured(bytes: &[u8], lost: u64) -> Reply {
     Reply::Captured { pcapng: STANDARD.encode(bytes), lost }
