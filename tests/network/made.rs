@@ -160,7 +160,7 @@ fn a_namespace_with_loopback_alone_reaches_nothing(bed: &Bed) {
     host_is_the_pod(bed);
     let line = format!(
         "toolbox tcp {}:{SCRIPT} recv; toolbox listen 127.0.0.1:80 say:own >/dev/null & \
-         until toolbox tcp 127.0.0.1:80 line | grep line=; do usleep 20000; done; ip route",
+         until toolbox tcp 127.0.0.1:80 line | grep line=own; do usleep 20000; done; ip route",
         SERVER.v4
     );
     let out = bed.run("a").shell(&line).ok();

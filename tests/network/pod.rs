@@ -21,7 +21,7 @@ fn containers_of_a_pod_share_its_network(bed: &Bed) {
     let first = bed.id("a");
     let words = ["toolbox", "listen", "127.0.0.1:9000", "say:first"];
     member(bed, "a", &first, "sandbox").detached(&words);
-    let line = "until toolbox tcp 127.0.0.1:9000 line | grep line=; do usleep 20000; done; \
+    let line = "until toolbox tcp 127.0.0.1:9000 line | grep line=first; do usleep 20000; done; \
                 toolbox listen 127.0.0.1:9000 2>&1 | grep -o 'os error.*'; \
                 toolbox tcp 203.0.113.1:7000 say:tell-peer line | sed 's/.*line=//; s/:.*//'";
     assert!(line.contains(&format!("{}:{SCRIPT}", SERVER.v4)));

@@ -40,6 +40,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["tcp-name", name, port, words @ ..] => serve::tcp_by_name(name, port.parse()?, words),
         ["udp", peer, words @ ..] => serve::udp(peer.parse()?, words),
         ["many", peer, count, words @ ..] => serve::many(peer.parse()?, count.parse()?, words),
+        ["row", peer, count, words @ ..] => serve::row(peer.parse()?, count.parse()?, words),
         ["listen", at, words @ ..] => serve::listen(at.parse()?, words),
         ["udp-echo", at] => serve::udp_echo(at.parse()?),
         ["announce", peer, first, count] => {

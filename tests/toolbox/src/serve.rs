@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Barrier;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::net::SocketType;
@@ -104,6 +105,20 @@ pub fn many(peer: SocketAddr, count: usize, words: &[&str]) -> Result<()> {
     let mut counted = BTreeMap::new();
     told.into_iter().for_each(|line| *counted.entry(line).or_insert(0) += 1);
     counted.iter().try_for_each(|(line, count)| tell(&format!("{count} {line}")))
+}
+
+/// `count` conversations, one after the other. Tells how many came out how,
+/// and how many milliseconds the slowest took.
+pub fn row(peer: SocketAddr, count: usize, words: &[&str]) -> Result<()> {
+    let (mut counted, mut slowest) = (BTreeMap::new(), Duration::ZERO);
+    for _ in 0..count {
+        let since = Instant::now();
+        let line = Talk::unconnected(peer, SocketType::STREAM)?.follow_to(peer, words)?;
+        slowest = slowest.max(since.elapsed());
+        *counted.entry(line).or_insert(0) += 1;
+    }
+    counted.iter().try_for_each(|(line, count)| tell(&format!("{count} {line}")))?;
+    tell(&format!("slowest {}", slowest.as_millis()))
 }
 
 /// For each of `ports`: says its number to `peer`, listens there at once,
