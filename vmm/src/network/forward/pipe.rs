@@ -45,9 +45,10 @@ impl Pipe {
         self.rest.is_empty() && !self.ended
     }
 
-    /// Goes on when there is room to write.
+    /// Goes on when there is room to write: bytes wait, or the end of them
+    /// does, if a turn ended between reading it and telling it.
     pub fn writes(&self) -> bool {
-        !self.rest.is_empty()
+        !self.rest.is_empty() || (self.ended && !self.finished)
     }
 
     /// Moves what can be moved now; answers how much arrived.
@@ -110,3 +111,6 @@ fn write(sink: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
 pub fn waits(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
+
+#[cfg(test)]
+mod tests;
