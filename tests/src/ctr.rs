@@ -13,8 +13,9 @@ use nix::unistd::Pid;
 use crate::network::Pod;
 use crate::{Bed, image, paths, patience};
 
-/// The longest that one `ctr` may take before the test fails: several boots.
-const LIMIT: Duration = Duration::from_secs(60);
+/// The longest that one `ctr` may take before the test fails: several boots, or
+/// hundreds of megabytes through an emulated machine.
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// What a command left behind.
 #[derive(Debug)]
