@@ -460,6 +460,7 @@ fn track(key: Key, own_mss: u16, capabilities: Capabilities) -> Track {
         capabilities,
         guard: guard::Guard::default(),
         next: 0,
+        closed: false,
         acked: 0,
         reset: false,
     }

@@ -5,6 +5,7 @@ use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
 
 use super::endpoint::{Endpoint, Received};
+use super::guard::Guard;
 use super::resolver::{Judge, Resolver};
 use super::segment::{self, SYN, Segment};
 use crate::emit::ip_header;
@@ -173,6 +174,7 @@ impl<S: Stream> Connection<S> {
         {
             stream.keep_alive();
         }
+        track.closed = Guard::hold_open(found, track.next, tcp);
         track.guard.check(found, tcp)
     }
 

@@ -3,13 +3,19 @@
 //! smoltcp 0.14 advertises a window rounded down to its scale, so that the
 //! right edge moves back by up to `2^shift - 1` bytes when the acknowledgement
 //! advances by an odd number; and it believes a FIN on a segment that it has
-//! cut at that edge, which ends the stream short with nobody told. Both are
-//! held off here, at the only place that sees every header:
+//! cut at that edge, which ends the stream short with nobody told. And when the
+//! guest closes its window it stops the clock by which it would send again what
+//! is on its way; a guest that has dropped that, as Linux does when its memory
+//! is short, waits for it for ever. All are held off here, at the only place
+//! that sees every header:
 //!
 //! - a FIN that is beyond what smoltcp takes is cleared, so that the guest
 //!   sends the tail and the FIN again;
 //! - the guest is told a window a little smaller than smoltcp's, and the
-//!   difference is used to keep the edge from moving back.
+//!   difference is used to keep the edge from moving back;
+//! - smoltcp is told of a closed window only when nothing is on its way. Until
+//!   then it is the smallest that is none: nothing new fits into it, and what
+//!   is sent again by the clock asks whether it has opened.
 
 use super::segment::{ACK, FIN, FLAGS, SYN, Segment, WINDOW, ahead};
 
@@ -45,6 +51,20 @@ impl Guard {
             return true;
         }
         false
+    }
+
+    /// Opens a closed window of the guest's by one unit while something before
+    /// `next` is on its way to it. Whether smoltcp sees it closed.
+    pub fn hold_open(segment: &Segment, next: u32, tcp: &mut [u8]) -> bool {
+        let owed = segment.has(ACK) && ahead(next, segment.ack) > 0;
+        if segment.window == 0
+            && owed
+            && let Some(field) = tcp.get_mut(WINDOW..WINDOW + 2)
+        {
+            field.copy_from_slice(&1_u16.to_be_bytes());
+            return false;
+        }
+        segment.window == 0
     }
 
     /// Notes the window of a segment to the guest, whose window is unscaled if

@@ -8,7 +8,7 @@ use smoltcp::time::Instant;
 use smoltcp::wire::IpProtocol;
 
 use super::guard::Guard;
-use super::segment::{self, CHECKSUM, HEADER, RST, SYN, Segment};
+use super::segment::{self, CHECKSUM, FIN, HEADER, RST, SYN, Segment};
 use crate::checksum;
 use crate::emit::{ETHERNET, ip_header};
 use crate::outbox::Outbox;
@@ -54,6 +54,8 @@ pub struct Track {
     pub guard: Guard,
     /// Next sequence number to the guest.
     pub next: u32,
+    /// smoltcp was told that the guest's window is closed.
+    pub closed: bool,
     /// What the guest was told to have arrived.
     pub acked: u32,
     /// A reset was sent.
@@ -68,7 +70,11 @@ impl Track {
         let Some(tcp) = ip.get_mut(at..) else { return Offload::default() };
         let Some(found) = Segment::parse(tcp) else { return Offload::default() };
         let syn = found.has(SYN);
-        self.next = found.seq.wrapping_add(found.length());
+        // Into a closed window smoltcp sends a probe, which it does not count.
+        let probe = self.closed && found.payload > 0 && !found.has(FIN);
+        if !probe {
+            self.next = found.seq.wrapping_add(found.length());
+        }
         self.acked = found.ack;
         self.reset |= found.has(RST);
         if syn {

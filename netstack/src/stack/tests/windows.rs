@@ -59,6 +59,42 @@ fn silly_windows() {
     assert!(got == bytes, "{} of {}", got.len(), bytes.len());
 }
 
+/// R58: a guest that takes the first of what is on its way, drops the rest and
+/// closes its window, as Linux does when its memory is short, gets the rest
+/// again, whether the window opens by little, or only when it is asked.
+#[test]
+fn what_a_closing_window_cut_is_sent_again() {
+    for (from, to) in BOTH {
+        for opened in [45, 1, 0] {
+            let mut sim = Sim::new();
+            let (seq, ack) = sim.connect(from, to);
+            sim.stack.host().touch(0, |pipe| pipe.incoming.extend([7; 20_000]));
+            sim.run();
+            let sent: usize = sim.segments().iter().map(|got| got.data.len()).sum();
+            assert_eq!(sent, 20_000);
+            let ack = ack.wrapping_add(1_000);
+            sim.send(from, to, &Tcp { seq, ack, window: 0, ..Tcp::default() });
+            if opened > 0 {
+                sim.send(from, to, &Tcp { seq, ack, window: opened, ..Tcp::default() });
+            }
+            sim.packets();
+            sim.pass(Duration::from_secs(3));
+            let again = sim.segments();
+            assert!(again.iter().any(|got| got.seq == ack && !got.data.is_empty()), "{again:?}");
+            // And all of it, once there is room.
+            let (mut next, end) = (ack, ack.wrapping_add(19_000));
+            for _ in 0..20 {
+                sim.send(from, to, &Tcp { seq, ack: next, ..Tcp::default() });
+                sim.pass(Duration::from_secs(2));
+                for got in sim.segments().iter().filter(|got| !got.data.is_empty()) {
+                    next = if got.seq == next { got.end() } else { next };
+                }
+            }
+            assert_eq!(next, end);
+        }
+    }
+}
+
 /// Group 7: options that lie, on any segment: blocks of SACK that were never
 /// sent, lengths of nothing, a second MSS and scale.
 #[test]
