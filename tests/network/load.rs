@@ -46,7 +46,7 @@ fn a_black_hole_delays_nobody(bed: &Bed) {
 
 /// R60.
 fn a_saturated_link_takes_new_connections(bed: &Bed) {
-    let bytes: usize = if in_lab() { 16 << 20 } else { 128 << 20 };
+    let bytes: usize = if in_lab() { 16 << 20 } else { 32 << 20 };
     let shell = shell(bed);
     // In the background, so that the shell takes the next line.
     shell.line(&format!(
@@ -66,7 +66,7 @@ fn a_saturated_link_takes_new_connections(bed: &Bed) {
 
 /// R58: nothing is lost, and nothing grows while it waits.
 fn a_reader_that_stops_holds_its_sender_and_nobody_else(bed: &Bed) {
-    let bytes: usize = if in_lab() { 2 << 20 } else { 32 << 20 };
+    let bytes: usize = if in_lab() { 2 << 20 } else { 8 << 20 };
     let shell = shell(bed);
     let slow = format!(
         "for n in 1 2 3 4 5 6 7 8; do toolbox tcp {} say:send:{bytes},close pause:3000 drain \

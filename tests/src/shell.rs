@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{Bed, Run, until};
 
 /// The longest that a line may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// Takes lines from a folder that the test shares with it, and puts there
 /// what they said.
