@@ -95,12 +95,19 @@ impl NetworkError {
     }
 }
 
+/// What the guest is to be told.
+struct Configured {
+    guest: ConfigureNetworkRequest,
+    /// Whether what it listens on is reached through the namespace.
+    listens: bool,
+}
+
 /// The network of a pod that runs.
 pub(crate) struct Network {
     plan: Plan,
     socket: PathBuf,
     resolv_conf: PathBuf,
-    configured: OnceCell<Option<ConfigureNetworkRequest>>,
+    configured: OnceCell<Option<Configured>>,
     guest: OnceCell<()>,
 }
 
@@ -114,6 +121,12 @@ impl Network {
     /// The resolv.conf that containers without one of their own get.
     pub fn resolv_conf(&self) -> Option<&PathBuf> {
         (self.plan.mode() == Mode::Developer).then_some(&self.resolv_conf)
+    }
+
+    /// Whether it is to be configured no earlier than when the first process is
+    /// to run.
+    pub fn is_furnished(&self) -> bool {
+        self.plan.is_furnished()
     }
 
     /// Answers once the `io` process is in the pod's namespace.
@@ -136,8 +149,9 @@ impl Network {
             let (plan, socket) = (self.plan.clone(), self.socket.clone());
             blocking(move || {
                 let Some((setting, guest)) = plan.settle()? else { return Ok(None) };
+                let listens = !setting.outside;
                 tell(&socket, setting)?;
-                Ok(Some(guest))
+                Ok(Some(Configured { guest, listens }))
             })
             .await
         });
@@ -147,10 +161,12 @@ impl Network {
     /// Gives the guest its addresses, and lets the namespace have its
     /// listeners from then on. Once for each pod, after [`Self::configure`].
     pub async fn configure_guest(&self, agent: &Agent, ended: &Ended) -> Result<(), Error> {
-        let Some(Some(request)) = self.configured.get() else { return Ok(()) };
+        let Some(Some(Configured { guest, listens })) = self.configured.get() else {
+            return Ok(());
+        };
         let set = self.guest.get_or_try_init(|| async {
-            agent.configure_network(request).await?;
-            if self.plan.has_listeners() {
+            agent.configure_network(guest).await?;
+            if *listens {
                 let (agent, socket) = (agent.clone(), self.socket.clone());
                 tokio::spawn(listeners::follow(agent, socket, ended.clone()));
             }

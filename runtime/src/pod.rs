@@ -102,6 +102,7 @@ impl Pod {
         let member = self.inner.member(container)?;
         let _turn = member.turn.lock().await;
         member.check(|is| is == Status::Created, "created")?;
+        self.inner.set_network().await?;
         self.inner.call(async |agent| agent.start(container).await).await?;
         member.set_started();
         member.hooks.started(member.pid).await;
@@ -344,11 +345,11 @@ impl Inner {
         spec: Vec<u8>,
         hooks: Hooked,
     ) -> Result<Arc<Member>, Error> {
-        self.in_network(self.network.configure()).await?;
+        if !self.network.is_furnished() {
+            self.set_network().await?;
+        }
         let opened = Opened::open(&create, self.id.namespace()).await?;
         let agent = self.agent().await?;
-        self.call(async |agent| Ok(self.network.configure_guest(&agent, &self.ended).await))
-            .await??;
         let made = Made { agent: Some(agent.clone()), container: create.id.clone() };
         let wanted = opened.wanted();
         self.call(async |agent| agent.create(&create.id, spec, wanted).await).await?;
@@ -358,6 +359,12 @@ impl Inner {
         let (ended, events) = (self.ended.clone(), self.events.clone());
         tokio::spawn(watch_exit(Arc::clone(&member), agent, ended, events));
         Ok(member)
+    }
+
+    /// Has the `io` process and the guest know the network. Once for each pod.
+    async fn set_network(&self) -> Result<(), Error> {
+        self.in_network(self.network.configure()).await?;
+        self.call(async |agent| Ok(self.network.configure_guest(&agent, &self.ended).await)).await?
     }
 
     /// What is asked of the network, cut off by the sandbox's end, which says

@@ -134,7 +134,7 @@ fn privileged(bed: &Bed, name: &str, line: &str) -> Shim {
         json!({ "bounding": every, "effective": every, "permitted": every });
     spec["process"]["noNewPrivileges"] = json!(false);
     spec["linux"]["namespaces"] =
-        json!([{ "type": "mount" }, { "type": "ipc" }, { "type": "uts" }]);
+        json!([{ "type": "mount" }, { "type": "ipc" }, { "type": "uts" }, { "type": "network" }]);
     spec["annotations"] = json!({ "io.sandbox.memory_mib": "128" });
     let shim = bed.shim(name, spec);
     shim.create(&shim.request(bed.rootfs(name))).unwrap();

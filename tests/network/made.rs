@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use serde_json::json;
 
 tests![
     Any hooks_furnish_a_namespace_of_the_containers_own,
+    Any what_is_furnished_before_the_start_is_the_containers,
     Any a_hook_that_fails_is_told_with_its_words,
     Any the_hosts_network_is_had_where_it_is_allowed,
     Ours the_hosts_network_is_refused_where_it_is_not_allowed,
@@ -78,6 +79,49 @@ fn hooks_furnish_a_namespace_of_the_containers_own(bed: &Bed) {
     until("the pair is gone", Duration::from_secs(10), || {
         (network.world.exec("ip", &["link", "show", "made"], &[]).code != 0).then_some(())
     });
+}
+
+/// As `ctr run --cni` and Docker do it: an interface comes into the namespace
+/// of the task's pid once it was created, and nothing into the host's.
+fn what_is_furnished_before_the_start_is_the_containers(bed: &Bed) {
+    let network = bed.network();
+    let line = format!(
+        "toolbox tcp {}:{SCRIPT} say:tell-peer,close line recv >/seen; ip route >>/seen; \
+         exec toolbox listen 0.0.0.0:80 say:hello",
+        SERVER.v4
+    );
+    let shim = bed.shim("a", spec(&["sh", "-c", &line]));
+    let root = bed.rootfs("a");
+    let created = shim.create(&shim.request(root.clone())).unwrap();
+    let namespace = format!("/proc/{}/ns/net", created.pid);
+    let inode = |path: &str| fs::metadata(path).unwrap().ino();
+    assert_ne!(inode(&namespace), inode("/proc/self/ns/net"), "CNI would furnish the host");
+    let ip = |words: &[&str]| network.world.exec("ip", words, &[]).ok();
+    let pid = created.pid.to_string();
+    ip(&["link", "add", "made", "type", "veth", "peer", "name", "eth0", "netns", &pid]);
+    ip(&["address", "add", "10.77.9.1/24", "dev", "made"]);
+    ip(&["link", "set", "made", "up"]);
+    let batch = "address add 10.77.9.2/24 dev eth0\nlink set eth0 up\n\
+                 route add default via 10.77.9.1\n";
+    let file = bed.dir().join("batch");
+    fs::write(&file, batch).unwrap();
+    let entered = format!("--net={namespace}");
+    let words = [&entered, "ip", "-batch", file.to_str().unwrap()];
+    network.world.exec("nsenter", &words, &[]).ok();
+    shim.rpc().start().unwrap();
+
+    let told = until("the container's port", Duration::from_secs(30), || {
+        let told = network.world.toolbox(&["tcp", "10.77.9.2:80", "line"]);
+        (!told.contains("ECONNREFUSED")).then_some(told)
+    });
+    assert_eq!(told, "connect=ok line=hello");
+    let seen = fs::read_to_string(root.join("seen")).unwrap();
+    assert!(seen.contains("line=10.77.9.2:"), "{seen}");
+    assert!(seen.contains("default via 10.77.9.1 dev eth0"), "{seen}");
+    shim.rpc().kill(9, true).unwrap();
+    shim.rpc().wait().unwrap();
+    shim.rpc().delete().unwrap();
+    shim.shutdown();
 }
 
 fn a_hook_that_fails_is_told_with_its_words(bed: &Bed) {
@@ -179,7 +223,6 @@ fn io() -> Process {
 /// So that what the CNI, the kernel's counters and limits say of the pod is
 /// true of its sockets.
 fn the_io_process_is_in_the_pods_namespace_and_cgroup(bed: &Bed) {
-    use std::os::unix::fs::MetadataExt;
     let pod = bed.network().pod();
     let id = bed.run("a").pod(pod).detached(&["sleep", "1000"]);
     let io = io();

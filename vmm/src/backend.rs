@@ -67,21 +67,34 @@ impl<D: Device + 'static> Backend<D> {
         listener: OwnedFd,
         config: bool,
     ) -> Result<Self, BackendError> {
-        let failed = |error: DaemonError| BackendError::Daemon { name, reason: error.to_string() };
+        let mut backend = Self::new(name, device, config)?;
+        backend.accept(listener)?;
+        Ok(backend)
+    }
+
+    /// With the device's thread, and no engine yet.
+    pub fn new(name: &'static str, device: D, config: bool) -> Result<Self, BackendError> {
+        let failed =
+            |error: &dyn ToString| BackendError::Daemon { name, reason: error.to_string() };
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
         let adapter = Arc::new(Adapter::new(name, device, memory.clone(), config));
-        let mut daemon =
-            VhostUserDaemon::new(name.into(), adapter.clone(), memory).map_err(failed)?;
+        let daemon = VhostUserDaemon::new(name.into(), adapter.clone(), memory);
+        let daemon = daemon.map_err(|error| failed(&error))?;
         if let Some(epoll) = daemon.get_epoll_handlers().into_iter().next() {
             let _ = adapter.epoll.set(epoll);
         }
         let standing = adapter.lock().device.standing();
-        adapter
-            .watch(&standing)
-            .map_err(|error| BackendError::Daemon { name, reason: error.to_string() })?;
-        let mut listener = Listener::from(UnixListener::from(listener));
-        daemon.start(&mut listener).map_err(failed)?;
+        adapter.watch(&standing).map_err(|error| failed(&error))?;
         Ok(Self { name, daemon })
+    }
+
+    /// Accepts the engine's connection, which waits in `listener`, and serves
+    /// it.
+    pub fn accept(&mut self, listener: OwnedFd) -> Result<(), BackendError> {
+        let name = self.name;
+        let mut listener = Listener::from(UnixListener::from(listener));
+        let failed = |error: DaemonError| BackendError::Daemon { name, reason: error.to_string() };
+        self.daemon.start(&mut listener).map_err(failed)
     }
 
     /// Returns when the engine has gone away.

@@ -11,7 +11,7 @@ use sandbox_vm_spec::launch::{IoLaunch, Report};
 use crate::backend::{Backend, BackendError};
 use crate::control::{Control, ControlError, close_strangers, inherited};
 use crate::jail::{Jail, JailError, Network, Root};
-use crate::network::{self, Prepared};
+use crate::network::{self, Begun, Prepared};
 
 /// A connection each is what takes descriptors.
 const MAX_FILES: u64 = 4096;
@@ -46,6 +46,7 @@ pub fn run(launch: IoLaunch, control: &Control) -> Result<(), Error> {
     let network = launch.network.map(Prepared::take).transpose()?;
     close_strangers()?;
     jail(launch.sockets, network.as_ref()).enter()?;
+    let network = network.map(Prepared::begin).transpose()?;
     control.watch()?;
     let device = Vsock::new(VsockConfig {
         cid: launch.cid,
@@ -56,7 +57,7 @@ pub fn run(launch: IoLaunch, control: &Control) -> Result<(), Error> {
     let device = device.map_err(Error::Vsock)?;
     let mut vsock = Backend::serve("vsock", device, vsock, true)?;
     let mut rng = Backend::serve("rng", Rng::new(), rng, false)?;
-    let net = network.map(Prepared::serve).transpose()?;
+    let net = network.map(Begun::serve).transpose()?;
     control.report(&Report::Ready)?;
     vsock.wait()?;
     rng.wait()?;

@@ -107,7 +107,6 @@ impl Jail {
 
     fn drop_capabilities(&self) -> Result<(), JailError> {
         let keep: CapsHashSet = self.capabilities.iter().copied().collect();
-        let none = CapsHashSet::new();
         for capability in caps::all().difference(&keep) {
             match caps::drop(None, CapSet::Bounding, *capability) {
                 // Newer than the kernel.
@@ -115,10 +114,16 @@ impl Jail {
                 result => capability_step(result)?,
             }
         }
-        capability_step(caps::set(None, CapSet::Inheritable, &none))?;
-        capability_step(caps::set(None, CapSet::Effective, &keep))?;
-        capability_step(caps::set(None, CapSet::Permitted, &keep))
+        keep_capabilities(self.capabilities)
     }
+}
+
+/// Leaves the calling thread, and those that it starts, no more than these.
+pub fn keep_capabilities(keep: &[Capability]) -> Result<(), JailError> {
+    let keep: CapsHashSet = keep.iter().copied().collect();
+    capability_step(caps::set(None, CapSet::Inheritable, &CapsHashSet::new()))?;
+    capability_step(caps::set(None, CapSet::Effective, &keep))?;
+    capability_step(caps::set(None, CapSet::Permitted, &keep))
 }
 
 impl Network {

@@ -14,13 +14,14 @@ use std::thread;
 use caps::Capability;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
-use sandbox_devices::net::{Kernel, Net};
+use sandbox_devices::net::{Handle, Kernel, Net, Settle};
 use sandbox_vm_spec::network::NetworkLaunch;
 
 use crate::backend::{Backend, BackendError};
 use crate::control::{ControlError, inherited};
-use crate::jail::Network;
+use crate::jail::{JailError, Network, keep_capabilities};
 use audit::Audit;
+use forward::Carrier;
 
 /// Sockets of flows and listeners: what the stack has at most.
 pub const MAX_FILES: u64 = 8192;
@@ -35,6 +36,9 @@ const VSOCK: &str = "/vsock.sock";
 const LISTENING: &[Capability] = &[Capability::CAP_NET_BIND_SERVICE];
 /// And a raw socket for ICMP, where the namespace permits no other to ping.
 const PINGING: &[Capability] = &[Capability::CAP_NET_BIND_SERVICE, Capability::CAP_NET_RAW];
+/// And to change the namespace, until it is settled which it is.
+const SETTLING: &[Capability] =
+    &[Capability::CAP_NET_BIND_SERVICE, Capability::CAP_NET_RAW, Capability::CAP_SYS_ADMIN];
 
 /// The pod's network cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +55,9 @@ pub enum Error {
     /// The device cannot be served.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// A right could not be given up.
+    #[error(transparent)]
+    Jail(#[from] JailError),
     /// A thread could not be started.
     #[error("cannot start the thread that {0}")]
     Thread(&'static str, #[source] io::Error),
@@ -61,6 +68,7 @@ pub struct Prepared {
     launch: NetworkLaunch,
     device: OwnedFd,
     namespace: Arc<OwnedFd>,
+    outside: Option<Arc<OwnedFd>>,
     listener: UnixListener,
     audit: [OwnedFd; 2],
     /// Whether the namespace permits sockets that ping and nothing else.
@@ -76,8 +84,13 @@ impl Prepared {
         let [first, second] = launch.audit;
         let audit =
             [inherited(first, "first audit file")?, inherited(second, "second audit file")?];
-        let pings = permits_ping(namespace.clone()).map_err(Error::Namespace)?;
-        Ok(Self { launch, device, namespace, listener: listener.into(), audit, pings })
+        let outside = launch.outside.map(|fd| inherited(fd, "network namespace outside"));
+        let outside = outside.transpose()?.map(Arc::new);
+        let mut pings = true;
+        for namespace in [Some(&namespace), outside.as_ref()].into_iter().flatten() {
+            pings &= permits_ping(namespace.clone()).map_err(Error::Namespace)?;
+        }
+        Ok(Self { launch, device, namespace, outside, listener: listener.into(), audit, pings })
     }
 
     /// What the process is to enter.
@@ -85,25 +98,71 @@ impl Prepared {
         Network::Namespace(self.namespace.clone())
     }
 
-    /// What it needs there.
+    /// What it needs there until [`Self::begin`].
     pub fn capabilities(&self) -> &'static [Capability] {
+        if self.outside.is_some() { SETTLING } else { self.lasting() }
+    }
+
+    /// What it needs for good.
+    fn lasting(&self) -> &'static [Capability] {
         if self.pings { LISTENING } else { PINGING }
     }
 
-    /// Serves, from within the jail.
-    pub fn serve(self) -> Result<Backend<Net>, Error> {
+    /// Starts the device's thread, from within the jail: the only one that
+    /// keeps the right to change its namespace, until that is settled. So it
+    /// comes before every other thread. No container runs by then.
+    pub fn begin(self) -> Result<Begun, Error> {
+        let lasting = self.lasting();
+        let settle = settle(self.outside, lasting);
         let NetworkLaunch { link, pod, audit_max, forward_port, .. } = self.launch;
-        let thread = |what| move |error| Error::Thread(what, error);
         let mut audit = Audit::new(self.audit.map(Into::into), audit_max);
         let audit = Box::new(move |lines: &[u8]| audit.write(lines));
-        let forwards = forward::start(VSOCK.into(), forward_port);
-        let forwards = Box::new(forwards.map_err(thread("carries connections on"))?);
-        let kernel = Kernel { link, pod: pod.clone(), audit, forwards };
+        let forwards = forward::open(VSOCK.into(), forward_port);
+        let (post, carrier) = forwards.map_err(Error::Device)?;
+        let kernel = Kernel { link, settle, pod: pod.clone(), audit, forwards: Box::new(post) };
         let (device, handle) = Net::open(kernel).map_err(Error::Device)?;
-        let backend = Backend::serve("net", device, self.device, true)?;
-        server::start(self.listener, handle, pod).map_err(thread("answers about the network"))?;
-        Ok(backend)
+        let backend = Backend::new("net", device, true)?;
+        keep_capabilities(lasting)?;
+        Ok(Begun { backend, device: self.device, carrier, listener: self.listener, handle, pod })
     }
+}
+
+/// A network whose device has its thread.
+pub struct Begun {
+    backend: Backend<Net>,
+    device: OwnedFd,
+    carrier: Carrier,
+    listener: UnixListener,
+    handle: Handle,
+    pod: String,
+}
+
+impl Begun {
+    /// Serves.
+    pub fn serve(mut self) -> Result<Backend<Net>, Error> {
+        let thread = |what| move |error| Error::Thread(what, error);
+        self.carrier.start().map_err(thread("carries connections on"))?;
+        self.backend.accept(self.device)?;
+        let answers = server::start(self.listener, self.handle, self.pod);
+        answers.map_err(thread("answers about the network"))?;
+        Ok(self.backend)
+    }
+}
+
+/// Has the calling thread, the device's, enter `outside` if that is where the
+/// pod's network is, and give up the right to do so again.
+fn settle(outside: Option<Arc<OwnedFd>>, lasting: &'static [Capability]) -> Settle {
+    Box::new(move |to_outside| {
+        match (to_outside, &outside) {
+            (false, None) => return Ok(()),
+            (false, Some(_)) => {}
+            (true, Some(outside)) => setns(&**outside, CloneFlags::CLONE_NEWNET)?,
+            (true, None) => {
+                return Err(io::Error::other("no namespace outside of the pod's was given"));
+            }
+        }
+        keep_capabilities(lasting).map_err(io::Error::other)
+    })
 }
 
 /// Whether a process without capabilities may ping in `namespace`, by its

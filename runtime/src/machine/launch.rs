@@ -349,6 +349,11 @@ async fn start_io(
     let network = NetworkLaunch {
         device: fds.add(net.into()),
         namespace: fds.add(prepared.plan.namespace().fd()?),
+        outside: prepared
+            .plan
+            .outside()
+            .map(|outside| Ok::<_, io::Error>(fds.add(outside.fd()?)))
+            .transpose()?,
         listener: fds.add(network.listener.into()),
         audit: network.audit.map(|file| fds.add(file.into())),
         audit_max: AUDIT_MAX,

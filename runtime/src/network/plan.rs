@@ -28,15 +28,20 @@ pub(crate) const AUDIT_MAX: u64 = 4 << 20;
 /// Largest MTU of an interface that is not known yet.
 const MAX_MTU: u16 = 65520;
 
+/// Docker's namespace in containerd.
+const DOCKER: &str = "moby";
+
 /// Whose network a pod has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// That of a namespace which containerd names.
     Given,
-    /// That of a namespace which was made for the pod and which its hooks
-    /// furnish.
+    /// That of a namespace which was made for the pod and which hooks, or
+    /// Docker, furnish, or leave as it is.
     Hooks,
-    /// The developer network.
+    /// That of a namespace which was made for the pod, if somebody has
+    /// furnished it by the time that its first process is to run, as `ctr run
+    /// --cni` and Docker do. The developer network otherwise.
     Developer,
     /// The host's.
     Host,
@@ -62,8 +67,12 @@ impl Mode {
 pub(crate) struct Plan {
     mode: Mode,
     namespace: Namespace,
+    /// The host's, in the developer network.
+    outside: Option<Namespace>,
     /// None where it is not there yet.
     interface: Option<Interface>,
+    /// That of a guest in the developer network.
+    developer: Interface,
     link: LinkSpec,
     policies: Policies,
     resolv: Resolv,
@@ -84,10 +93,9 @@ impl Plan {
         let asked = spec.annotations.get(policy::ANNOTATION).map(String::as_str);
         let policies =
             Policies { node: policy::of_node(config)?, pod: policy::of_pod(config, asked)? };
-        let (mode, namespace) = choose(config, spec)?;
+        let (mode, namespace) = choose(config, id, spec)?;
         let interface = match mode {
-            Mode::Developer => Some(developer::interface(&config.developer_addresses)),
-            Mode::Hooks | Mode::Loopback => None,
+            Mode::Developer | Mode::Hooks | Mode::Loopback => None,
             Mode::Given => look(&namespace, "pod")?,
             Mode::Host => look(&namespace, "host")?,
         };
@@ -95,6 +103,8 @@ impl Plan {
         Ok(Self {
             mode,
             namespace,
+            outside: (mode == Mode::Developer).then(|| host.clone()),
+            developer: developer::interface(&config.developer_addresses),
             link: link(id, interface.as_ref()),
             interface,
             policies,
@@ -109,20 +119,25 @@ impl Plan {
         self.mode
     }
 
+    /// Whether others furnish the namespace once it was made, until the first
+    /// process is to run.
+    pub fn is_furnished(&self) -> bool {
+        matches!(self.mode, Mode::Hooks | Mode::Developer)
+    }
+
     /// Where the `io` process works.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
     }
 
+    /// Where it works instead, in the developer network.
+    pub fn outside(&self) -> Option<&Namespace> {
+        self.outside.as_ref()
+    }
+
     /// The guest's end of the link.
     pub fn link(&self) -> LinkSpec {
         self.link
-    }
-
-    /// Whether what the guest listens on is reached through the namespace. The
-    /// host's own ports are nobody's in the developer network.
-    pub fn has_listeners(&self) -> bool {
-        self.mode != Mode::Developer
     }
 
     /// Makes what has a path: the socket, the audit, the policies and a
@@ -160,6 +175,8 @@ impl Plan {
             None if self.mode == Mode::Loopback => None,
             None => look(&self.namespace, "pod")?,
         };
+        let outside = interface.is_none() && self.mode == Mode::Developer;
+        let interface = interface.or_else(|| outside.then(|| self.developer.clone()));
         let Some(interface) = interface else {
             tracing::info!("the sandbox's network namespace has nothing but loopback");
             return Ok(None);
@@ -167,7 +184,9 @@ impl Plan {
         let guest = Guest { interface, link: self.link, resolv: &self.resolv };
         let setting = Setting {
             guest: guest.addresses(),
-            bound: if self.has_listeners() { guest.addresses() } else { Vec::new() },
+            // The host's own ports are nobody's in the developer network.
+            bound: if outside { Vec::new() } else { guest.addresses() },
+            outside,
             mtu: guest.mtu(),
             gateway4: guest.interface.gateway4,
             gateway6: guest.interface.gateway6,
@@ -195,7 +214,11 @@ fn at(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Network
     move |source| NetworkError::File { what, path, source }
 }
 
-fn choose(config: &NetworkConfig, spec: &PodSpec) -> Result<(Mode, Namespace), NetworkError> {
+fn choose(
+    config: &NetworkConfig,
+    id: &PodId,
+    spec: &PodSpec,
+) -> Result<(Mode, Namespace), NetworkError> {
     match &spec.network {
         NetworkNamespace::Host => host(config, ""),
         NetworkNamespace::Path(path) => {
@@ -205,9 +228,12 @@ fn choose(config: &NetworkConfig, spec: &PodSpec) -> Result<(Mode, Namespace), N
                 false => Ok((Mode::Given, namespace)),
             }
         }
-        // Who has hooks run has them make the network, or none.
-        NetworkNamespace::New if spec.has_create_hooks => Ok((Mode::Hooks, Namespace::make()?)),
-        NetworkNamespace::New if config.developer => Ok((Mode::Developer, Namespace::host()?)),
+        // Who has hooks run has them make the network, or none. So has Docker,
+        // which runs none since version 27.
+        NetworkNamespace::New if spec.has_create_hooks || id.namespace() == DOCKER => {
+            Ok((Mode::Hooks, Namespace::make()?))
+        }
+        NetworkNamespace::New if config.developer => Ok((Mode::Developer, Namespace::make()?)),
         NetworkNamespace::New => Ok((Mode::Loopback, Namespace::make()?)),
     }
 }

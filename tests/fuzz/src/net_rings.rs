@@ -40,6 +40,7 @@ fn device() -> Net<MockNet> {
     let (mut net, handle) = Net::new(NetConfig {
         link: LinkSpec { mac: MAC, mtu: 1500 },
         host: MockNet::default(),
+            settle: Box::new(|_| Ok(())),
         witnesses: Box::new(|_| Box::new(())),
         forwards: Box::new(Nobody),
         forward: |arrival, meter| Forward {
@@ -52,6 +53,7 @@ fn device() -> Net<MockNet> {
     let network = Network {
         guest: vec![GUEST.into()],
         bound: vec![GUEST.into()],
+        outside: false,
         mtu: 1500,
         gateway4: Ipv4Addr::new(10, 0, 0, 1),
         gateway6: "fe80::1".parse().unwrap(),

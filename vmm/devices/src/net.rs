@@ -83,6 +83,9 @@ const WAKE: Token = 2;
 /// Makes who hears of a stack's flows. It is given the time since 1970 at the
 /// stack's zero.
 pub type Witnesses = Box<dyn FnMut(Duration) -> Box<dyn Witness + Send> + Send>;
+/// Settles where the thread that calls opens sockets: outside of the namespace
+/// that it was started in, or inside. Called once.
+pub type Settle = Box<dyn FnOnce(bool) -> io::Result<()> + Send>;
 /// Makes of a connection to the guest's loopback what somebody else can carry
 /// on.
 pub type MakeForward<S> = fn(Arrival<S>, Arc<Meter>) -> Forward;
@@ -93,6 +96,8 @@ pub struct NetConfig<H: HostNet> {
     pub link: LinkSpec,
     /// The network in which the guest's flows end.
     pub host: H,
+    /// Settles where that is, with the first configuration.
+    pub settle: Settle,
     /// Hear of them.
     pub witnesses: Witnesses,
     /// Carry on what no frame can reach.
@@ -119,6 +124,8 @@ pub struct Net<H: HostNet = KernelNet> {
     asked: Receiver<Asked>,
     /// It was woken by `wake` since the last turn.
     woken: bool,
+    /// None once it was called.
+    settle: Option<Settle>,
     witnesses: Witnesses,
     forwards: Box<dyn Forwards>,
     forward: MakeForward<H::Stream>,
@@ -170,6 +177,7 @@ impl<H: HostNet> Net<H> {
             wake,
             asked,
             woken: false,
+            settle: Some(config.settle),
             witnesses: config.witnesses,
             forwards: config.forwards,
             forward: config.forward,

@@ -35,6 +35,8 @@ pub struct NetworkLaunch {
     /// Network namespace in which the host's sockets are opened: the process
     /// enters it.
     pub namespace: Fd,
+    /// Another in which they may be opened instead; see [`Network::outside`].
+    pub outside: Option<Fd>,
     /// Listening Unix socket for [`Request`]s.
     pub listener: Fd,
     /// Two files, open for appending, for the audit: when one has `audit_max`
@@ -105,6 +107,10 @@ pub struct Network {
     pub guest: Vec<IpAddr>,
     /// Addresses of the namespace at which the guest's listeners are bound.
     pub bound: Vec<IpAddr>,
+    /// The host's sockets are opened in the launch's
+    /// [`outside`](NetworkLaunch::outside). Said once: it stays what it was the
+    /// first time.
+    pub outside: bool,
     /// MTU of the pod's interface.
     pub mtu: u16,
     /// Our address in the guest's eyes: whom ICMP errors come from, and

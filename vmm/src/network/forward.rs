@@ -49,23 +49,17 @@ impl Forwards for Post {
     }
 }
 
-/// Starts the thread. The guest's agent listens on `port`, and the vsock device
-/// at `socket`.
-pub fn start(socket: PathBuf, port: u32) -> io::Result<Post> {
+/// The device's end, and what is to be started. The guest's agent listens on
+/// `port`, and the vsock device at `socket`.
+pub fn open(socket: PathBuf, port: u32) -> io::Result<(Post, Carrier)> {
     let (to, from) = channel();
     let wake = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
-    let mut carrier = Carrier::new(socket, port, from, wake.clone())?;
-    let carry = move || {
-        if let Err(error) = carrier.run() {
-            log::error!("net: connections to the guest's loopback end: {error}");
-        }
-    };
-    thread::Builder::new().name("forward".into()).stack_size(STACK).spawn(carry)?;
-    Ok(Post { to, wake })
+    let carrier = Carrier::new(socket, port, from, wake.clone())?;
+    Ok((Post { to, wake }, carrier))
 }
 
 /// All connections.
-struct Carrier {
+pub struct Carrier {
     socket: PathBuf,
     port: u32,
     from: Receiver<Forward>,
@@ -89,6 +83,17 @@ impl Carrier {
         epoll.ctl(ControlOperation::Add, wake.as_raw_fd(), event)?;
         let (connections, block) = (HashMap::new(), vec![0; BLOCK]);
         Ok(Self { socket, port, from, wake, epoll, connections, next: 0, block })
+    }
+
+    /// Starts the thread.
+    pub fn start(mut self) -> io::Result<()> {
+        let carry = move || {
+            if let Err(error) = self.run() {
+                log::error!("net: connections to the guest's loopback end: {error}");
+            }
+        };
+        thread::Builder::new().name("forward".into()).stack_size(STACK).spawn(carry)?;
+        Ok(())
     }
 
     fn run(&mut self) -> io::Result<()> {

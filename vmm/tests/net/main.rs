@@ -23,6 +23,8 @@ use world::World;
 /// CAP_NET_BIND_SERVICE and CAP_NET_RAW.
 const LISTENING: u64 = 1 << 10;
 const PINGING: u64 = LISTENING | 1 << 13;
+/// CAP_SYS_ADMIN.
+const ADMIN: u64 = 1 << 21;
 
 #[test]
 fn the_process_is_in_the_pods_network_and_may_do_little_there() {
@@ -38,6 +40,41 @@ fn the_process_is_in_the_pods_network_and_may_do_little_there() {
             assert_eq!(held, capabilities, "{set} with pings of {pings}");
         }
     }
+}
+
+/// Names of the threads that could change their namespace.
+fn movers(world: &World) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", world.io.id())).unwrap();
+    let read = |task: &fs::DirEntry, file| fs::read_to_string(task.path().join(file)).unwrap();
+    let tasks = tasks.map(Result::unwrap).filter(|task| {
+        let status = read(task, "status");
+        let line = status.lines().find_map(|line| line.strip_prefix("CapPrm:\t"));
+        u64::from_str_radix(line.unwrap(), 16).unwrap() & ADMIN != 0
+    });
+    tasks.map(|task| read(&task, "comm").trim().to_owned()).collect()
+}
+
+/// The developer network: the process is found in the pod's namespace, and
+/// sockets are opened outside of it.
+#[test]
+fn a_network_outside_of_the_namespace_is_settled_once() {
+    let mut world = World::outside("1 0");
+    assert_eq!(movers(&world).len(), 1, "the device's thread alone");
+    world.configure();
+    assert_eq!(movers(&world), Vec::<String>::new());
+    let namespace = fs::read_link(format!("/proc/{}/ns/net", world.io.id())).unwrap();
+    assert_eq!(namespace, world.namespace());
+    let mut engine = world.engine();
+    engine.send(PLAIN, &guest::arp());
+    assert!(guest::is_arp_reply(&engine.receive().1));
+    engine.send(PARTIAL, &tcp(TcpControl::Syn, 1000, None, &[]));
+    drop(world.serve());
+    // The same again is fine, the other is not.
+    world.configure();
+    let mut other = world.network();
+    other.outside = false;
+    let Reply::Failed { error } = world.ask(&Request::Configure(Box::new(other))) else { panic!() };
+    assert!(error.contains("settled already"), "{error}");
 }
 
 #[test]

@@ -26,6 +26,7 @@ use crate::process::{Process, vhost_socket};
 pub struct World {
     pub io: Process,
     namespace: File,
+    outside: bool,
     engine: Option<OwnedFd>,
     folder: tempfile::TempDir,
     client: Option<UnixStream>,
@@ -36,14 +37,22 @@ pub struct World {
 impl World {
     /// A namespace in which groups `pings` may ping.
     pub fn new(pings: &'static str) -> Self {
-        let namespace = namespace(pings);
+        Self::start(namespace(pings), None)
+    }
+
+    /// The server is in another namespace than the process is started in.
+    pub fn outside(pings: &'static str) -> Self {
+        Self::start(namespace(pings), Some(namespace(pings)))
+    }
+
+    fn start(namespace: File, outside: Option<File>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let ((rng, rng_engine), (vsock, vsock_engine)) = (vhost_socket(), vhost_socket());
         let (net, net_engine) = vhost_socket();
         fs::create_dir(path("sockets")).unwrap();
         let audit = |name| OpenOptions::new().append(true).create(true).open(path(name)).unwrap();
-        let fds: Vec<OwnedFd> = vec![
+        let mut fds: Vec<OwnedFd> = vec![
             rng.into(),
             vsock.into(),
             UnixListener::bind(path("sockets/vsock.sock")).unwrap().into(),
@@ -53,6 +62,7 @@ impl World {
             audit("audit-0").into(),
             audit("audit-1").into(),
         ];
+        fds.extend(outside.as_ref().map(|outside| outside.as_fd().try_clone_to_owned().unwrap()));
         let launch = Launch::Io(IoLaunch {
             rng: 10,
             vsock: 11,
@@ -63,6 +73,7 @@ impl World {
             network: Some(NetworkLaunch {
                 device: 13,
                 namespace: 14,
+                outside: outside.as_ref().map(|_| 18),
                 listener: 15,
                 audit: [16, 17],
                 audit_max: 1 << 20,
@@ -73,10 +84,13 @@ impl World {
         });
         let mut io = Process::start("io", fds, &launch);
         assert_eq!(io.news(), Report::Ready);
-        let server = within(&namespace, || TcpListener::bind((SERVER, 80)).unwrap());
+        let server = within(outside.as_ref().unwrap_or(&namespace), || {
+            TcpListener::bind((SERVER, 80)).unwrap()
+        });
         Self {
             io,
             namespace,
+            outside: outside.is_some(),
             engine: Some(net_engine),
             folder,
             client: None,
@@ -119,9 +133,16 @@ impl World {
 
     /// Tells the process of the network.
     pub fn configure(&mut self) {
-        let network = Network {
+        let network = self.network();
+        assert_eq!(self.ask(&Request::Configure(Box::new(network))), Reply::Done);
+    }
+
+    /// What the process is told.
+    pub fn network(&self) -> Network {
+        Network {
             guest: vec![GUEST],
             bound: vec![GUEST],
+            outside: self.outside,
             mtu: MTU,
             gateway4: GATEWAY,
             gateway6: "fe80::1".parse().unwrap(),
@@ -130,8 +151,7 @@ impl World {
             cluster: vec![],
             node: PolicySource::Unset,
             pod: PolicySource::Unset,
-        };
-        assert_eq!(self.ask(&Request::Configure(Box::new(network))), Reply::Done);
+        }
     }
 
     /// The next connection to the server.

@@ -7,7 +7,11 @@ use super::*;
 use crate::error::ErrorKind;
 
 fn plan(config: NetworkConfig, spec: PodSpec) -> Result<Plan, NetworkError> {
-    Plan::make(&config, &PodId::new("test", "one").unwrap(), &spec)
+    Plan::make(&config, &id(), &spec)
+}
+
+fn id() -> PodId {
+    PodId::new("test", "one").unwrap()
 }
 
 fn spec(network: NetworkNamespace) -> PodSpec {
@@ -22,7 +26,7 @@ fn told(error: NetworkError) -> (ErrorKind, String) {
 fn the_hosts_network_takes_the_nodes_word() {
     let own = PathBuf::from(format!("/proc/{}/ns/net", std::process::id()));
     for asked in [NetworkNamespace::Host, NetworkNamespace::Path(own)] {
-        let Err(error) = choose(&NetworkConfig::default(), &spec(asked.clone())) else {
+        let Err(error) = choose(&NetworkConfig::default(), &id(), &spec(asked.clone())) else {
             // Entering one's own namespace needs root, and says so otherwise.
             unreachable!("{asked:?} is allowed");
         };
@@ -31,18 +35,37 @@ fn the_hosts_network_takes_the_nodes_word() {
         assert!(error.contains("allow_host = true") || error.contains("not a network"), "{error}");
     }
     let allowed = NetworkConfig { allow_host: true, ..NetworkConfig::default() };
-    assert_eq!(choose(&allowed, &spec(NetworkNamespace::Host)).unwrap().0, Mode::Host);
+    assert_eq!(choose(&allowed, &id(), &spec(NetworkNamespace::Host)).unwrap().0, Mode::Host);
+}
+
+/// Puts an interface into the plan's namespace, as hooks and CNI do.
+fn furnish(plan: &Plan) {
+    let commands = [
+        "link add eth0 type veth peer name other",
+        "link set eth0 up",
+        "address add 10.4.0.7/24 dev eth0",
+    ];
+    let furnish = || {
+        for command in commands {
+            let done = std::process::Command::new("ip").args(command.split(' ')).status();
+            assert!(done.unwrap().success());
+        }
+    };
+    plan.namespace().inside(furnish).unwrap();
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_namespace_that_nobody_furnishes_is_a_developers() {
     let plan = plan(NetworkConfig::default(), spec(NetworkNamespace::New)).unwrap();
     assert_eq!(plan.mode(), Mode::Developer);
-    assert!(plan.namespace().is_host().unwrap() && !plan.has_listeners());
-    assert_eq!(plan.link().mtu, 1500);
+    // Whoever furnishes it furnishes that of the pod and not the host's.
+    assert!(!plan.namespace().is_host().unwrap() && plan.is_furnished());
+    assert!(plan.outside().unwrap().is_host().unwrap());
     let (setting, request) = plan.settle().unwrap().unwrap();
     let own: Vec<IpAddr> = ["10.0.2.15", "fd00::15"].iter().map(|ip| ip.parse().unwrap()).collect();
     assert_eq!((&setting.guest, setting.bound.len()), (&own, 0));
+    assert!(setting.outside);
     assert_eq!(setting.gateway4.to_string(), "10.0.2.2");
     assert!(setting.host.iter().all(|ip| !ip.is_loopback()));
     assert_eq!((setting.node, setting.pod), (PolicySource::Unset, PolicySource::Unset));
@@ -50,6 +73,27 @@ fn a_namespace_that_nobody_furnishes_is_a_developers() {
     assert_eq!(request.addresses[0].ip, [10, 0, 2, 15]);
     assert_eq!(request.routes[0].gateway, [10, 0, 2, 2]);
     assert_eq!(request.gateway_mac, GATEWAY_MAC);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_namespace_that_somebody_furnishes_is_the_pods_own() {
+    let plan = plan(NetworkConfig::default(), spec(NetworkNamespace::New)).unwrap();
+    furnish(&plan);
+    let (setting, _) = plan.settle().unwrap().unwrap();
+    assert_eq!(setting.guest, ["10.4.0.7".parse::<IpAddr>().unwrap()]);
+    assert_eq!((&setting.bound, setting.outside), (&setting.guest, false));
+}
+
+/// `docker run --network none` is to stay without.
+#[test]
+#[ignore = "needs root"]
+fn a_namespace_that_docker_does_not_furnish_has_loopback_alone() {
+    let docker = PodId::new("moby", "one").unwrap();
+    let spec = spec(NetworkNamespace::New);
+    let plan = Plan::make(&NetworkConfig::default(), &docker, &spec).unwrap();
+    assert!(plan.is_furnished() && plan.outside().is_none());
+    assert_eq!(plan.settle().unwrap(), None);
 }
 
 #[test]
@@ -101,18 +145,7 @@ fn hooks_furnish_a_namespace_of_the_pods_own() {
     assert!(!plan.namespace().is_host().unwrap());
     // Hooks that make no network, as with `nerdctl run --network none`, mean it.
     assert_eq!(plan.settle().unwrap(), None);
-    plan.namespace()
-        .inside(|| {
-            for command in [
-                "link add eth0 type veth peer name other",
-                "link set eth0 up",
-                "address add 10.4.0.7/24 dev eth0",
-            ] {
-                let done = std::process::Command::new("ip").args(command.split(' ')).status();
-                assert!(done.unwrap().success());
-            }
-        })
-        .unwrap();
+    furnish(&plan);
     let (setting, request) = plan.settle().unwrap().unwrap();
     assert_eq!(setting.guest, ["10.4.0.7".parse::<IpAddr>().unwrap()]);
     assert_eq!(setting.bound, setting.guest);
@@ -132,6 +165,7 @@ fn without_the_developer_network_there_is_loopback_alone() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_has_a_path_is_closed_to_others() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();

@@ -45,6 +45,9 @@ impl<H: HostNet> Net<H> {
         port: &mut dyn Port,
         now: Instant,
     ) -> Result<Reply, DeviceError> {
+        if let Err(error) = self.settle(settings.network().outside) {
+            return Ok(Reply::Failed { error });
+        }
         match &mut self.network {
             Some(network) if network.settings.same_link(&settings) => {
                 if !network.settings.same_policy(&settings) {
@@ -66,6 +69,18 @@ impl<H: HostNet> Net<H> {
             }
         }
         Ok(Reply::Done)
+    }
+
+    /// Sockets are opened where they were opened first, for good.
+    fn settle(&mut self, outside: bool) -> Result<(), String> {
+        match (self.settle.take(), &self.network) {
+            (Some(settle), _) => settle(outside)
+                .map_err(|error| format!("cannot settle where sockets are opened: {error}")),
+            (None, Some(network)) if network.settings.network().outside == outside => Ok(()),
+            (None, _) => Err("it is settled already where sockets are opened, or that failed; \
+                 start the pod anew"
+                .to_owned()),
+        }
     }
 
     /// Puts the policies of the settings in force; answers how many flows

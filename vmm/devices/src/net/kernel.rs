@@ -6,12 +6,14 @@ use sandbox_netstack::watch::{Sink, Watch};
 use sandbox_vm_spec::network::LinkSpec;
 
 use super::forward::{Forward, Forwards};
-use super::{Handle, Net, NetConfig};
+use super::{Handle, Net, NetConfig, Settle};
 
 /// What a device needs whose flows end in the network of this process.
 pub struct Kernel {
     /// The guest's end of the link.
     pub link: LinkSpec,
+    /// See [`NetConfig::settle`].
+    pub settle: Settle,
     /// The pod's name in the audit.
     pub pod: String,
     /// Takes whole lines of the audit.
@@ -21,14 +23,15 @@ pub struct Kernel {
 }
 
 impl Net<KernelNet> {
-    /// A device whose flows end in the network of the thread that calls.
+    /// A device whose flows end in the network of the thread that serves it.
     pub fn open(kernel: Kernel) -> io::Result<(Self, Handle)> {
-        let Kernel { link, pod, audit, forwards } = kernel;
+        let Kernel { link, settle, pod, audit, forwards } = kernel;
         // There is one stack after the other: nobody waits for it.
         let audit = Arc::new(Mutex::new(audit));
         Net::new(NetConfig {
             link,
             host: KernelNet::new()?,
+            settle,
             witnesses: Box::new(move |epoch| {
                 let audit = audit.clone();
                 let sink = move |lines: &[u8]| {

@@ -52,6 +52,7 @@ fn network() -> Network {
     Network {
         guest: vec![GUEST],
         bound: vec![GUEST],
+        outside: false,
         mtu: MTU,
         gateway4: guest::GATEWAY,
         gateway6: "fe80::1".parse().unwrap(),
@@ -70,6 +71,7 @@ impl World {
         let config = NetConfig {
             link,
             host: MockNet::default(),
+            settle: Box::new(|_| Ok(())),
             witnesses: Box::new(|_| Box::new(())),
             forwards: Box::new(Nobody),
             forward: |arrival, meter| Forward {

@@ -25,7 +25,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("vsock.sock");
         let vsock = UnixListener::bind(&socket).unwrap();
-        let post = start(socket, 1026).unwrap();
+        let (post, carrier) = open(socket, 1026).unwrap();
+        carrier.start().unwrap();
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let device = Arc::new(EventFd::new(0).unwrap());
         Self { post, vsock, tcp, device, folder }
