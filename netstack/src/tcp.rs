@@ -461,6 +461,8 @@ fn track(key: Key, own_mss: u16, capabilities: Capabilities) -> Track {
         guard: guard::Guard::default(),
         next: 0,
         closed: false,
+        cut: false,
+        again: false,
         acked: 0,
         reset: false,
     }

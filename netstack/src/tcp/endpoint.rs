@@ -113,6 +113,9 @@ impl Endpoint {
         found: &Segment,
         packet: &[u8],
     ) {
+        if std::mem::take(&mut self.track.again) {
+            self.send_again(interface, port, outbox, now);
+        }
         let before = self.state();
         let mut line = Line { port, outbox, track: &mut self.track, packet: Some(packet) };
         interface.poll_ingress_single(now, &mut line, &mut self.sockets.set);
@@ -120,6 +123,26 @@ impl Endpoint {
         // A reset in SYN-RECEIVED makes smoltcp listen again, for anybody.
         let gone = matches!(after, State::Closed | State::Listen);
         self.reset |= found.has(RST) && before != after && gone;
+    }
+
+    /// Has smoltcp begin again with what is not acknowledged, by moving its
+    /// clock to where it would. Its window is that of one unit still, so that
+    /// this is all there is to be sent.
+    fn send_again(
+        &mut self,
+        interface: &mut Interface,
+        port: &mut dyn Port,
+        outbox: &mut Outbox,
+        now: Instant,
+    ) {
+        let next = self.track.next;
+        // An acknowledgement that is being held back may come first.
+        for _ in 0..2 {
+            let at = self.next(interface, now).unwrap_or(now);
+            if !self.send(interface, port, outbox, at) || self.track.next != next {
+                return;
+            }
+        }
     }
 
     /// Sends one packet if there is one to be sent; whether there was.

@@ -5,7 +5,7 @@ use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
 
 use super::endpoint::{Endpoint, Received};
-use super::guard::Guard;
+use super::guard::{Guard, Room};
 use super::resolver::{Judge, Resolver};
 use super::segment::{self, SYN, Segment};
 use crate::emit::ip_header;
@@ -174,7 +174,10 @@ impl<S: Stream> Connection<S> {
         {
             stream.keep_alive();
         }
-        track.closed = Guard::hold_open(found, track.next, tcp);
+        let room = Guard::hold_open(found, track.next, tcp);
+        track.closed = room == Room::Closed;
+        track.again = track.cut && room == Room::Owed;
+        track.cut = room == Room::Cut;
         track.guard.check(found, tcp)
     }
 

@@ -15,7 +15,9 @@
 //!   difference is used to keep the edge from moving back;
 //! - smoltcp is told of a closed window only when nothing is on its way. Until
 //!   then it is the smallest that is none: nothing new fits into it, and what
-//!   is sent again by the clock asks whether it has opened.
+//!   is sent again by the clock asks whether it has opened;
+//! - what was on its way when the window closed is sent again when it opens:
+//!   the clock, of at least a second, is moved to where it strikes.
 
 use super::segment::{ACK, FIN, FLAGS, SYN, Segment, WINDOW, ahead};
 
@@ -32,6 +34,20 @@ pub struct Guard {
     taken: Option<u32>,
     /// Where the guest was told to stop.
     told: Option<u32>,
+}
+
+/// What the guest's window says of what is on its way to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Nothing is.
+    Open,
+    /// Nothing is, and nothing may be.
+    Closed,
+    /// It has not come yet.
+    Owed,
+    /// It has not come, and there is no room for it any more: the guest has
+    /// dropped it.
+    Cut,
 }
 
 impl Guard {
@@ -53,18 +69,19 @@ impl Guard {
         false
     }
 
-    /// Opens a closed window of the guest's by one unit while something before
-    /// `next` is on its way to it. Whether smoltcp sees it closed.
-    pub fn hold_open(segment: &Segment, next: u32, tcp: &mut [u8]) -> bool {
+    /// Looks at the guest's window while something before `next` is on its way
+    /// to it. One that is closed is opened by one unit.
+    pub fn hold_open(segment: &Segment, next: u32, tcp: &mut [u8]) -> Room {
         let owed = segment.has(ACK) && ahead(next, segment.ack) > 0;
-        if segment.window == 0
-            && owed
-            && let Some(field) = tcp.get_mut(WINDOW..WINDOW + 2)
-        {
-            field.copy_from_slice(&1_u16.to_be_bytes());
-            return false;
+        match (segment.window == 0, tcp.get_mut(WINDOW..WINDOW + 2)) {
+            (true, Some(field)) if owed => {
+                field.copy_from_slice(&1_u16.to_be_bytes());
+                Room::Cut
+            }
+            (true, _) => Room::Closed,
+            (false, _) if owed => Room::Owed,
+            (false, _) => Room::Open,
         }
-        segment.window == 0
     }
 
     /// Notes the window of a segment to the guest, whose window is unscaled if

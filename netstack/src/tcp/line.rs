@@ -56,6 +56,10 @@ pub struct Track {
     pub next: u32,
     /// smoltcp was told that the guest's window is closed.
     pub closed: bool,
+    /// The guest has closed its window, although something is on its way.
+    pub cut: bool,
+    /// It has opened it again: what was on its way is to be sent again.
+    pub again: bool,
     /// What the guest was told to have arrived.
     pub acked: u32,
     /// A reset was sent.

@@ -95,6 +95,40 @@ fn what_a_closing_window_cut_is_sent_again() {
     }
 }
 
+/// As soon as the window opens: a download into a guest whose memory is short
+/// would wait a second for each time that it closes.
+#[test]
+fn what_a_closing_window_cut_is_sent_again_when_it_opens() {
+    for (from, to) in BOTH {
+        for taken in [0, 1_000] {
+            let mut sim = Sim::new();
+            let (seq, ack) = sim.connect(from, to);
+            sim.stack.host().touch(0, |pipe| pipe.incoming.extend([7; 30_000]));
+            sim.run();
+            let end = ack.wrapping_add(30_000);
+            let mut next = ack.wrapping_add(taken);
+            sim.segments();
+            sim.send(from, to, &Tcp { seq, ack: next, window: 0, ..Tcp::default() });
+            sim.segments();
+            sim.send(from, to, &Tcp { seq, ack: next, ..Tcp::default() });
+            // One acknowledgement for each that comes, as long as any does.
+            loop {
+                sim.run();
+                let mut came = sim.segments();
+                came.retain(|got| !got.data.is_empty());
+                if came.is_empty() {
+                    break;
+                }
+                for got in came {
+                    next = if got.seq == next { got.end() } else { next };
+                    sim.send(from, to, &Tcp { seq, ack: next, ..Tcp::default() });
+                }
+            }
+            assert_eq!(next, end, "with {taken} bytes taken");
+        }
+    }
+}
+
 /// Group 7: options that lie, on any segment: blocks of SACK that were never
 /// sent, lengths of nothing, a second MSS and scale.
 #[test]
