@@ -4,15 +4,19 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// Most bytes that are looked at: the log is the guest's and may be large.
-const MAX_BYTES: u64 = 4096;
+/// Most bytes that are looked at: the log is the guest's and may be large. A
+/// kernel that dies says why in less.
+const MAX_BYTES: u64 = 8192;
 /// Most lines shown: an error must still be readable.
 const MAX_LINES: usize = 12;
+/// How the kernel begins to say why it dies. Registers and a trace follow, more
+/// than are shown.
+const DEATHS: [&str; 4] = ["BUG: ", "kernel BUG at ", "Oops: ", "Kernel panic - "];
 /// Most characters of a line: a guest may print without newlines.
 const MAX_COLUMNS: usize = 160;
 
-/// The last lines of the log at `path`, oldest first, without what a terminal
-/// would obey.
+/// The last lines of the log at `path`, or those with which a kernel begins to
+/// die; oldest first, without what a terminal would obey.
 pub(crate) fn tail(path: &Path) -> io::Result<Vec<String>> {
     let mut file = File::open(path)?;
     let len = file.metadata()?.len();
@@ -28,8 +32,9 @@ fn lines(text: &str) -> Vec<String> {
         .map(|line| line.chars().filter(|c| !c.is_control()).take(MAX_COLUMNS).collect())
         .filter(|line: &String| !line.trim().is_empty())
         .collect();
-    let skipped = all.len().saturating_sub(MAX_LINES);
-    all.into_iter().skip(skipped).collect()
+    let death = all.iter().position(|line| DEATHS.iter().any(|words| line.contains(words)));
+    let last = all.len().saturating_sub(MAX_LINES);
+    all.into_iter().skip(death.map_or(last, |at| at.min(last))).take(MAX_LINES).collect()
 }
 
 /// One block of text: what a message ends with.
