@@ -135,7 +135,7 @@ bench-boot: build guest ## exec of the VM's first process to agent ready, counte
 	@tests/bench/boot
 
 # Without NAME=value it is the whole run, a quarter of an hour.
-NARROWED = $(foreach name,RUNS SECONDS ONLY BACKENDS SMOKE,$(if $($(name)),$(name)=$($(name))))
-bench-net: ## kernel veth, pasta, slirp4netns and ours in one run (root); writes docs/bench-net.md
+NARROWED = $(foreach name,RUNS SECONDS ONLY BACKENDS SMOKE BIN GUEST PAGE PLOT,$(if $($(name)),$(name)=$($(name))))
+bench-net: $(if $(BIN)$(SMOKE)$(BACKENDS),,build guest) ## kernel veth, pasta, slirp4netns and ours in one run (root); writes docs/bench-net.md
 	@deploy/install-deps.sh --bench
 	@tests/bench/net $(NARROWED)

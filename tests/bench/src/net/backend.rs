@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
+use crate::deadline;
 use crate::plan::Plan;
 use crate::space::{POD, Space, WORLD};
 use crate::vm::Vm;
@@ -106,8 +107,7 @@ impl Backend {
         let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
         if matches!(kind, Kind::Netstack { .. }) {
             let out = self.child.as_mut().and_then(|child| child.stdout.take());
-            let mut line = String::new();
-            BufReader::new(out.context("no stdout")?).read_line(&mut line)?;
+            let line = deadline::line(out.context("no stdout")?, START)?;
             ensure!(line == "ready\n", "netstack-tap is not ready: {}", log());
             return Ok(());
         }
@@ -193,6 +193,7 @@ fn slirp(space: &Space, mtu: u16, folder: &Path) -> Command {
 /// Asks slirp4netns for a port.
 fn forward(api: &Path, port: u16) -> Result<()> {
     let mut stream = UnixStream::connect(api).context("slirp4netns's API socket")?;
+    stream.set_read_timeout(Some(START))?;
     let request = serde_json::json!({
         "execute": "add_hostfwd",
         "arguments": {

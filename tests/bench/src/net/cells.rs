@@ -1,6 +1,5 @@
 //! The cells of the table, for one backend at one MTU.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::backend::{Backend, Kind, PUBLISHED};
+use crate::deadline;
 use crate::figure::{Figures, Unit};
 use crate::plan::Plan;
 use crate::space::{POD, Space, WORLD};
@@ -21,6 +21,12 @@ const CHURN: usize = 20_000;
 /// How long memory is given to become less once nobody is connected.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// What a cell may take beyond the time that is asked for.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// The same of cells that are over when so many flows were made.
+const COUNTED: Duration = Duration::from_secs(20);
+
 /// Bytes in bulk: the name, where it is begun, and the words of the load.
 const BULK: [(&str, bool, &[&str]); 6] = [
     ("up", false, &["up", "S", "1"]),
@@ -33,8 +39,8 @@ const BULK: [(&str, bool, &[&str]); 6] = [
 
 /// What does not hang on the MTU, measured at the smaller.
 const SMALL: [(&str, &str, Unit, &[&str]); 4] = [
-    ("tcp-rtt", "p50 p99", Unit::Micros, &["tcp", "S"]),
-    ("udp-rtt", "p50 p99", Unit::Micros, &["udp", "S"]),
+    ("tcp-rtt", "p50 p95 p99", Unit::Micros, &["tcp", "S"]),
+    ("udp-rtt", "p50 p95 p99", Unit::Micros, &["udp", "S"]),
     ("connect", "rate", Unit::Rate, &["connect", "S", "1"]),
     ("connect-16", "rate", Unit::Rate, &["connect", "S", "16"]),
 ];
@@ -115,8 +121,7 @@ impl Stage<'_> {
             .spawn()?;
         let out = child.stdout.take();
         self.servers.push(Server(child));
-        let mut line = String::new();
-        BufReader::new(out.context("no stdout")?).read_line(&mut line)?;
+        let line = deadline::line(out.context("no stdout")?, COUNTED)?;
         ensure!(line == "ready\n", "a server of the load did not start");
         Ok(())
     }
@@ -132,7 +137,9 @@ impl Stage<'_> {
 
     /// Runs a load to its end and answers with the values that it printed.
     fn run(&self, inbound: bool, words: &[&str]) -> Result<impl Fn(&str) -> Result<f64> + use<>> {
-        let out = self.load(inbound, words).output()?;
+        let timed = Duration::from_secs_f64(self.plan.seconds) + GRACE;
+        let limit = if words.contains(&"S") { timed } else { COUNTED };
+        let out = deadline::output(&mut self.load(inbound, words), limit)?;
         let said = String::from_utf8_lossy(&out.stdout).into_owned();
         ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr).trim());
         Ok(move |name: &str| value(&said, name))
@@ -243,8 +250,7 @@ impl Stage<'_> {
             .spawn()?;
         let (out, stdin) = (child.stdout.take(), child.stdin.take());
         let server = Server(child);
-        let mut line = String::new();
-        BufReader::new(out.context("no stdout")?).read_line(&mut line)?;
+        let line = deadline::line(out.context("no stdout")?, COUNTED)?;
         ensure!(
             line.trim() == format!("held={count}"),
             "{} held no {count} flows",

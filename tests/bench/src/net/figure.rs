@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::backend::Kind;
+use crate::deadline::Stalled;
 
 /// What a figure counts, and whether less of it is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +73,7 @@ impl Figure {
 /// All of them, in the order in which they were first measured, and what of
 /// ours could not be.
 #[derive(Debug, Default)]
-pub struct Figures(Vec<Figure>, Vec<String>);
+pub struct Figures(Vec<Figure>, Vec<String>, Vec<(String, Kind)>);
 
 impl Figures {
     /// Adds what one run came to.
@@ -89,11 +90,21 @@ impl Figures {
     /// Notes that a case could not be measured, and why. Tools that fail in a
     /// case do not keep the others from being measured.
     pub fn fail(&mut self, case: &str, kind: Kind, error: &anyhow::Error) {
+        if error.is::<Stalled>() {
+            self.2.push((case.to_owned(), kind));
+        }
         let line = format!("{}/{case}: {error:#}", kind.name());
         eprintln!("bench net: {line}");
         if kind.is_ours() {
             self.1.push(line);
         }
+    }
+
+    /// How often a case of that name, or one that is told by it, stalled.
+    pub fn stalls(&self, case: &str, kind: Kind) -> usize {
+        let told =
+            |by: &str| case == by || case.strip_prefix(by).is_some_and(|p| p.starts_with("/p"));
+        self.2.iter().filter(|(by, of)| *of == kind && told(by)).count()
     }
 
     /// Whether none of ours failed.
@@ -153,7 +164,8 @@ impl Figures {
 
     /// One line of JSON for each.
     pub fn lines(&self) -> Vec<String> {
-        self.0.iter().map(|figure| self.line(figure).to_string()).collect()
+        let told = self.0.iter().map(|figure| self.line(figure).to_string());
+        told.chain(self.2.iter().map(|(case, kind)| stalled(case, *kind).to_string())).collect()
     }
 
     fn line(&self, figure: &Figure) -> Value {
@@ -175,6 +187,12 @@ impl Figures {
         }
         line
     }
+}
+
+fn stalled(case: &str, kind: Kind) -> Value {
+    json!({
+        "bench": "net", "case": format!("{}/{case}", kind.name()), "value": null, "stalled": true,
+    })
 }
 
 fn rounded(value: f64) -> Value {

@@ -8,6 +8,7 @@
 
 mod backend;
 mod cells;
+mod deadline;
 mod figure;
 mod page;
 mod plan;
@@ -36,20 +37,28 @@ fn main() -> Result<()> {
                 // Memory does not hang on who else is running.
                 let memory = run == 0 && !plan.smoke;
                 let measured = cells::measure(&plan, kind, mtu, memory, &mut figures);
-                measured.with_context(|| format!("{} at {mtu}", kind.name()))?;
+                if let Err(error) = measured {
+                    figures.fail(&format!("at {mtu}"), kind, &error);
+                }
             }
         }
+        // What is cut later leaves what was finished.
+        write(&plan, run + 1, &figures)?;
     }
     print!("{}", page::table(&figures));
     for line in figures.lines() {
         println!("{line}");
     }
-    if let Some(path) = &plan.page {
-        std::fs::write(path, page::page(&plan, &figures)).context("writing the page")?;
-    }
-    if let Some(path) = &plan.plot {
-        std::fs::write(path, plot::svg(&figures)).context("writing the plot")?;
-    }
     figures.whole()?;
     if plan.smoke { figures.fair(WORST) } else { Ok(()) }
+}
+
+fn write(plan: &Plan, rounds: usize, figures: &Figures) -> Result<()> {
+    if let Some(path) = &plan.page {
+        std::fs::write(path, page::page(plan, rounds, figures)).context("writing the page")?;
+    }
+    if let Some(path) = &plan.plot {
+        std::fs::write(path, plot::svg(figures)).context("writing the plot")?;
+    }
+    Ok(())
 }

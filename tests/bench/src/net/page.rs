@@ -76,7 +76,13 @@ pub fn table(figures: &Figures) -> String {
 fn row(text: &mut String, figures: &Figures, case: &str, kinds: &[Kind]) {
     let _ = write!(text, "| {case} |");
     for kind in kinds {
-        let said = figures.get(case, *kind).map_or_else(|| "–".to_owned(), cell);
+        let stalls = figures.stalls(case, *kind);
+        let said = match (figures.get(case, *kind), stalls) {
+            (Some(figure), 0) => cell(figure),
+            (Some(figure), _) => format!("{}, stalled × {stalls}", cell(figure)),
+            (None, 0) => "–".to_owned(),
+            (None, _) => "stalled".to_owned(),
+        };
         let _ = write!(text, " {said} |");
     }
     let ratio = figures.get(case, OURS).and_then(|ours| {
@@ -97,10 +103,10 @@ fn short(value: f64) -> String {
 }
 
 /// The page in the documentation.
-pub fn page(plan: &Plan, figures: &Figures) -> String {
+pub fn page(plan: &Plan, rounds: usize, figures: &Figures) -> String {
     format!(
         "# What the network costs\n\n\
-         Written by `make bench-net`: {} interleaved runs in rotated order, {} s for each cell; \
+         Written by `make bench-net`: {rounds} of {} interleaved runs in rotated order, {} s for each cell; \
          medians, with the least and the most in brackets. Machine: {}. Peers: {}.\n\n\
          The guest's end is a namespace for all but `veth`, where it is the pod's own: what a \
          container of runc has. The world is at the other end of the pod's veth. \

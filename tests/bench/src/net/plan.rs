@@ -54,7 +54,7 @@ impl Plan {
                 text.parse().with_context(|| format!("{name}={text} is no number"))
             })
         };
-        let smoke = named("SMOKE").is_some_and(|value| value == "yes");
+        let smoke = named("SMOKE").is_some_and(|value| !matches!(value.as_str(), "no" | "0"));
         let path = |name: &str, default: &str| {
             named(name).map_or_else(|| PathBuf::from(default), PathBuf::from)
         };

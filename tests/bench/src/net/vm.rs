@@ -6,17 +6,22 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::backend::PUBLISHED;
+use crate::deadline;
 use crate::plan::Plan;
 use crate::space::{POD, Space};
 
 /// How long a boot may take, and what comes before and after it.
 const START: Duration = Duration::from_secs(60);
+
+/// How long one try to reach the guest may take.
+const FIRST: Duration = Duration::from_secs(5);
 
 /// The container, and its only one.
 const ID: &str = "bench-net";
@@ -25,6 +30,7 @@ const ID: &str = "bench-net";
 pub struct Vm {
     folder: TempDir,
     containerd: Child,
+    execs: AtomicUsize,
     /// The process that serves the network device.
     pub io: u32,
 }
@@ -36,7 +42,7 @@ impl Vm {
         let folder = tempfile::Builder::new().prefix("bn-").tempdir_in("/run")?;
         configure(plan, folder.path())?;
         let containerd = containerd(plan, folder.path())?;
-        let mut vm = Self { folder, containerd, io: 0 };
+        let mut vm = Self { folder, containerd, execs: AtomicUsize::new(0), io: 0 };
         vm.run(plan, space).with_context(|| vm.log())?;
         vm.io = io_process(&space.pod_path())?;
         Ok(vm)
@@ -49,18 +55,18 @@ impl Vm {
         fs::copy(&plan.toolbox, root.join("toolbox")).context("the toolbox")?;
         let network = format!("network:{}", space.pod_path());
         let served = format!("0.0.0.0:{PUBLISHED}");
-        let out = self
-            .ctr()
+        let mut command = self.ctr();
+        command
             .args(["run", "-d", "--runtime", "io.sandbox.v1", "--with-ns", &network, "--rootfs"])
             .arg(&root)
-            .args([ID, "/toolbox", "load", "serve", &served])
-            .output()?;
+            .args([ID, "/toolbox", "load", "serve", &served]);
+        let out = deadline::output(&mut command, START)?;
         ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr).trim());
         let first = format!("{POD}:{PUBLISHED}");
         until("the guest's server", || {
             let mut command = space.command("world", &plan.toolbox);
             command.args(["load", "churn", &first, "1"]);
-            command.output().is_ok_and(|out| out.status.success())
+            deadline::output(&mut command, FIRST).is_ok_and(|out| out.status.success())
         })
     }
 
@@ -72,8 +78,10 @@ impl Vm {
 
     /// A program in the container.
     pub fn command(&self, program: &str) -> Command {
+        // A load that stalled is still there under its name.
+        let exec = format!("load-{}", self.execs.fetch_add(1, Ordering::Relaxed));
         let mut command = self.ctr();
-        command.args(["task", "exec", "--exec-id", "load", ID, program]);
+        command.args(["task", "exec", "--exec-id", &exec, ID, program]);
         command
     }
 
@@ -86,7 +94,7 @@ impl Vm {
 impl Drop for Vm {
     fn drop(&mut self) {
         for arguments in [&["task", "rm", "--force", ID][..], &["container", "rm", ID]] {
-            let _ = self.ctr().args(arguments).output();
+            let _ = deadline::output(self.ctr().args(arguments), START);
         }
         let _ = self.containerd.kill();
         let _ = self.containerd.wait();

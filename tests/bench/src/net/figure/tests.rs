@@ -45,6 +45,17 @@ fn runs_are_told_by_their_middle_and_their_ends() {
 }
 
 #[test]
+fn what_stalled_is_told_of_all_its_figures() {
+    let mut figures = Figures::default();
+    figures.fail("tcp-rtt", Kind::Slirp, &Stalled.into());
+    figures.fail("connect-16", Kind::Slirp, &Stalled.into());
+    figures.fail("up/1500", Kind::Slirp, &anyhow::anyhow!("refused"));
+    let stalls = ["tcp-rtt/p95", "connect-16", "connect", "up/1500"];
+    assert_eq!(stalls.map(|case| figures.stalls(case, Kind::Slirp)), [1, 1, 0, 0]);
+    assert_eq!((figures.stalls("tcp-rtt", OURS), figures.lines().len()), (0, 2));
+}
+
+#[test]
 fn a_smoke_run_is_fair_or_says_what_is_not() {
     let more = figures(Unit::Gbit, &[(Kind::Pasta, &[9.0]), (OURS, &[3.0])]);
     assert!(more.fair(4.0).is_ok() && more.fair(2.0).is_err());
