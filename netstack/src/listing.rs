@@ -1,4 +1,5 @@
-//! What is shown of the stack: its open flows, and the names that it knows.
+//! What is shown of the stack: its open flows, the names that it knows, and
+//! what it would decide.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use smoltcp::time::Instant;
 
 use crate::env::Ends;
-use crate::policy::{Direction, Known, Names, Permit, Protocol, Reason, Tier};
+use crate::policy::{Direction, Explanation, Known, Names, Permit, Protocol, Reason, Tier};
 
 /// An open flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,4 +84,15 @@ pub struct NameRow {
     pub known: Known,
     /// Seconds until it is forgotten, if no flow uses it.
     pub seconds: u64,
+}
+
+/// What would become of a flow to a destination.
+#[derive(Clone, Debug)]
+pub struct OutlookRow {
+    /// The address that it would go to; none of a name that leads to none yet.
+    pub address: Option<IpAddr>,
+    /// The names by which the guest knows it.
+    pub names: Names,
+    /// The verdict.
+    pub told: Explanation,
 }

@@ -3,6 +3,8 @@
 //! It owns no thread and no loop. Who runs it waits for [`Stack::fd`], for the
 //! port and until the deadline, and calls [`Stack::run`].
 
+mod outlook;
+
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 

@@ -13,6 +13,7 @@ tests![
     Ours a_policy_is_replaced_while_the_pod_runs,
     Ours a_policy_that_cannot_be_read_replaces_nothing,
     Ours the_policy_of_a_pod_is_shown_and_explained,
+    Ours a_pod_that_runs_is_asked_what_it_would_reach,
 ];
 
 const ALL: &str = "version = 1\ndefaults = { egress = \"allow\", ingress = \"allow\" }\n";
@@ -79,5 +80,46 @@ fn the_policy_of_a_pod_is_shown_and_explained(bed: &Bed) {
     assert!(no.contains("not even looked up"), "{no}");
     let no = explain("169.254.169.254:80");
     assert!(no.contains("metadata"), "{no}");
+    shell.end();
+}
+
+/// The policy that is in force and what DNS taught, and not a file: what is
+/// told is what then happens.
+fn a_pod_that_runs_is_asked_what_it_would_reach(bed: &Bed) {
+    configure(bed, None);
+    bed.network().dns.set_addresses("api.world.test", &SERVER.each());
+    let shell = shell(bed, Some(ONE_NAME));
+    let explain = |to: &str| bed.ctl(&["policy", "explain", shell.id(), to]).ok().text();
+    let address = SocketAddr::new(SERVER.v4.into(), 443).to_string();
+    let unknown = explain(&address);
+    assert!(unknown.contains("is denied") && unknown.contains("pinned server"), "{unknown}");
+    let unknown = explain("api.world.test:443");
+    assert!(unknown.contains("rule `api`") && unknown.contains("not been told"), "{unknown}");
+
+    assert_eq!(shell.line("toolbox tcp-name api.world.test 443 line"), HELLO);
+    let known = explain(&address);
+    for part in ["is allowed: rule `api` of the pod's policy", "as api.world.test"] {
+        assert!(known.contains(part), "no {part} in {known}");
+    }
+    let known = explain("api.world.test:443");
+    for ip in SERVER.each() {
+        assert!(known.contains(&format!("api.world.test at {ip} port 443 is allowed")), "{known}");
+    }
+    let other = explain("api.world.test:80");
+    assert!(other.contains("is denied: no rule matches"), "{other}");
+    let evil = explain("evil.world.test:443");
+    assert!(evil.contains("not even looked up"), "{evil}");
+    assert!(explain("169.254.169.254:80").contains("metadata"));
+
+    bed.ctl(&["policy", "set", shell.id(), &file(bed, "all.toml", ALL)]).ok();
+    let open = explain(&SocketAddr::new(OTHER.v4.into(), 443).to_string());
+    assert!(open.contains("is allowed"), "{open}");
+    assert_eq!(shell.line(&format!("toolbox tcp {}:443 line", OTHER.v4)), HELLO);
+
+    let ctl = |words: &[&str]| bed.ctl(&[&["policy", "explain"], words].concat());
+    ctl(&["no-such-pod", &address]).fails_with(&["no sandbox no-such-pod", shell.id()]);
+    for bad in ["nowhere", "api.world.test:99999", "a b:1"] {
+        ctl(&[shell.id(), bad]).exits(2).fails_with(&[bad, "api.example.com:443"]);
+    }
     shell.end();
 }

@@ -1,4 +1,5 @@
-use std::net::{IpAddr, Ipv4Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -43,13 +44,23 @@ impl FromStr for Destination {
 
     fn from_str(text: &str) -> Result<Self, DestinationError> {
         let wrong = || DestinationError(text.chars().take(300).collect());
-        if let Ok(socket) = text.parse::<std::net::SocketAddr>() {
+        if let Ok(socket) = text.parse::<SocketAddr>() {
             return Ok(Self { host: Host::Address(socket.ip()), port: socket.port() });
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().map_err(|_| wrong())?;
         let name = host.parse().map_err(|_| wrong())?;
         Ok(Self { host: Host::Name(name), port })
+    }
+}
+
+/// As it is read.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Name(name) => write!(f, "{name}:{}", self.port),
+            Host::Address(address) => SocketAddr::new(*address, self.port).fmt(f),
+        }
     }
 }
 
@@ -98,14 +109,31 @@ impl Policy {
                     policy.decide(&flow(*address), &Names::default())
                 }),
             (Host::Name(name), Some(address)) => {
-                let what = format!("{protocol} to {name} at {address} port {port}");
-                self.asked(name)
-                    .unwrap_or_else(|| self.told(&what, |p| p.decide(&flow(address), &of(name))))
+                self.explain_known(protocol, destination, address, &of(name))
             }
             (Host::Name(name), None) => {
                 self.asked(name).unwrap_or_else(|| self.somewhere(name, protocol, port))
             }
         }
+    }
+
+    /// The same for a pod that knows `address` by `names`: what a packet to it
+    /// would be told now, or the query for the name before.
+    pub fn explain_known(
+        &self,
+        protocol: Protocol,
+        destination: &Destination,
+        address: IpAddr,
+        names: &Names,
+    ) -> Explanation {
+        let port = destination.port;
+        let flow = Flow { direction: Direction::Egress, protocol, peer: address, port };
+        let (refused, by_name) = match &destination.host {
+            Host::Name(name) => (self.asked(name), format!("{name} at ")),
+            Host::Address(_) => (None, String::new()),
+        };
+        let what = format!("{protocol} to {by_name}{address} port {port}");
+        refused.unwrap_or_else(|| self.told(&what, |policy| policy.decide(&flow, names)))
     }
 
     /// The refusal of the query for a name, if it is refused.

@@ -11,6 +11,7 @@ mod clock;
 mod command;
 mod forward;
 mod kernel;
+mod question;
 mod rings;
 mod rows;
 mod settings;

@@ -92,6 +92,15 @@ pub enum Request {
     Counters,
     /// The names that pinned DNS servers gave addresses.
     Names,
+    /// What would become of a flow to a destination.
+    Explain {
+        /// `tcp`, `udp` or `icmp`.
+        protocol: String,
+        /// `name:port`, `192.0.2.1:443` or `[2001:db8::1]:443`.
+        destination: String,
+        /// The address that the name leads to, if not where it led.
+        at: Option<IpAddr>,
+    },
     /// What goes over the link, as pcapng.
     Capture {
         /// Bytes kept of each frame.
@@ -189,6 +198,13 @@ pub enum Reply {
         /// In the order of the addresses.
         names: Vec<NameRow>,
     },
+    /// To [`Request::Explain`].
+    Explained {
+        /// Number of the policies in force.
+        generation: u64,
+        /// For each address that the destination may be; at least one.
+        outlook: Vec<OutlookRow>,
+    },
     /// To [`Request::Capture`], again and again.
     Captured {
         /// Bytes of a pcapng file, in base64.
@@ -240,6 +256,27 @@ pub struct NameRow {
     pub aliases: Vec<String>,
     /// Seconds until it is forgotten, if no flow uses it.
     pub seconds: u64,
+}
+
+/// What would become of a flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutlookRow {
+    /// The address that it would go to; none of a name that leads to none yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Names by which the guest knows it.
+    pub names: Vec<String>,
+    /// `allowed`, `denied`, or `depends` on the address.
+    pub answer: String,
+    /// `system`, `node` or `pod`.
+    pub tier: String,
+    /// The rule's id, if it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Why, as in the audit.
+    pub reason: String,
+    /// The same in a sentence or two.
+    pub text: String,
 }
 
 /// Writes one frame.

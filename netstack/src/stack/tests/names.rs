@@ -2,7 +2,11 @@
 
 use std::net::SocketAddr;
 
+use smoltcp::time::Duration;
+
 use super::*;
+use crate::listing::OutlookRow;
+use crate::policy::{Answer, Protocol};
 
 pub const POLICY: &str = "version = 1\ndefaults = { egress = \"deny\", ingress = \"deny\" }\n\
     [[rule]]\nid = \"api\"\ndir = \"egress\"\naction = \"allow\"\nproto = [\"tcp\"]\n\
@@ -187,5 +191,47 @@ fn dns_over_tcp_is_bounded() {
                 edge = last.ack.wrapping_add(u32::from(last.window) << 2);
             }
         }
+    }
+}
+
+/// What is told of a destination is what a packet to it would meet: an address
+/// is known by the names that led there, and a name by where it led.
+#[test]
+fn what_is_told_of_a_destination_is_what_was_learnt() {
+    let mut sim = Sim::watched(POLICY, &[resolver().ip()]);
+    let outlook = |sim: &mut Sim, to: &str, at: Option<&str>| {
+        let at = at.map(|ip| ip.parse().unwrap());
+        let rows = sim.stack.outlook(Protocol::Tcp, &to.parse().unwrap(), at, sim.now);
+        let row = |row: OutlookRow| (row.address.map(|ip| ip.to_string()), row.told);
+        rows.into_iter().map(row).collect::<Vec<_>>()
+    };
+    let of = |sim: &mut Sim, to: &str| {
+        let rows = outlook(sim, to, None);
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        (rows[0].0.clone(), rows[0].1.answer, rows[0].1.reason.clone())
+    };
+    let there = Some("93.184.216.34".to_owned());
+    let no = |reason: &str| (there.clone(), Answer::Denied, reason.to_owned());
+    assert_eq!(of(&mut sim, "93.184.216.34:443"), no("no-name"));
+    assert_eq!(of(&mut sim, "api.example.com:443"), (None, Answer::Allowed, "rule".to_owned()));
+
+    ask(&mut sim, "api.example.com");
+    sim.stack.host().deliver(0, |socket| socket.incoming.push_back((resolver(), answer())));
+    sim.run();
+    let yes = (there.clone(), Answer::Allowed, "rule".to_owned());
+    for to in ["93.184.216.34:443", "api.example.com:443"] {
+        assert_eq!(of(&mut sim, to), yes, "{to}");
+    }
+    assert_eq!(of(&mut sim, "api.example.com:80"), no("default"));
+    let rows = outlook(&mut sim, "api.example.com:443", Some("10.0.0.1"));
+    assert_eq!(rows[0].1.reason, "rebinding");
+    let rows = outlook(&mut sim, "evil.example.com:443", None);
+    assert!(rows[0].1.text.contains("not even looked up"), "{rows:?}");
+    assert!(sim.stack.host().pipes.is_empty(), "something was dialled");
+
+    // Its 60 seconds and the grace after them.
+    sim.now += Duration::from_secs(60 + 301);
+    for to in ["93.184.216.34:443", "api.example.com:443"] {
+        assert_eq!(of(&mut sim, to), no("expired"), "{to}");
     }
 }

@@ -1,11 +1,10 @@
-use std::net::IpAddr;
+mod explain;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use sandbox_netstack::policy::{
-    Destination, Document, Explanation, Layer, Place, Policy, Protocol, ReadError,
-};
+use sandbox_netstack::policy::Document;
 use sandbox_runtime::network::{Client, ClientError, set_policy};
 use sandbox_runtime::{Config, PodId};
 use sandbox_vm_spec::network::{PolicySource, Reply, Request};
@@ -25,8 +24,8 @@ pub enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// Whether a pod with this policy would reach a destination, and which rule says so.
-    Explain(Explain),
+    /// Whether a pod, or one with a policy file, would reach a destination, and which rule says so.
+    Explain(explain::Explain),
     /// Puts a policy in force for a sandbox that runs, beside the node's.
     Set(Set),
     /// The policies in force for a sandbox.
@@ -56,37 +55,6 @@ pub struct Show {
     json: bool,
 }
 
-#[derive(Args)]
-pub struct Explain {
-    /// The pod's policy file.
-    file: PathBuf,
-    /// Where to: api.example.com:443, 192.0.2.1:443 or [2001:db8::1]:443.
-    destination: Destination,
-    /// The node's policy file.
-    #[arg(long)]
-    node: Option<PathBuf>,
-    /// The address that the name leads to.
-    #[arg(long)]
-    at: Option<IpAddr>,
-    /// What is spoken: tcp, udp or icmp.
-    #[arg(long, default_value = "tcp", value_parser = protocol)]
-    proto: Protocol,
-    /// An address of the node itself; may be given more than once.
-    #[arg(long)]
-    host: Vec<IpAddr>,
-    /// A DNS server that the pod is given; may be given more than once.
-    #[arg(long)]
-    resolver: Vec<IpAddr>,
-    /// Print JSON for programs.
-    #[arg(long)]
-    json: bool,
-}
-
-fn protocol(text: &str) -> Result<Protocol, String> {
-    let known = Protocol::ALL.iter().find(|known| known.to_string() == text);
-    known.copied().ok_or_else(|| "write tcp, udp or icmp".to_owned())
-}
-
 /// Does what was asked.
 pub fn run(command: &Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
@@ -109,12 +77,7 @@ pub fn run(command: &Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Explain(question) => {
-            let told = explain(question)?;
-            let text = match question.json {
-                true => format!("{}\n", serde_json::to_string_pretty(&told)?),
-                false => format!("{}\n", told.text),
-            };
-            super::print(&text)?;
+            super::print(&explain::run(question)?)?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -191,19 +154,4 @@ fn in_force(client: &mut Client, as_json: bool) -> Result<String, Box<dyn std::e
         });
     }
     Ok(text)
-}
-
-fn explain(question: &Explain) -> Result<Explanation, ReadError> {
-    let layer = |path: &PathBuf| {
-        Document::read(path).map(|(_, loaded)| Layer::Read(loaded.document.into()))
-    };
-    let pod = layer(&question.file)?;
-    let node = question.node.as_ref().map(layer).transpose()?.unwrap_or_default();
-    let place = Place {
-        host: question.host.clone(),
-        resolvers: question.resolver.clone(),
-        ..Place::default()
-    };
-    let policy = Policy::new(&node, &pod, place, 1);
-    Ok(policy.explain(question.proto, &question.destination, question.at))
 }

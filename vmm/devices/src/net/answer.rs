@@ -1,11 +1,14 @@
 use std::net::SocketAddr;
 
 use sandbox_netstack::host::HostNet;
+use sandbox_netstack::listing::OutlookRow;
+use sandbox_netstack::policy::Names;
 use sandbox_netstack::port::Port;
 use sandbox_vm_spec::network::{Reply, Request};
 use smoltcp::time::Instant;
 
 use super::command::Command;
+use super::question::Question;
 use super::rings::Rings;
 use super::settings::{Settings, Tier};
 use super::{Configured, Net, Shut, State, rows};
@@ -35,6 +38,7 @@ impl<H: HostNet> Net<H> {
                 }
                 Reply::Done
             }
+            Command::Explain(question) => self.explain(&question, now),
             Command::Ask(request) => self.answer(request, port, now),
         })
     }
@@ -134,7 +138,10 @@ impl<H: HostNet> Net<H> {
                 let names = stack.map(|stack| stack.names(now)).unwrap_or_default();
                 Reply::Names { names: rows::names(names) }
             }
-            Request::Configure(_) | Request::SetPolicy { .. } | Request::Capture { .. } => {
+            Request::Configure(_)
+            | Request::SetPolicy { .. }
+            | Request::Explain { .. }
+            | Request::Capture { .. } => {
                 // A handle makes other commands of them.
                 Reply::Failed { error: "the network device was asked the wrong way".into() }
             }
@@ -162,6 +169,20 @@ impl<H: HostNet> Net<H> {
             node: node.source.clone(),
             pod: pod.source.clone(),
         }
+    }
+
+    fn explain(&mut self, question: &Question, now: Instant) -> Reply {
+        let Some(network) = &self.network else { return unconfigured() };
+        let Question { protocol, destination, at } = question;
+        let outlook = match &mut self.state {
+            State::Up(stack) => stack.outlook(*protocol, destination, *at, now),
+            // Nothing has been learnt without a guest.
+            _ => {
+                let told = network.live.policy().explain(*protocol, destination, *at);
+                vec![OutlookRow { address: *at, names: Names::default(), told }]
+            }
+        };
+        Reply::Explained { generation: self.generation(), outlook: rows::outlook(outlook) }
     }
 
     fn counted(&self) -> Vec<(String, u64)> {

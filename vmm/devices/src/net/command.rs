@@ -7,6 +7,7 @@ use sandbox_vm_spec::network::{LinkSpec, MAX_LISTENERS, Reply, Request};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::capture::{Tap, Taps};
+use super::question::Question;
 use super::settings::{Settings, Tier};
 
 /// Commands that wait for the device: more than there are clients.
@@ -32,6 +33,8 @@ pub enum Command {
     },
     /// Captures have begun or ended.
     Captures,
+    /// See [`Request::Explain`].
+    Explain(Question),
     /// What is answered from what is there.
     Ask(Request),
 }
@@ -103,6 +106,9 @@ impl Handle {
             Request::Listeners { listeners } if listeners.len() > MAX_LISTENERS => {
                 let count = listeners.len();
                 Err(format!("{count} listeners reported, at most {MAX_LISTENERS} are taken"))
+            }
+            Request::Explain { protocol, destination, at } => {
+                Question::read(&protocol, &destination, at).map(Command::Explain)
             }
             request => Ok(Command::Ask(request)),
         }

@@ -1,7 +1,8 @@
 //! What the stack shows, as it is told to clients.
 
 use sandbox_netstack::listing;
-use sandbox_vm_spec::network::{FlowRow, NameRow};
+use sandbox_netstack::policy::{Answer, Names};
+use sandbox_vm_spec::network::{FlowRow, NameRow, OutlookRow};
 use smoltcp::time::Instant;
 
 /// Bytes of names in a reply: the guest chooses them, and a client takes only
@@ -29,6 +30,32 @@ pub fn names(rows: Vec<listing::NameRow>) -> Vec<NameRow> {
     rows.into_iter().map(name).take_while(|row| spend(&mut left, long(row))).collect()
 }
 
+/// What would become of flows. The rows are few, and so are names of a row.
+pub fn outlook(rows: Vec<listing::OutlookRow>) -> Vec<OutlookRow> {
+    let row = |listing::OutlookRow { address, names, told }: listing::OutlookRow| OutlookRow {
+        address,
+        names: called(&names),
+        answer: answer(told.answer).to_owned(),
+        tier: told.tier.to_string(),
+        rule: told.rule.map(|rule| rule.to_string()),
+        reason: told.reason,
+        text: told.text,
+    };
+    rows.into_iter().map(row).collect()
+}
+
+fn answer(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Allowed => "allowed",
+        Answer::Denied => "denied",
+        Answer::Depends => "depends",
+    }
+}
+
+fn called(names: &Names) -> Vec<String> {
+    names.live.iter().take(NAMES).map(|known| known.asked.to_string()).collect()
+}
+
 fn spend(left: &mut usize, bytes: usize) -> bool {
     let rest = left.checked_sub(bytes);
     *left = rest.unwrap_or(*left);
@@ -41,7 +68,6 @@ fn flow(row: listing::FlowRow, now: Instant) -> FlowRow {
         Some(rule) => rule.to_string(),
         None => row.reason.to_string(),
     };
-    let names = row.names.live.iter().take(NAMES).map(|known| known.asked.to_string());
     FlowRow {
         id: row.id,
         dir: row.direction.to_string(),
@@ -51,7 +77,7 @@ fn flow(row: listing::FlowRow, now: Instant) -> FlowRow {
         state: row.state.to_owned(),
         rule,
         tier: row.tier.to_string(),
-        names: names.collect(),
+        names: called(&row.names),
         sent: row.sent,
         received: row.received,
         age_ms: since(row.since),

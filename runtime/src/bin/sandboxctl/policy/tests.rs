@@ -5,26 +5,25 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
 use clap::Parser;
-use sandbox_netstack::policy::Answer;
 use sandbox_runtime::NetworkConfig;
 use sandbox_vm_spec::network::{receive, send};
 
 use super::*;
 use crate::tests::fake::Fake;
 
-const API: &str = "version = 1\n\n[[rule]]\nid = \"api\"\ndir = \"egress\"\naction = \"allow\"\n\
+pub const API: &str = "version = 1\n\n[[rule]]\nid = \"api\"\ndir = \"egress\"\naction = \"allow\"\n\
                    ports = [443]\nname = [\"api.example.com\"]\n";
 
 #[derive(Parser)]
-struct Line {
+pub struct Line {
     #[command(subcommand)]
-    command: Command,
+    pub command: Command,
 }
 
-struct Files(tempfile::TempDir);
+pub struct Files(tempfile::TempDir);
 
 impl Files {
-    fn new(files: &[(&str, &str)]) -> Self {
+    pub fn new(files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
             fs::write(folder.path().join(name), text).unwrap();
@@ -32,21 +31,8 @@ impl Files {
         Self(folder)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
-    }
-
-    /// Explains as the command line has it; names of files begin with `@`.
-    fn explain(&self, line: &str) -> Explanation {
-        let word = |word: &str| match word.strip_prefix('@') {
-            Some(name) => self.path(name).into_os_string(),
-            None => word.into(),
-        };
-        let words = ["sandboxctl", "explain"].into_iter().chain(line.split(' ')).map(word);
-        match Line::try_parse_from(words).unwrap().command {
-            Command::Explain(question) => explain(&question).unwrap(),
-            _ => panic!("not explain"),
-        }
     }
 }
 
@@ -84,32 +70,15 @@ fn warnings_are_told() {
 }
 
 #[test]
-fn a_destination_is_explained() {
-    let files = Files::new(&[("a.toml", API)]);
-    let told = files.explain("@a.toml api.example.com:443");
-    assert_eq!((told.answer, told.rule.as_deref()), (Answer::Allowed, Some("api")));
-    let told = files.explain("@a.toml api.example.com:443 --at 10.0.0.1");
-    assert_eq!((told.answer, told.reason.as_str()), (Answer::Denied, "rebinding"));
-    let told = files.explain("@a.toml 10.96.0.10:53 --proto udp --resolver 10.96.0.10");
-    assert_eq!((told.answer, told.reason.as_str()), (Answer::Allowed, "resolver"));
-    let told = files.explain("@a.toml [2001:db8::1]:443 --host 2001:db8::1");
-    assert_eq!((told.answer, told.reason.as_str()), (Answer::Denied, "system:host"));
-}
-
-#[test]
-fn the_nodes_file_comes_first() {
-    let node = "version = 1\ndefaults = { egress = \"allow\" }\n[[rule]]\nid = \"no\"\n\
-                dir = \"egress\"\naction = \"deny\"\nname = [\"*.example.com\"]\n";
-    let files = Files::new(&[("a.toml", API), ("node.toml", node)]);
-    let told = files.explain("@a.toml api.example.com:443 --node @node.toml");
-    assert_eq!((told.answer, told.rule.as_deref()), (Answer::Denied, Some("no")));
-}
-
-#[test]
 fn command_lines_that_say_nothing() {
-    for line in
-        ["check", "explain a.toml", "explain a.toml nowhere", "explain a.toml a:1 --proto x"]
-    {
+    for line in [
+        "check",
+        "explain a.toml",
+        "explain a.toml nowhere",
+        "explain a.toml a:1 --proto x",
+        "explain a:1",
+        "explain pod a:1 --policy a.toml",
+    ] {
         assert!(Line::try_parse_from(["sandboxctl"].into_iter().chain(line.split(' '))).is_err());
     }
 }

@@ -210,3 +210,29 @@ fn captures_get_frames_and_are_told_what_they_lost() {
 fn tap_frame(tap: &Tap) {
     tap.frame(Duration::ZERO, sandbox_netstack::pcap::Way::In, &[0; 60], "");
 }
+
+#[test]
+fn what_the_policy_in_force_says_of_a_destination() {
+    let explain = |destination: &str, protocol: &str| Request::Explain {
+        protocol: protocol.to_owned(),
+        destination: destination.to_owned(),
+        at: None,
+    };
+    let mut world = World::bare();
+    assert!(error(world.ask(explain("192.0.2.1:80", "tcp"))).contains("not configured"));
+    assert_eq!(world.ask(Request::Configure(Box::new(network()))), Reply::Done);
+    let answers = |world: &mut World| match world.ask(explain("192.0.2.1:80", "tcp")) {
+        Reply::Explained { generation, outlook } => {
+            (generation, outlook.into_iter().map(|row| row.answer).collect::<Vec<_>>())
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(answers(&mut world), (1, vec!["allowed".to_owned()]), "without a driver");
+    world.net.begin(0).unwrap();
+    assert_eq!(world.ask(set(text(DENY), false)), Reply::PolicySet { generation: 2, ended: 0 });
+    assert_eq!(answers(&mut world), (2, vec!["denied".to_owned()]));
+    let refused = error(world.ask(explain("nowhere", "tcp")));
+    assert!(refused.contains("`nowhere` is no destination"), "{refused}");
+    let refused = error(world.ask(explain("192.0.2.1:80", "sctp")));
+    assert!(refused.contains("none of tcp, udp and icmp"), "{refused}");
+}
