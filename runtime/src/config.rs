@@ -63,7 +63,8 @@ pub struct Config {
     pub qemu: PathBuf,
     /// Where the folders of running pods are.
     pub state_dir: PathBuf,
-    /// How long a guest may take until its agent answers.
+    /// How long a guest may take until its agent answers. On the qemu engine
+    /// each vCPU but the first has three seconds more.
     pub boot_timeout_seconds: u64,
     /// Sizes of guests.
     pub vm: VmDefaults,

@@ -65,7 +65,7 @@ impl Pod {
         let launched = launch(&config, &id, &spec).await?;
         let (events, receiver) = mpsc::unbounded_channel();
         let hostname = if spec.hostname.is_empty() { id.id() } else { &spec.hostname };
-        let inner = Inner::new(&config, &id, hostname, launched, events);
+        let inner = Inner::new(&id, hostname, launched, events);
         Ok((Self { inner: Arc::new(inner) }, receiver))
     }
 
@@ -228,17 +228,17 @@ impl Pod {
 
 impl Inner {
     fn new(
-        config: &Config,
         id: &PodId,
         hostname: &str,
         launched: Launched,
         events: mpsc::UnboundedSender<PodEvent>,
     ) -> Self {
-        let Launched { holdings, pid, network, notes, ended, progress, agent: listener } = launched;
+        let Launched { holdings, pid, network, notes, ended, progress, limit, agent: listener } =
+            launched;
         let paths = holdings.folder.as_ref().map(|f| (f.vsock(), f.agent_socket(), f.console()));
         let (vsock, socket, console) = paths.unwrap_or_default();
         let (sender, booted) = watch::channel(None);
-        let (limit, hostname, name) = (config.boot_timeout(), hostname.to_owned(), id.clone());
+        let (hostname, name) = (hostname.to_owned(), id.clone());
         let (boot_notes, boot_ended) = (notes.clone(), ended.clone());
         tokio::spawn(async move {
             let outcome = boot(Boot {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use sandbox_agent_protocol::{AGENT_PORT, FORWARD_PORT, GUEST_CID, SHARE_TAG};
 use sandbox_vm_spec::VmSpec;
@@ -122,6 +122,8 @@ pub(crate) struct Launched {
     pub notes: Notes,
     pub ended: Ended,
     pub progress: Arc<Progress>,
+    /// How long the boot may take.
+    pub limit: Duration,
     /// Where the guest's agent will connect.
     pub agent: UnixListener,
 }
@@ -163,6 +165,7 @@ pub(crate) async fn launch(
     };
     let agent = listener(prepared.folder()?)?;
     let started = start(config, &prepared, files).await?;
+    let limit = config.boot_timeout() + prepared.chosen.allowance(prepared.vm.vcpus.into());
     let network = prepared.network()?;
     let Prepared { mut holdings, mut state, .. } = prepared;
     for Started { role, process, .. } in &started {
@@ -177,7 +180,7 @@ pub(crate) async fn launch(
     for started in started {
         tokio::spawn(watch(started, notes.clone(), Arc::clone(&progress)));
     }
-    Ok(Launched { holdings, pid, network, notes, ended, progress, agent })
+    Ok(Launched { holdings, pid, network, notes, ended, progress, limit, agent })
 }
 
 /// The engine first, then what serves its devices.

@@ -18,6 +18,8 @@ fn qemu_stands_in_for_kvm() {
     let chosen = choose(&config(EngineChoice::Auto, "/bin/sh")).unwrap();
     assert_eq!(chosen.name(), "qemu");
     assert!(chosen.reason.starts_with("KVM cannot be used: /"), "{}", chosen.reason);
+    let allowed = [0, 1, 16].map(|vcpus| chosen.allowance(vcpus).as_secs());
+    assert_eq!(allowed, [0, 0, 45]);
 }
 
 #[test]
