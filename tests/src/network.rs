@@ -119,8 +119,11 @@ impl Network {
         world.ip(&world_links(&node));
         world.set("net/ipv4/ip_forward", "1");
         world.set("net/ipv6/conf/all/forwarding", "1");
-        // Each refusal has its answer, however many there are.
-        world.set("net/ipv4/icmp_ratelimit", "0");
+        // Each refusal has its answer, however many there are. Not by a
+        // `ratelimit` of 0 for IPv4: each error it lets through empties the
+        // bucket that `unreachable` and `prohibit` routes draw from, too
+        // (inet_peer_xrlim_allow and ip_error share it).
+        world.set("net/ipv4/icmp_ratemask", "0");
         world.set("net/ipv6/icmp/ratelimit", "0");
         let pods = [1, 2].map(|number| pod(&world, dir, number));
         let dns = world.run(|| Dns::start(&[RESOLVER, OTHER_RESOLVER]));
