@@ -184,7 +184,7 @@ impl<H: HostNet> Echo<H> {
             return false;
         }
         env.outbox.tape.about(ping.flow);
-        if ready.closing {
+        if ready.failed {
             ping.tell(env);
         }
         for _ in 0..TURN {

@@ -34,6 +34,8 @@ pub struct Ready {
     pub writable: bool,
     /// The other end is gone, wholly or for writing, or an error waits.
     pub closing: bool,
+    /// An error waits.
+    pub failed: bool,
 }
 
 /// A connection that came in.
@@ -61,6 +63,10 @@ pub trait HostNet {
     /// What becomes readable when [`poll`](Self::poll) has something to say;
     /// `None` where nobody waits for it.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Who waited for [`fd`](Self::fd) has seen nothing there: the next
+    /// [`poll`](Self::poll) need not ask, unless a connection begins before it.
+    fn quiet(&mut self) {}
 
     /// Appends what happened. Edges: what is not read up to "would block" is
     /// not told again.

@@ -170,6 +170,12 @@ impl<H: HostNet> Stack<H> {
         self.host.fd()
     }
 
+    /// Who waited for [`fd`](Self::fd) has seen nothing there. Spares the next
+    /// [`run`](Self::run) from asking.
+    pub fn quiet(&mut self) {
+        self.host.quiet();
+    }
+
     /// Gives the host's side back, for the stack that comes after this one, and
     /// the number of the flow that was opened last. What is open ends without
     /// a word; [`end`](Self::end) comes before.

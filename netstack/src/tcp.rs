@@ -246,7 +246,7 @@ impl<H: HostNet> Tcp<H> {
                 if !ready.writable && !ready.closing {
                     return;
                 }
-                match stream.error() {
+                match if ready.failed { stream.error() } else { Ok(()) } {
                     Ok(()) => self.establish(env, index, ready),
                     Err(error) => self.fail(env, index, error),
                 }
@@ -255,6 +255,7 @@ impl<H: HostNet> Tcp<H> {
                 connection.readable |= ready.readable;
                 connection.writable |= ready.writable;
                 connection.closing |= ready.closing;
+                connection.broken |= ready.failed;
                 self.mark(index);
             }
             Stage::Gone => {}

@@ -261,7 +261,7 @@ impl<H: HostNet> Udp<H> {
         if token(index, socket.serial) != ready.token {
             return;
         }
-        if ready.closing {
+        if ready.failed {
             while let Some(notice) = socket.datagrams.notice() {
                 socket.tell(env, &notice);
             }

@@ -154,7 +154,7 @@ fn a_hundred_megabytes_each_way_are_the_same(bed: &Bed) {
         );
     }
     shell.end();
-    // R55 and NETSTACK: the pod's interface carries it, and counts it.
+    // R55: the pod's interface carries it, and counts it.
     let after = bed.network().pod().namespace.bytes("eth0");
     let carried = u64::try_from(bytes).unwrap();
     assert!(after.0 - before.0 > carried && after.1 - before.1 > carried, "{before:?} {after:?}");

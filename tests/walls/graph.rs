@@ -164,7 +164,7 @@ fn crates_use_only_what_the_layout_allows() {
             }
         }
     }
-    none(offences, "DESIGN's table of crates does not allow that");
+    none(offences, "the table of crates in docs/architecture.md does not allow that");
 }
 
 /// Cargo itself allows a cycle through dev-dependencies; the layout does not.

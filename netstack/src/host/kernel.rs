@@ -33,13 +33,15 @@ const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 /// The kernel's network, by one epoll instance.
 pub struct KernelNet {
     epoll: OwnedFd,
+    /// There is nothing to be had of `epoll` for now.
+    quiet: bool,
 }
 
 impl KernelNet {
     /// Sockets will be opened in the namespace of the thread that calls.
     pub fn new() -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll })
+        Ok(Self { epoll, quiet: false })
     }
 
     fn watch(&self, socket: impl AsFd, token: Token, writing: bool) -> Result<(), Errno> {
@@ -65,7 +67,14 @@ impl HostNet for KernelNet {
         Some(self.epoll.as_fd())
     }
 
+    fn quiet(&mut self) {
+        self.quiet = true;
+    }
+
     fn poll(&mut self, ready: &mut Vec<Ready>) {
+        if std::mem::take(&mut self.quiet) {
+            return;
+        }
         let now = rustix::event::Timespec::default();
         let mut events = [MaybeUninit::uninit(); EVENTS];
         // Interrupted, or out of memory: the events are still there next time.
@@ -78,6 +87,7 @@ impl HostNet for KernelNet {
                 readable: flags.contains(epoll::EventFlags::IN),
                 writable: flags.contains(epoll::EventFlags::OUT),
                 closing: flags.intersects(gone),
+                failed: flags.contains(epoll::EventFlags::ERR),
             }
         }));
     }
@@ -96,6 +106,8 @@ impl HostNet for KernelNet {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),
         }
+        // To who is near it may have come to its end already.
+        self.quiet = false;
         self.watch(&socket, token, true)?;
         Ok(KernelStream(socket))
     }

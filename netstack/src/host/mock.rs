@@ -109,7 +109,13 @@ impl MockNet {
         queue.waiting.push_back(peer);
         let token = queue.token;
         drop(queues);
-        self.ready.push(Ready { token, readable: true, writable: false, closing: false });
+        self.ready.push(Ready {
+            token,
+            readable: true,
+            writable: false,
+            closing: false,
+            failed: false,
+        });
         true
     }
 
@@ -123,6 +129,7 @@ impl MockNet {
             readable: !pipe.incoming.is_empty() || pipe.ended,
             writable: pipe.room > 0,
             closing: pipe.ended || pipe.failed.is_some() || pipe.connecting.is_err(),
+            failed: pipe.failed.is_some() || pipe.connecting.is_err(),
         });
     }
 
@@ -132,7 +139,13 @@ impl MockNet {
         let mut socket = socket.borrow_mut();
         change(&mut socket);
         let token = socket.token;
-        self.ready.push(Ready { token, readable: true, writable: false, closing: true });
+        self.ready.push(Ready {
+            token,
+            readable: true,
+            writable: false,
+            closing: true,
+            failed: true,
+        });
     }
 
     /// Changes an echo socket from outside, and tells the stack.
@@ -141,7 +154,13 @@ impl MockNet {
         let mut socket = socket.borrow_mut();
         change(&mut socket);
         let token = socket.token;
-        self.ready.push(Ready { token, readable: true, writable: false, closing: true });
+        self.ready.push(Ready {
+            token,
+            readable: true,
+            writable: false,
+            closing: true,
+            failed: true,
+        });
     }
 
     fn pipe(
@@ -199,8 +218,8 @@ impl HostNet for MockNet {
             Fate::Impossible(error) => return Err(*error),
         };
         if writable {
-            let closing = connecting.is_err();
-            self.ready.push(Ready { token, readable: false, writable, closing });
+            let failed = connecting.is_err();
+            self.ready.push(Ready { token, readable: false, writable, closing: failed, failed });
         }
         Ok(self.pipe(to, token, connecting))
     }
@@ -222,7 +241,13 @@ impl HostNet for MockNet {
         let queue = queues.get_mut(&listener.at).ok_or(Errno::INVAL)?;
         let peer = queue.waiting.pop_front().ok_or(Errno::AGAIN)?;
         drop(queues);
-        self.ready.push(Ready { token, readable: false, writable: true, closing: false });
+        self.ready.push(Ready {
+            token,
+            readable: false,
+            writable: true,
+            closing: false,
+            failed: false,
+        });
         Ok(Accepted { stream: self.pipe(peer, token, Ok(())), peer, local: listener.at })
     }
 

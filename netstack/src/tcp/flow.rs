@@ -93,6 +93,8 @@ pub struct Connection<S> {
     pub writable: bool,
     /// An end or error of the host waits behind what is to be read.
     pub closing: bool,
+    /// An error of the host waits to be asked for.
+    pub broken: bool,
     /// Who stands between, where messages of DNS are observed.
     pub resolver: Option<Box<Resolver>>,
     /// The host sends no more.
@@ -121,6 +123,7 @@ impl<S: Stream> Connection<S> {
             readable: false,
             writable: true,
             closing: false,
+            broken: false,
             resolver: None,
             ended: false,
             finished: false,
@@ -280,7 +283,7 @@ impl<S: Stream> Connection<S> {
     fn notice(&mut self) {
         if self.ended
             && self.failed.is_none()
-            && std::mem::take(&mut self.closing)
+            && std::mem::take(&mut self.broken)
             && let Some(stream) = self.stream.as_mut()
         {
             self.failed = stream.error().err();

@@ -139,6 +139,8 @@ impl<H: HostNet> Tcp<H> {
         endpoint.agree(options);
         if let Some(found) = syn.get(at..).and_then(Segment::parse) {
             endpoint.deliver(env.interface, env.port, env.outbox, env.now, &found, &syn);
+            // At once, before what other flows have to do in this turn.
+            endpoint.send(env.interface, env.port, env.outbox, env.now);
         }
         let mut connection = Connection::new(endpoint, stream, permit, false, env.now);
         if key.remote.port() == DNS && env.live.policy().is_pinned(key.remote.ip()) {
@@ -147,6 +149,7 @@ impl<H: HostNet> Tcp<H> {
         }
         connection.readable = ready.readable;
         connection.closing = ready.closing;
+        connection.broken = ready.failed;
         flow.stage = Stage::Open(Box::new(connection));
         self.wheel.clear(index);
         self.mark(index);
@@ -163,7 +166,7 @@ impl<H: HostNet> Tcp<H> {
     }
 }
 
-/// Tells the guest how the host's attempt went (NETSTACK, "faithful errors").
+/// Tells the guest how the host's attempt went.
 fn refuse<H: HostNet>(env: &mut Env<'_, H>, key: Key, syn: &[u8], error: Errno) {
     let (guest, remote) = (key.guest.ip(), key.remote.ip());
     match error {

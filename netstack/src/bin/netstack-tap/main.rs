@@ -137,9 +137,13 @@ fn serve(
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(Failure::Kernel("wait for frames", errno)),
         }
-        let frames = fds.first().is_some_and(|fd| !fd.revents().is_empty());
+        let mut seen = fds.iter().map(|fd| !fd.revents().is_empty());
+        let (frames, host) = (seen.next().unwrap_or(true), seen.next().unwrap_or(true));
         drop(fds);
         tap.ready(frames);
+        if !host {
+            stack.quiet();
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use crate::port::{Offload, Partial, SegmentKind, Segments};
 
 /// R57, group 4, regression for smoltcp 0.14: bytes up to the edge of a scaled
 /// window with a FIN behind them arrive, or are not acknowledged; they are
-/// never cut with a clean end. The script of NETSTACK, section 1.6: 131,072
-/// bytes with the FIN on the last of them, while the host reads nothing.
+/// never cut with a clean end. The script: 131,072 bytes with the FIN on the
+/// last of them, while the host reads nothing.
 #[test]
 fn a_fin_at_the_edge_does_not_cut_the_stream() {
     for odd in 0..4usize {

@@ -86,7 +86,7 @@ fn row(text: &mut String, figures: &Figures, case: &str, kinds: &[Kind]) {
         let _ = write!(text, " {said} |");
     }
     let ratio = figures.get(case, OURS).and_then(|ours| {
-        let peer = figures.peer(ours)?;
+        let peer = figures.peer(ours).filter(|peer| peer.median() > 0.0)?;
         Some(format!("{:.2}", ours.median() / peer.median()))
     });
     let _ = writeln!(text, " {} |", ratio.unwrap_or_else(|| "–".to_owned()));
@@ -112,7 +112,7 @@ pub fn page(plan: &Plan, rounds: usize, figures: &Figures) -> String {
          container of runc has. The world is at the other end of the pod's veth. \
          `netstack-plain` is `netstack` without checksum and segmentation offload; `vm` is a \
          container in a microVM on the engine that this machine has, and its CPU that of the io \
-         process.\n\n\
+         process. Congestion control is cubic everywhere.\n\n\
          ![Throughput beside its peers](img/bench-net.svg)\n{}",
         plan.runs,
         plan.seconds,
@@ -136,6 +136,16 @@ fn peers() -> String {
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
         text.lines().next().map(str::to_owned)
     };
-    let found: Vec<_> = ["pasta", "slirp4netns"].into_iter().filter_map(version).collect();
-    found.join(", ")
+    // Debian's build of pasta does not know its own version.
+    let package = |name: &str| {
+        let out =
+            Command::new("dpkg-query").args(["-W", "-f", "${Version}", name]).output().ok()?;
+        out.status.success().then(|| format!("pasta {}", String::from_utf8_lossy(&out.stdout)))
+    };
+    let pasta = version("pasta").filter(|said| !said.contains("unknown"));
+    [pasta.or_else(|| package("passt")), version("slirp4netns")]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
 }
