@@ -112,7 +112,7 @@ pub fn page(plan: &Plan, rounds: usize, figures: &Figures) -> String {
          container of runc has. The world is at the other end of the pod's veth. \
          `netstack-plain` is `netstack` without checksum and segmentation offload; `vm` is a \
          container in a microVM on the engine that this machine has, and its CPU that of the io \
-         process. Congestion control is cubic everywhere.\n\n\
+         process. Congestion control is Reno everywhere.\n\n\
          ![Throughput beside its peers](img/bench-net.svg)\n{}",
         plan.runs,
         plan.seconds,
