@@ -16,7 +16,7 @@ use crate::machine::Ended;
 
 /// Reports that are passed on at once, and how soon the next is after them: an
 /// agent that a guest has taken over reports without end.
-const BURST: u32 = 64;
+const BURST: u32 = 256;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long to wait after a call that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
