@@ -129,6 +129,20 @@ fn offending(is_offence: impl Fn(&Path, &str) -> bool) -> Vec<String> {
         .collect()
 }
 
+/// What git writes into a file that it could not merge.
+#[test]
+fn no_merge_is_left_half_done() {
+    let markers = ["<".repeat(7) + " ", ">".repeat(7) + " "];
+    let all = [".md", ".rs", ".toml", ".proto", ".sh", "Makefile", "run"].map(files).concat();
+    let left = all.iter().flat_map(|path| {
+        let text = fs::read_to_string(path).unwrap();
+        let marked = |line: &str| markers.iter().any(|marker| line.starts_with(marker));
+        let lines: Vec<_> = text.lines().filter(|line| marked(line)).map(str::to_owned).collect();
+        lines.into_iter().map(|line| format!("{}: {line}", relative(path)))
+    });
+    none(left.collect(), "a merge was not finished");
+}
+
 #[test]
 fn unsafe_only_where_it_is_allowed() {
     let found = offending(|path, line| {
