@@ -13,6 +13,10 @@ use crate::process::Process;
 use crate::reaper::exit_of;
 use crate::signal::SIGKILL;
 
+/// Most processes that were run in a container later and not deleted. Each
+/// holds three pipes of the agent's.
+pub const MAX_EXECS: usize = 256;
+
 /// How far a container is. The end of its first process is not stored here
 /// but asked of the process, so that the two cannot differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +50,9 @@ pub struct Container {
     phase: Mutex<Phase>,
     /// Kept here when the cgroup that knows it goes.
     oom_killed: AtomicBool,
-    /// Processes that were run in it later, by exec id.
-    execs: Mutex<HashMap<String, Arc<Process>>>,
+    /// Processes that were run in it later, by exec id; none yet behind an id
+    /// whose process is being made.
+    execs: Mutex<HashMap<String, Option<Arc<Process>>>>,
 }
 
 impl Container {
@@ -86,9 +91,42 @@ impl Container {
         if exec_id.is_empty() {
             return Ok(self.init.clone());
         }
-        let execs = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
         let unknown = || Error::NoProcess { id: self.id.clone(), exec_id: exec_id.to_owned() };
-        execs.get(exec_id).cloned().ok_or_else(unknown)
+        self.lock_execs().get(exec_id).cloned().flatten().ok_or_else(unknown)
+    }
+
+    /// Takes the exec id for a process that is about to be made. It is free
+    /// again when the answer is dropped unfilled.
+    pub fn reserve(self: &Arc<Self>, exec_id: &str) -> Result<Reserved, Error> {
+        match self.phase() {
+            Phase::Created | Phase::Running => {}
+            other => return Err(self.wrong_phase("run a process in", other)),
+        }
+        let (id, exec_id) = (self.id.clone(), exec_id.to_owned());
+        let mut execs = self.lock_execs();
+        if execs.contains_key(&exec_id) {
+            return Err(Error::ProcessExists { id, exec_id });
+        }
+        if execs.len() >= MAX_EXECS {
+            return Err(Error::TooManyProcesses(id));
+        }
+        execs.insert(exec_id.clone(), None);
+        Ok(Reserved { container: self.clone(), exec_id })
+    }
+
+    /// Forgets a process that has ended.
+    pub fn forget(&self, exec_id: &str) -> Result<(), Error> {
+        let process = self.process(exec_id)?;
+        if exec_id.is_empty() || process.exited().is_none() {
+            let (id, exec_id) = (self.id.clone(), exec_id.to_owned());
+            return Err(Error::ProcessRuns { id, exec_id });
+        }
+        self.lock_execs().remove(exec_id);
+        Ok(())
+    }
+
+    fn lock_execs(&self) -> MutexGuard<'_, HashMap<String, Option<Arc<Process>>>> {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How far it is.
@@ -174,6 +212,30 @@ impl Container {
 
     fn lock_phase(&self) -> MutexGuard<'_, Phase> {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An exec id that is taken by a process that is being made.
+pub struct Reserved {
+    container: Arc<Container>,
+    exec_id: String,
+}
+
+impl Reserved {
+    /// Puts the process that was made in its place. Answers with its number.
+    pub fn fill(self, process: Process) -> u32 {
+        let pid = process.pid();
+        self.container.lock_execs().insert(self.exec_id.clone(), Some(Arc::new(process)));
+        pid
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let mut execs = self.container.lock_execs();
+        if execs.get(&self.exec_id).is_some_and(Option::is_none) {
+            execs.remove(&self.exec_id);
+        }
     }
 }
 

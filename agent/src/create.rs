@@ -7,11 +7,12 @@
 //! when the child ends.
 
 pub mod child;
-mod executable;
+pub(crate) mod executable;
 mod home;
-mod report;
-mod workload;
+pub(crate) mod report;
+pub(crate) mod workload;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
@@ -54,7 +55,7 @@ pub enum CreateError {
     #[error("{0}")]
     Failed(String),
     /// The creating child ended without a word.
-    #[error("the process that sets the container up ended with status {status}{hint}")]
+    #[error("the process that sets it up ended with status {status}{hint}")]
     Died {
         /// Its exit status.
         status: u32,
@@ -64,7 +65,7 @@ pub enum CreateError {
 }
 
 impl CreateError {
-    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what: what.into(), source }
     }
 }
@@ -103,14 +104,27 @@ async fn create_in(
     spec::make_cwd(&prepared.spec)
         .map_err(CreateError::io(format!("making the working directory {cwd:?}")))?;
 
+    let arguments = [OsStr::new(COMMAND), bundle.as_os_str()];
+    launch(&arguments, &bundle, &prepared, wanted, reaper).await
+}
+
+/// Runs the agent itself with `arguments` as the child that makes the process
+/// of `prepared`. It finds what it needs in `bundle`.
+pub(crate) async fn launch(
+    arguments: &[&OsStr],
+    bundle: &Path,
+    prepared: &Prepared,
+    wanted: Wanted,
+    reaper: &Reaper,
+) -> Result<Process, CreateError> {
     let failed = CreateError::io("making the sockets of the bundle");
-    let sockets = Sockets::bind(&bundle, wanted.terminal).map_err(failed)?;
+    let sockets = Sockets::bind(bundle, wanted.terminal).map_err(failed)?;
     let pipes = if wanted.terminal { Wanted::default() } else { wanted };
     let (stdio, ends) =
         Stdio::pipes(pipes, prepared.uid).map_err(CreateError::io("making pipes"))?;
 
     let creation = reaper.creation();
-    let pid = run_child(&bundle, ends, &sockets.report, reaper).await?;
+    let pid = run_child(arguments, ends, &sockets.report, reaper).await?;
     let exit = reaper.watch(pid.as_raw_nonzero().get());
     drop(creation);
 
@@ -129,7 +143,8 @@ async fn create_in(
     Ok(Process::new(pid, stdio, exit))
 }
 
-fn write_bundle(bundle: &Path, prepared: &Prepared) -> Result<(), CreateError> {
+/// Writes what the child reads.
+pub(crate) fn write_bundle(bundle: &Path, prepared: &Prepared) -> Result<(), CreateError> {
     let failed = || CreateError::io("writing the bundle");
     fs::create_dir_all(paths::STATE_DIR).map_err(failed())?;
     fs::create_dir_all(bundle).map_err(failed())?;
@@ -158,23 +173,22 @@ impl Sockets {
     }
 }
 
-/// Runs the child to its end, and returns the first process of the container.
+/// Runs the child to its end, and returns the process that it made.
 async fn run_child(
-    bundle: &Path,
+    arguments: &[&OsStr],
     ends: crate::stdio::ChildEnds,
     report: &UnixDatagram,
     reaper: &Reaper,
 ) -> Result<Pid, CreateError> {
     let child = Command::new("/proc/self/exe")
-        .arg(COMMAND)
-        .arg(bundle)
+        .args(arguments)
         .env_clear()
         .current_dir("/")
         .stdin(ends.stdin)
         .stdout(ends.stdout)
         .stderr(ends.stderr)
         .spawn()
-        .map_err(CreateError::io("starting the process that sets the container up"))?;
+        .map_err(CreateError::io("starting the process that sets it up"))?;
     // The reaper takes its exit, so `child` is never waited on.
     let ended = exit_of(reaper.watch(child.id().cast_signed()));
     tokio::pin!(ended);

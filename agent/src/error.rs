@@ -4,6 +4,7 @@ use sandbox_agent_protocol::PROTOCOL_VERSION;
 use ttrpc::Code;
 
 use crate::cgroup::CgroupError;
+use crate::container::MAX_EXECS;
 use crate::create::CreateError;
 use crate::id::IdError;
 use crate::mounts::MountError;
@@ -47,6 +48,25 @@ pub enum Error {
         /// The process.
         exec_id: String,
     },
+    /// The exec id is taken.
+    #[error("process {exec_id} of container {id} exists already in the guest")]
+    ProcessExists {
+        /// The container.
+        id: String,
+        /// The process.
+        exec_id: String,
+    },
+    /// It has not ended.
+    #[error("cannot delete process {exec_id} of container {id}: it is running")]
+    ProcessRuns {
+        /// The container.
+        id: String,
+        /// The process.
+        exec_id: String,
+    },
+    /// Too many processes at once.
+    #[error("{MAX_EXECS} processes were run in container {0} and not deleted, which is the most")]
+    TooManyProcesses(String),
     /// The id is taken.
     #[error("container {0} exists already in the guest")]
     Exists(String),
@@ -116,12 +136,14 @@ impl Error {
             Self::NoHandshake | Self::SecondHandshake | Self::Version(_) | Self::Creating(_) => {
                 Code::FAILED_PRECONDITION
             }
-            Self::Phase { .. } | Self::NoTerminal => Code::FAILED_PRECONDITION,
+            Self::Phase { .. } | Self::NoTerminal | Self::ProcessRuns { .. } => {
+                Code::FAILED_PRECONDITION
+            }
             Self::Handshake(_) | Self::Id(_) | Self::Spec(_) => Code::INVALID_ARGUMENT,
             Self::Signal(_) | Self::TerminalSize { .. } => Code::INVALID_ARGUMENT,
             Self::NoContainer(_) | Self::NoProcess { .. } | Self::Finished => Code::NOT_FOUND,
-            Self::Exists(_) => Code::ALREADY_EXISTS,
-            Self::TooMany => Code::RESOURCE_EXHAUSTED,
+            Self::Exists(_) | Self::ProcessExists { .. } => Code::ALREADY_EXISTS,
+            Self::TooMany | Self::TooManyProcesses(_) => Code::RESOURCE_EXHAUSTED,
             // What runc's shim answers when a container cannot be created.
             Self::Create(_) => Code::UNKNOWN,
             Self::Network(NetworkError::Plan(_)) => Code::INVALID_ARGUMENT,

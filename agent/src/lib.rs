@@ -4,8 +4,9 @@
 //!
 //! A walk through it: [`boot`] connects to the host and hands the connection
 //! to [`service`]; that looks containers up in [`table`]; [`create`] makes one
-//! from its [`spec`] in a child process with libcontainer; [`streams`] carries
-//! the standard streams of its [`process`]; [`reaper`] learns how it ended.
+//! from its [`spec`] in a child process with libcontainer, and [`exec`] runs
+//! further processes in it; [`streams`] carries the standard streams of a
+//! [`process`]; [`reaper`] learns how it ended.
 //! [`network`] gives the guest its network, [`listeners`] says what listens in
 //! it, and [`forwards`] leads the host to what listens on loopback.
 
@@ -14,6 +15,7 @@ pub mod cgroup;
 pub mod container;
 pub mod create;
 pub mod error;
+pub mod exec;
 pub mod forwards;
 pub mod id;
 mod line;

@@ -1,11 +1,12 @@
 //! `/init` of the guest. As process 1 it is the agent; otherwise only the agent
-//! itself starts it, to create one container (see `sandbox_agent::create`).
+//! itself starts it, to create one container (see `sandbox_agent::create`) or to
+//! run a process in one (see `sandbox_agent::exec`).
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
-use sandbox_agent::{boot, create};
+use sandbox_agent::{boot, create, exec};
 
 /// `EX_USAGE` of `sysexits.h`.
 const EX_USAGE: u8 = 64;
@@ -15,9 +16,12 @@ fn main() -> ExitCode {
         boot::run();
     }
     let mut args = std::env::args_os().skip(1);
-    match (args.next().as_deref(), args.next()) {
-        (Some(command), Some(bundle)) if command == OsStr::new(create::COMMAND) => {
+    match (args.next().as_deref(), args.next(), args.next()) {
+        (Some(command), Some(bundle), None) if command == OsStr::new(create::COMMAND) => {
             create::child::run(Path::new(&bundle))
+        }
+        (Some(command), Some(bundle), Some(init)) if command == OsStr::new(exec::COMMAND) => {
+            exec::child::run(Path::new(&bundle), &init)
         }
         _ => {
             eprintln!("sandbox-agent is process 1 of a sandbox's guest and does nothing elsewhere");

@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use rustix::time::{ClockId, Timespec, clock_settime};
 use sandbox_agent_protocol::agent::{
     ConfigureNetworkRequest, ContainerRequest, CreateContainerRequest, CreateContainerResponse,
-    Empty, HandshakeRequest, HandshakeResponse, KillRequest, ListenersRequest, ListenersResponse,
-    PidsResponse, ProcessRequest, ResizePtyRequest, StartResponse, StateResponse, Status,
-    WaitResponse,
+    Empty, ExecProcessRequest, ExecProcessResponse, HandshakeRequest, HandshakeResponse,
+    KillRequest, ListenersRequest, ListenersResponse, PidsResponse, ProcessRequest,
+    ResizePtyRequest, StartResponse, StateResponse, Status, Stdio, WaitResponse,
 };
 use sandbox_agent_protocol::agent_ttrpc::Agent;
 use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_DIR};
@@ -23,6 +23,7 @@ use crate::cgroup;
 use crate::container::{Container, Phase};
 use crate::create;
 use crate::error::Error;
+use crate::exec;
 use crate::id;
 use crate::listeners::Listeners;
 use crate::mounts;
@@ -96,18 +97,22 @@ impl Service {
         id::check(&request.container_id)?;
         let id = &request.container_id;
         let reservation = self.table.reserve(id)?;
-        let wanted = Wanted {
-            stdin: request.stdio.stdin,
-            stdout: request.stdio.stdout,
-            stderr: request.stdio.stderr,
-            terminal: request.stdio.terminal,
-        };
+        let wanted = wanted(&request.stdio);
         let features = Features { hugetlb: cgroup::has_controller("hugetlb") };
         let prepared = spec::prepare(id, &request.spec, wanted, features)?;
         let container = create::create(id, prepared, wanted, &self.reaper).await?;
         let pid = container.init().pid();
         reservation.fill(container);
         Ok(pid)
+    }
+
+    async fn exec(&self, request: ExecProcessRequest) -> Result<u32, Error> {
+        let container = self.container(&request.container_id)?;
+        id::check(&request.exec_id)?;
+        let reserved = container.reserve(&request.exec_id)?;
+        let wanted = wanted(&request.stdio);
+        let process = exec::exec(&container, &request.process, wanted, &self.reaper).await?;
+        Ok(reserved.fill(process))
     }
 
     async fn delete(&self, id: &str) -> Result<(), Error> {
@@ -125,6 +130,15 @@ impl Service {
         let columns = u16::try_from(width).map_err(too_large)?;
         let lines = u16::try_from(height).map_err(too_large)?;
         terminal.resize(columns, lines).map_err(Error::io("resizing the terminal"))
+    }
+}
+
+fn wanted(stdio: &Stdio) -> Wanted {
+    Wanted {
+        stdin: stdio.stdin,
+        stdout: stdio.stdout,
+        stderr: stdio.stderr,
+        terminal: stdio.terminal,
     }
 }
 
@@ -280,6 +294,24 @@ impl Agent for Service {
         request: ResizePtyRequest,
     ) -> ttrpc::Result<Empty> {
         self.resize(&request)?;
+        Ok(Empty::default())
+    }
+
+    async fn exec_process(
+        &self,
+        _: &TtrpcContext,
+        request: ExecProcessRequest,
+    ) -> ttrpc::Result<ExecProcessResponse> {
+        let pid = self.exec(request).await?;
+        Ok(ExecProcessResponse { pid, ..Default::default() })
+    }
+
+    async fn delete_process(
+        &self,
+        _: &TtrpcContext,
+        request: ProcessRequest,
+    ) -> ttrpc::Result<Empty> {
+        self.container(&request.container_id)?.forget(&request.exec_id)?;
         Ok(Empty::default())
     }
 

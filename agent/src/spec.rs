@@ -12,7 +12,7 @@ mod guest;
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Process, Spec};
 
 use crate::stdio::Wanted;
 
@@ -103,6 +103,19 @@ pub fn prepare(
     let spec: Spec = serde_json::from_slice(json)?;
     check::all(&spec)?;
     guest::adapt(id, spec, stdio, features)
+}
+
+/// Checks the process that is to run in the container of `spec`, which has
+/// been prepared, and puts it in the place of that one's own.
+pub fn prepare_exec(mut spec: Spec, json: &[u8], stdio: Wanted) -> Result<Prepared, SpecError> {
+    if json.len() > MAX_SPEC {
+        return Err(SpecError::TooLong(json.len()));
+    }
+    let process: Process = serde_json::from_slice(json)?;
+    check::process(&process)?;
+    check::exec(&process)?;
+    spec.set_process(Some(process));
+    guest::adapt_exec(spec, stdio)
 }
 
 /// The path of the container's root in the guest.

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_vsock::{VsockListener, VsockStream};
 
+use crate::container::MAX_EXECS;
 use crate::error::Error;
 use crate::line::{self, BadLine};
 use crate::stdio::FetchError;
@@ -25,9 +26,10 @@ use crate::table::{MAX_CONTAINERS, Table};
 /// would hold a slot for ever.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Most connections at once: three for every container. Each costs a buffer;
-/// a host that opens more waits in the listener's queue.
-const MAX_CONNECTIONS: usize = 3 * MAX_CONTAINERS;
+/// Most connections at once: three for every container and, in one of them, for
+/// every process. Each costs a buffer; a host that opens more waits in the
+/// listener's queue.
+const MAX_CONNECTIONS: usize = 3 * (MAX_CONTAINERS + MAX_EXECS);
 
 /// Pause after a failed accept, so that a lack of memory or descriptors does
 /// not become a busy loop. Nothing waits for it.

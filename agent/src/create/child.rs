@@ -60,7 +60,7 @@ fn build(bundle: &Path, workload: Workload) -> Result<Option<i32>, LibcontainerE
 }
 
 /// An error with its causes, each said once.
-fn with_sources(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -28,7 +28,7 @@ pub enum Report {
     Logged(String),
     /// What libcontainer returned as an error.
     Failed(String),
-    /// The container is there, and this is its first process.
+    /// The process is there, and this is its number.
     Created(i32),
 }
 

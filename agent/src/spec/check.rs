@@ -12,7 +12,7 @@ use super::SpecError;
 /// Runs every check.
 pub fn all(spec: &Spec) -> Result<(), SpecError> {
     check_version(spec)?;
-    check_process(spec.process().as_ref().ok_or(SpecError::Missing("process"))?)?;
+    process(spec.process().as_ref().ok_or(SpecError::Missing("process"))?)?;
     check_root(spec)?;
     spec.mounts().iter().flatten().try_for_each(check_mount)?;
     check_names(spec)?;
@@ -27,7 +27,8 @@ fn check_version(spec: &Spec) -> Result<(), SpecError> {
     Err(SpecError::invalid("ociVersion", format!("is {:?}, not 1.x", spec.version())))
 }
 
-fn check_process(process: &Process) -> Result<(), SpecError> {
+/// What holds for the first process and for those that come later.
+pub fn process(process: &Process) -> Result<(), SpecError> {
     let args = process.args().as_deref().unwrap_or_default();
     if args.is_empty() {
         return Err(SpecError::invalid("process.args", "must not be empty"));
@@ -41,6 +42,18 @@ fn check_process(process: &Process) -> Result<(), SpecError> {
     no_nul("process.cwd", &[process.cwd().to_string_lossy().into_owned()])?;
     if process.user().umask().is_some_and(|umask| umask > 0o777) {
         return Err(SpecError::invalid("process.user.umask", "is above 0777"));
+    }
+    Ok(())
+}
+
+/// What libcontainer does for the first process, and nobody for a later one.
+pub fn exec(process: &Process) -> Result<(), SpecError> {
+    let why = "it is set for the container's first process only";
+    if process.io_priority().is_some() {
+        return Err(SpecError::unsupported("process.ioPriority of an exec", why));
+    }
+    if process.scheduler().is_some() {
+        return Err(SpecError::unsupported("process.scheduler of an exec", why));
     }
     Ok(())
 }

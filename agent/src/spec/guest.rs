@@ -27,6 +27,17 @@ pub fn adapt(
     Ok(Prepared { spec, net_sysctls, uid, console_size })
 }
 
+/// The same of a spec that has been adapted, with another process.
+pub fn adapt_exec(mut spec: Spec, stdio: Wanted) -> Result<Prepared, SpecError> {
+    let linux = spec.linux().as_ref().ok_or(SpecError::Missing("linux"))?;
+    let mut process = spec.process().clone().ok_or(SpecError::Missing("process"))?;
+    adapt_process(&mut process, stdio);
+    let uid = guest_uid(linux, process.user().uid());
+    let console_size = console_size(&process);
+    spec.set_process(Some(process));
+    Ok(Prepared { spec, net_sysctls: Vec::new(), uid, console_size })
+}
+
 fn adapt_process(process: &mut Process, stdio: Wanted) {
     process.set_terminal(Some(stdio.terminal));
     // Labels of the host's security modules; the guest has none.
