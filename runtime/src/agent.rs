@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use sandbox_agent_protocol::agent::{
-    ConfigureNetworkRequest, ContainerRequest, CreateContainerRequest, Empty, HandshakeRequest,
-    HandshakeResponse, KillRequest, ListenersRequest, ListenersResponse, ProcessRequest,
-    ResizePtyRequest, Stdio,
+    ConfigureNetworkRequest, ContainerRequest, CreateContainerRequest, Empty, ExecProcessRequest,
+    HandshakeRequest, HandshakeResponse, KillRequest, ListenersRequest, ListenersResponse,
+    ProcessRequest, ResizePtyRequest, Stdio,
 };
 use sandbox_agent_protocol::agent_ttrpc::AgentClient;
 use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_TAG};
@@ -164,6 +164,31 @@ impl Agent {
         answer.map(drop).map_err(|e| failed("StartContainer", CALL_TIMEOUT, e))
     }
 
+    /// Answers with the number of the process in the guest.
+    pub async fn exec(
+        &self,
+        container: &str,
+        exec: &str,
+        process: Vec<u8>,
+        stdio: Stdio,
+    ) -> Result<u32, AgentError> {
+        let request = ExecProcessRequest {
+            container_id: container.to_owned(),
+            exec_id: exec.to_owned(),
+            process,
+            stdio: Some(stdio).into(),
+            ..Default::default()
+        };
+        let answer = self.client.exec_process(within(CREATE_TIMEOUT), &request).await;
+        answer.map(|answer| answer.pid).map_err(|e| failed("ExecProcess", CREATE_TIMEOUT, e))
+    }
+
+    pub async fn delete_process(&self, container: &str, exec: &str) -> Result<(), AgentError> {
+        let request = of_process(container, exec);
+        let answer = self.client.delete_process(within(CALL_TIMEOUT), &request).await;
+        answer.map(drop).map_err(|e| failed("DeleteProcess", CALL_TIMEOUT, e))
+    }
+
     pub async fn kill(
         &self,
         container: &str,
@@ -184,11 +209,7 @@ impl Agent {
 
     /// Answers when the process has ended, however long that takes.
     pub async fn wait(&self, container: &str, exec: &str) -> Result<GuestExit, AgentError> {
-        let request = ProcessRequest {
-            container_id: container.to_owned(),
-            exec_id: exec.to_owned(),
-            ..Default::default()
-        };
+        let request = of_process(container, exec);
         let answer = self.client.wait(Context::default(), &request).await;
         let answer = answer.map_err(|e| failed("Wait", Duration::MAX, e))?;
         // The host's clock: the guest's is the guest's to set.
@@ -235,6 +256,14 @@ impl Agent {
 
 fn of_container(id: &str) -> ContainerRequest {
     ContainerRequest { container_id: id.to_owned(), ..Default::default() }
+}
+
+fn of_process(container: &str, exec: &str) -> ProcessRequest {
+    ProcessRequest {
+        container_id: container.to_owned(),
+        exec_id: exec.to_owned(),
+        ..Default::default()
+    }
 }
 
 fn within(limit: Duration) -> Context {

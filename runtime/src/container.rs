@@ -25,6 +25,13 @@ pub struct CreateContainer {
     pub bundle: PathBuf,
     /// How to make its root file system; empty when the bundle holds it.
     pub rootfs: Vec<RootfsMount>,
+    /// Its first process's streams.
+    pub stdio: Stdio,
+}
+
+/// Standard streams of a process, as containerd names them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stdio {
     /// FIFO path or URI of its standard input, empty for none.
     pub stdin: String,
     /// FIFO path or URI of its standard output, empty for none.
@@ -33,6 +40,19 @@ pub struct CreateContainer {
     pub stderr: String,
     /// Whether it gets a terminal.
     pub terminal: bool,
+}
+
+/// What [`Pod::exec`](crate::Pod::exec) needs.
+#[derive(Clone, Debug, Default)]
+pub struct ExecProcess {
+    /// The container.
+    pub container: String,
+    /// The process's id, free among those of the container.
+    pub id: String,
+    /// The `process` of an OCI runtime spec, as JSON.
+    pub process: Vec<u8>,
+    /// Its streams.
+    pub stdio: Stdio,
 }
 
 /// Where a container is in its life.
@@ -55,6 +75,28 @@ impl Status {
             Self::Stopped => "stopped",
         }
     }
+}
+
+/// What containerd's State call asks for of a process that is not the first.
+#[derive(Clone, Debug)]
+pub struct ProcessState {
+    /// Its streams.
+    pub stdio: Stdio,
+    /// Its pid for containerd, the container's; 0 before it was started.
+    pub pid: u32,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Set once stopped.
+    pub exit: Option<Exit>,
+}
+
+/// A process of a container, in the guest's numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pid {
+    /// Its number.
+    pub number: u32,
+    /// Its exec id; empty for the first process and what it and others started.
+    pub exec: String,
 }
 
 /// What containerd's State call asks for.

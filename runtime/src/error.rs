@@ -85,6 +85,44 @@ pub enum Error {
         /// The process asked for.
         exec: String,
     },
+    /// The exec id is taken.
+    #[error("process {exec:?} of container {container:?} already exists")]
+    ProcessExists {
+        /// The container.
+        container: String,
+        /// The process.
+        exec: String,
+    },
+    /// The process is in another state.
+    #[error("process {exec:?} of container {container:?} is {is}, it must be {must}")]
+    WrongProcessState {
+        /// The container.
+        container: String,
+        /// The process.
+        exec: String,
+        /// Its state.
+        is: &'static str,
+        /// The state that the call needs.
+        must: &'static str,
+    },
+    /// Too many execs.
+    #[error(
+        "container {container:?} has {most} processes that are not deleted, the most there may be"
+    )]
+    TooManyProcesses {
+        /// The container.
+        container: String,
+        /// How many.
+        most: usize,
+    },
+    /// Not the process of a spec.
+    #[error("the spec of process {exec:?} is not the process of an OCI runtime spec")]
+    NoProcessSpec {
+        /// The process.
+        exec: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
     /// The process has ended.
     #[error("the process of container {0:?} has already ended")]
     Finished(String),
@@ -130,8 +168,12 @@ impl Error {
             Self::NoContainer(_) | Self::NoProcess { .. } | Self::Finished(_) => {
                 ErrorKind::NotFound
             }
-            Self::ContainerExists(_) => ErrorKind::AlreadyExists,
-            Self::WrongState { .. } => ErrorKind::FailedPrecondition,
+            Self::ContainerExists(_) | Self::ProcessExists { .. } => ErrorKind::AlreadyExists,
+            Self::TooManyProcesses { .. } => ErrorKind::ResourceExhausted,
+            Self::NoProcessSpec { .. } => ErrorKind::InvalidArgument,
+            Self::WrongState { .. } | Self::WrongProcessState { .. } => {
+                ErrorKind::FailedPrecondition
+            }
             Self::Ended { .. } => ErrorKind::Unavailable,
         }
     }

@@ -14,14 +14,14 @@ pub struct Exit {
 /// Something that happened in a pod by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PodEvent {
-    /// The first process of a container has ended and its output is written.
-    /// Comes once for each created container.
+    /// A process has ended. Comes once for each created container, and for
+    /// each exec that was started: before that of its container.
     Exit {
         /// Id of the container.
         container: String,
         /// Id of the exec, empty for the container's first process.
         exec: String,
-        /// The pid that create answered with.
+        /// The pid that create or start answered with.
         pid: u32,
         /// How it ended.
         exit: Exit,
@@ -35,5 +35,6 @@ pub enum PodEvent {
 }
 
 /// Receives the events of one pod, in order. At most two come for each
-/// container, so the queue cannot grow past what containerd itself created.
+/// container and one for each exec, so the queue cannot grow past what
+/// containerd itself created.
 pub type Events = UnboundedReceiver<PodEvent>;

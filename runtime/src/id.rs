@@ -12,13 +12,13 @@ pub enum IdError {
     /// Nothing there.
     #[error("{what} id is empty")]
     Empty {
-        /// Container, pod or namespace.
+        /// Container, exec, pod or namespace.
         what: &'static str,
     },
     /// Too long.
     #[error("{what} id {id:?}... has {len} bytes, at most {MAX_LEN} are taken")]
     TooLong {
-        /// Container, pod or namespace.
+        /// Container, exec, pod or namespace.
         what: &'static str,
         /// How it begins.
         id: String,
@@ -31,7 +31,7 @@ pub enum IdError {
          and begins and ends with a letter or digit"
     )]
     Malformed {
-        /// Container, pod or namespace.
+        /// Container, exec, pod or namespace.
         what: &'static str,
         /// The id.
         id: String,
@@ -80,6 +80,10 @@ impl fmt::Display for PodId {
 /// Checks the id of a container.
 pub(crate) fn check_container(id: &str) -> Result<(), IdError> {
     check("container", id)
+}
+
+pub(crate) fn check_exec(id: &str) -> Result<(), IdError> {
+    check("exec", id)
 }
 
 /// containerd's own rule for identifiers: `[A-Za-z0-9]+([-._][A-Za-z0-9]+)*`,

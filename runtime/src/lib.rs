@@ -39,7 +39,9 @@ pub use bundle::BundleError;
 pub use cgroup::CgroupError;
 pub use cleanup::cleanup;
 pub use config::{Config, ConfigError, EngineChoice, NetworkConfig, VmDefaults};
-pub use container::{ContainerState, CreateContainer, RootfsMount, Status};
+pub use container::{
+    ContainerState, CreateContainer, ExecProcess, Pid, ProcessState, RootfsMount, Status, Stdio,
+};
 pub use engine::{Chosen, EngineError, Probe, choose, probe};
 pub use error::{Error, ErrorKind, chain};
 pub use event::{Events, Exit, PodEvent};

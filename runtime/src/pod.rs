@@ -1,3 +1,4 @@
+mod exec;
 mod hooked;
 mod host_side;
 mod member;
@@ -11,13 +12,14 @@ use tokio::task::spawn_blocking;
 
 use crate::agent::{Agent, AgentError};
 use crate::config::Config;
-use crate::container::{ContainerState, CreateContainer, Status};
+use crate::container::{ContainerState, CreateContainer, ExecProcess, Pid, ProcessState, Status};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Events, Exit, PodEvent};
-use crate::id::{PodId, check_container};
+use crate::id::{PodId, check_container, check_exec};
 use crate::machine::{Boot, BootError, Ended, Launched, Notes, Rank, boot, launch};
 use crate::network::{ClientError, Network, NetworkError};
 use crate::stdio::Opened;
+use exec::{Exec, watch_exec};
 use hooked::Hooked;
 use host_side::{Held, HostSide, Prepared};
 use member::{Member, killed, watch_exit};
@@ -109,6 +111,56 @@ impl Pod {
         Ok(member.pid)
     }
 
+    /// Adds a process to a container, to be started by
+    /// [`Pod::start_exec`].
+    pub async fn exec(&self, exec: ExecProcess) -> Result<(), Error> {
+        check_exec(&exec.id)?;
+        let member = self.inner.member(&exec.container)?;
+        member.check(|is| is != Status::Stopped, "running")?;
+        if let Err(source) = serde_json::from_slice::<oci_spec::runtime::Process>(&exec.process) {
+            return Err(Error::NoProcessSpec { exec: exec.id, source });
+        }
+        member.execs.add(exec, member.pid)
+    }
+
+    /// Runs it. Answers when it has become its program, with its pid.
+    pub async fn start_exec(&self, container: &str, exec: &str) -> Result<u32, Error> {
+        let member = self.inner.member(container)?;
+        let exec = self.inner.exec(container, exec)?;
+        let _turn = exec.turn.lock().await;
+        exec.check(|is| is == Status::Created, "created")?;
+        let started = self.inner.run(&member, &exec).await;
+        if started.is_err() {
+            exec.set_failed();
+        }
+        started.map(|()| member.pid)
+    }
+
+    /// Where a process that is not the first is in its life.
+    pub async fn exec_state(&self, container: &str, exec: &str) -> Result<ProcessState, Error> {
+        Ok(self.inner.exec(container, exec)?.state())
+    }
+
+    /// Removes a process that has ended or never was started, and answers with
+    /// its exit. All that it wrote before its end is with containerd by then.
+    pub async fn delete_exec(&self, container: &str, exec: &str) -> Result<Exit, Error> {
+        let member = self.inner.member(container)?;
+        let exec = self.inner.exec(container, exec)?;
+        let _turn = exec.turn.lock().await;
+        exec.check(|is| is != Status::Running, "stopped")?;
+        if exec.guest_pid().is_some() {
+            let id = exec.asked.id.as_str();
+            match self.inner.call(async |agent| agent.delete_process(container, id).await).await {
+                Ok(()) | Err(Error::Ended { .. }) => {}
+                Err(Error::Agent(AgentError::Refused { kind: ErrorKind::NotFound, .. })) => {}
+                Err(error) => return Err(error),
+            }
+            exec.drained().await;
+        }
+        member.execs.remove(&exec);
+        Ok(exec.exit().unwrap_or_else(killed))
+    }
+
     /// Where the container is in its life.
     pub async fn state(&self, container: &str) -> Result<ContainerState, Error> {
         Ok(self.inner.member(container)?.state())
@@ -128,10 +180,18 @@ impl Pod {
         signal: u32,
         all: bool,
     ) -> Result<(), Error> {
-        let member = self.inner.process(container, exec)?;
-        if member.exit().is_some() {
+        let ended = match self.inner.process(container, exec)? {
+            Process::First(member) => member.exit(),
+            Process::Exec(exec) => {
+                exec.check(|is| is != Status::Created, "started")?;
+                exec.exit()
+            }
+        };
+        if ended.is_some() {
             return Err(Error::Finished(container.to_owned()));
         }
+        // Of an exec there is only itself.
+        let all = all && exec.is_empty();
         let sent = self.inner.call(async |agent| agent.kill(container, exec, signal, all).await);
         match sent.await {
             Err(Error::Agent(AgentError::Timeout { .. })) if signal == SIGKILL => {
@@ -148,7 +208,10 @@ impl Pod {
 
     /// Answers when the process has ended, and again with the same.
     pub async fn wait(&self, container: &str, exec: &str) -> Result<Exit, Error> {
-        Ok(self.inner.process(container, exec)?.wait().await)
+        Ok(match self.inner.process(container, exec)? {
+            Process::First(member) => member.wait().await,
+            Process::Exec(exec) => exec.wait().await,
+        })
     }
 
     /// Removes an ended or never started container, and answers with its
@@ -164,6 +227,9 @@ impl Pod {
         }
         member.finish(killed());
         member.streams.finish().await;
+        for exec in member.execs.all() {
+            exec.drained().await;
+        }
         member.set_deleted();
         drop(turn);
         member.hooks.stopped().await;
@@ -175,19 +241,29 @@ impl Pod {
 
     /// Processes of a container in the guest's numbers, never empty: once
     /// there are none, [`Pod::pid`] stands for them.
-    pub async fn pids(&self, container: &str) -> Result<Vec<u32>, Error> {
-        self.inner.member(container)?;
-        match self.inner.call(async |agent| agent.pids(container).await).await {
-            Ok(pids) if !pids.is_empty() => Ok(pids),
-            Ok(_) | Err(Error::Ended { .. }) => Ok(vec![self.inner.pid]),
-            Err(error) => Err(error),
-        }
+    pub async fn pids(&self, container: &str) -> Result<Vec<Pid>, Error> {
+        let member = self.inner.member(container)?;
+        let numbers = match self.inner.call(async |agent| agent.pids(container).await).await {
+            Ok(pids) if !pids.is_empty() => pids,
+            Ok(_) | Err(Error::Ended { .. }) => vec![self.inner.pid],
+            Err(error) => return Err(error),
+        };
+        let execs = member.execs.all();
+        let exec_of = |number: u32| {
+            let running = execs.iter().filter(|exec| exec.exit().is_none());
+            let mut of_it = running.filter(|exec| exec.guest_pid() == Some(number));
+            of_it.next().map(|exec| exec.asked.id.clone()).unwrap_or_default()
+        };
+        Ok(numbers.into_iter().map(|number| Pid { number, exec: exec_of(number) }).collect())
     }
 
     /// Gives a process the end of its standard input, after all that was
     /// written to the FIFO before.
     pub async fn close_stdin(&self, container: &str, exec: &str) -> Result<(), Error> {
-        self.inner.process(container, exec)?.streams.close_stdin();
+        match self.inner.process(container, exec)? {
+            Process::First(member) => member.streams.close_stdin(),
+            Process::Exec(exec) => exec.close_stdin(),
+        }
         Ok(())
     }
 
@@ -199,7 +275,11 @@ impl Pod {
         width: u32,
         height: u32,
     ) -> Result<(), Error> {
-        self.inner.process(container, exec)?;
+        if let Process::Exec(exec) = self.inner.process(container, exec)?
+            && exec.keep_size(width, height)
+        {
+            return Ok(());
+        }
         self.inner.call(async |agent| agent.resize(container, exec, width, height).await).await
     }
 
@@ -348,7 +428,7 @@ impl Inner {
         if !self.network.is_furnished() {
             self.set_network().await?;
         }
-        let opened = Opened::open(&create, self.id.namespace()).await?;
+        let opened = Opened::open(&create.id, &create.stdio, self.id.namespace()).await?;
         let agent = self.agent().await?;
         let made = Made { agent: Some(agent.clone()), container: create.id.clone() };
         let wanted = opened.wanted();
@@ -359,6 +439,32 @@ impl Inner {
         let (ended, events) = (self.ended.clone(), self.events.clone());
         tokio::spawn(watch_exit(Arc::clone(&member), agent, ended, events));
         Ok(member)
+    }
+
+    /// Runs an exec; its turn is held.
+    async fn run(&self, member: &Member, exec: &Arc<Exec>) -> Result<(), Error> {
+        member.check(|is| is != Status::Stopped, "running")?;
+        let (container, id) = (exec.asked.container.as_str(), exec.asked.id.as_str());
+        let opened = Opened::open(id, &exec.asked.stdio, self.id.namespace()).await?;
+        let agent = self.agent().await?;
+        let (process, wanted) = (exec.asked.process.clone(), opened.wanted());
+        let pid = self.call(async |agent| agent.exec(container, id, process, wanted).await).await?;
+        let streams = match opened.attach(&self.vsock, container, id).await {
+            Ok(streams) => streams,
+            Err(error) => {
+                tokio::spawn(discard(agent, container.to_owned(), id.to_owned()));
+                return Err(error.into());
+            }
+        };
+        if let Some((width, height)) = exec.set_started(pid, streams) {
+            // It has a terminal of another size, which is no reason to end it.
+            if let Err(error) = agent.resize(container, id, width, height).await {
+                tracing::warn!("the terminal of {id} keeps its size: {error}");
+            }
+        }
+        let (ended, events) = (self.ended.clone(), self.events.clone());
+        tokio::spawn(watch_exec(Arc::clone(exec), agent, ended, events));
+        Ok(())
     }
 
     /// Has the `io` process and the guest know the network. Once for each pod.
@@ -405,18 +511,29 @@ impl Inner {
         }
     }
 
-    fn process(&self, container: &str, exec: &str) -> Result<Arc<Member>, Error> {
-        let member = self.member(container)?;
+    fn exec(&self, container: &str, exec: &str) -> Result<Arc<Exec>, Error> {
+        self.member(container)?.execs.get(exec).ok_or_else(|| Error::NoProcess {
+            container: container.to_owned(),
+            exec: exec.to_owned(),
+        })
+    }
+
+    fn process(&self, container: &str, exec: &str) -> Result<Process, Error> {
         if exec.is_empty() {
-            return Ok(member);
+            return Ok(Process::First(self.member(container)?));
         }
-        let (container, exec) = (container.to_owned(), exec.to_owned());
-        Err(Error::NoProcess { container, exec })
+        Ok(Process::Exec(self.exec(container, exec)?))
     }
 
     fn forget(&self, container: &str) {
         self.members.lock().unwrap_or_else(PoisonError::into_inner).remove(container);
     }
+}
+
+/// What a container's id and an exec id stand for.
+enum Process {
+    First(Arc<Member>),
+    Exec(Arc<Exec>),
 }
 
 /// An id that is being created. Dropped, it is free again.
@@ -448,6 +565,13 @@ impl Drop for Reserved<'_> {
             members.remove(&self.id);
         }
     }
+}
+
+/// Ends and forgets a process that nobody is to know of.
+async fn discard(agent: Agent, container: String, exec: String) {
+    let _ = agent.kill(&container, &exec, SIGKILL, false).await;
+    let _ = agent.wait(&container, &exec).await;
+    let _ = agent.delete_process(&container, &exec).await;
 }
 
 /// A container that the agent may have made. Dropped, it is deleted.

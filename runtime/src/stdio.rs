@@ -21,7 +21,7 @@ use tokio::net::unix::pipe;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::container::CreateContainer;
+use crate::container::Stdio;
 use crate::error::ErrorKind;
 use sink::Sink;
 
@@ -83,14 +83,14 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Opens what containerd named.
-    pub async fn open(create: &CreateContainer, namespace: &str) -> Result<Self, StdioError> {
-        let stdin = match create.stdin.as_str() {
+    /// Opens what containerd named for the process `id`.
+    pub async fn open(id: &str, stdio: &Stdio, namespace: &str) -> Result<Self, StdioError> {
+        let stdin = match stdio.stdin.as_str() {
             "" => None,
             path => Some(open_stdin(Path::new(path))?),
         };
-        let (stdout, stderr) = sink::open(create, namespace).await?;
-        Ok(Self { stdin, stdout, stderr, terminal: create.terminal })
+        let (stdout, stderr) = sink::open(id, stdio, namespace).await?;
+        Ok(Self { stdin, stdout, stderr, terminal: stdio.terminal })
     }
 
     /// Which streams the process is to have.

@@ -17,7 +17,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use sandbox_runtime::{
     Config, CreateContainer, EngineChoice, ErrorKind, Events, NetworkNamespace, Pod, PodEvent,
-    PodId, PodSpec, State, Status, list,
+    PodId, PodSpec, State, Status, Stdio, list,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -114,9 +114,12 @@ impl Host {
         CreateContainer {
             id: id.into(),
             bundle,
-            stdin: fifo("in"),
-            stdout: fifo("out"),
-            stderr: fifo("err"),
+            stdio: Stdio {
+                stdin: fifo("in"),
+                stdout: fifo("out"),
+                stderr: fifo("err"),
+                terminal: false,
+            },
             ..CreateContainer::default()
         }
     }
@@ -177,7 +180,7 @@ async fn a_container_from_create_to_nothing_left() {
     let again = pod.create_container(create.clone()).await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyExists);
 
-    let (out, err) = (reader(&create.stdout), reader(&create.stderr));
+    let (out, err) = (reader(&create.stdio.stdout), reader(&create.stdio.stderr));
     pod.start("one").await.unwrap();
     println!("started after {} ms", began.elapsed().as_millis());
     assert_eq!(pod.start("one").await.unwrap_err().kind(), ErrorKind::FailedPrecondition);
@@ -186,7 +189,7 @@ async fn a_container_from_create_to_nothing_left() {
 
     // 20 MiB in, the same out.
     let data: Vec<u8> = (0..20 * 1024 * 1024u32).map(|n| (n % 253) as u8).collect();
-    let (stdin, sent) = (create.stdin.clone(), data.clone());
+    let (stdin, sent) = (create.stdio.stdin.clone(), data.clone());
     spawn_blocking(move || fs::write(stdin, sent).unwrap()).await.unwrap();
     pod.close_stdin("one", "").await.unwrap();
     assert_eq!(exit_event(&mut events).await, ("one".to_owned(), 7));
@@ -234,7 +237,7 @@ async fn containers_of_one_pod_see_what_they_are_given() {
     assert!(error.contains("executable file not found in $PATH"), "{error}");
 
     pod.create_container(first.clone()).await.unwrap();
-    let (out, err) = (reader(&first.stdout), reader(&first.stderr));
+    let (out, err) = (reader(&first.stdio.stdout), reader(&first.stdio.stderr));
     pod.start("first").await.unwrap();
     assert_eq!(exit_event(&mut events).await, ("first".to_owned(), 0));
     pod.delete("first").await.unwrap();
@@ -245,7 +248,7 @@ async fn containers_of_one_pod_see_what_they_are_given() {
 
     // All of a burst is there when delete follows wait at once.
     pod.create_container(second.clone()).await.unwrap();
-    let out = reader(&second.stdout);
+    let out = reader(&second.stdio.stdout);
     pod.start("second").await.unwrap();
     assert_eq!(pod.wait("second", "").await.unwrap().status, 3);
     assert_eq!(pod.delete("second").await.unwrap().status, 3);

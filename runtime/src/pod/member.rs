@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use tokio::sync::{mpsc, watch};
 
+use super::exec::Execs;
 use super::hooked::Hooked;
 use super::host_side::HostSide;
 use crate::agent::Agent;
@@ -23,6 +24,7 @@ pub(super) struct Member {
     pub created: CreateContainer,
     pub pid: u32,
     pub streams: Streams,
+    pub execs: Execs,
     /// Held by start and delete, one at a time. An exit is told after the
     /// start that it follows.
     pub turn: tokio::sync::Mutex<()>,
@@ -45,6 +47,7 @@ impl Member {
             created,
             pid,
             streams,
+            execs: Execs::default(),
             turn: tokio::sync::Mutex::default(),
             started: AtomicBool::new(false),
             deleted: AtomicBool::new(false),
@@ -162,6 +165,7 @@ async fn told(member: &Member, exit: Exit, oom: bool, events: &mpsc::UnboundedSe
     if !member.finish(exit) {
         return;
     }
+    member.execs.ended(events).await;
     // A start that is under way is answered first.
     let _turn = member.turn.lock().await;
     let container = member.created.id.clone();

@@ -17,20 +17,21 @@ use tokio::time::timeout;
 
 use super::StdioError;
 use super::sink::Sink;
-use crate::container::CreateContainer;
 
 /// How long the program may take to be ready; containerd's own limit.
 const READY: Duration = Duration::from_secs(10);
 
-/// Starts the program of `create.stdout`, and answers with its inputs.
+/// Starts the program of `stdout` for the process `id`, and answers with its
+/// inputs.
 pub(super) async fn start(
-    create: &CreateContainer,
+    id: &str,
+    stdout: &str,
     namespace: &str,
 ) -> Result<(Sink, Sink), StdioError> {
-    let uri = create.stdout.strip_prefix("binary://").unwrap_or_default();
+    let uri = stdout.strip_prefix("binary://").unwrap_or_default();
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let path = PathBuf::from(decode(path));
-    run(&path, query, &create.id, namespace).await.map_err(|source| StdioError::Open {
+    run(&path, query, id, namespace).await.map_err(|source| StdioError::Open {
         stream: "stdout",
         path,
         source,

@@ -10,7 +10,7 @@ use tokio::net::unix::pipe;
 
 use super::StdioError;
 use super::logger;
-use crate::container::CreateContainer;
+use crate::container::Stdio;
 
 /// An open output.
 pub(super) enum Sink {
@@ -35,15 +35,16 @@ impl Sink {
 
 /// Opens stdout and stderr.
 pub(super) async fn open(
-    create: &CreateContainer,
+    id: &str,
+    stdio: &Stdio,
     namespace: &str,
 ) -> Result<(Option<Sink>, Option<Sink>), StdioError> {
-    if create.stdout.starts_with("binary://") {
-        let (stdout, stderr) = logger::start(create, namespace).await?;
-        return Ok((Some(stdout), (!create.terminal).then_some(stderr)));
+    if stdio.stdout.starts_with("binary://") {
+        let (stdout, stderr) = logger::start(id, &stdio.stdout, namespace).await?;
+        return Ok((Some(stdout), (!stdio.terminal).then_some(stderr)));
     }
-    let stdout = one(&create.stdout, "stdout").await?;
-    let stderr = if create.terminal { None } else { one(&create.stderr, "stderr").await? };
+    let stdout = one(&stdio.stdout, "stdout").await?;
+    let stderr = if stdio.terminal { None } else { one(&stdio.stderr, "stderr").await? };
     Ok((stdout, stderr))
 }
 

@@ -28,7 +28,7 @@ async fn accept(listener: &UnixListener) -> (String, UnixStream) {
 
 struct Fifos {
     dir: tempfile::TempDir,
-    create: CreateContainer,
+    stdio: Stdio,
     listener: UnixListener,
 }
 
@@ -40,20 +40,15 @@ impl Fifos {
             mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
             path.to_str().unwrap().to_owned()
         };
-        let create = CreateContainer {
-            id: "c".into(),
-            stdin: fifo("in"),
-            stdout: fifo("out"),
-            stderr: fifo("err"),
-            ..CreateContainer::default()
-        };
+        let stdio =
+            Stdio { stdin: fifo("in"), stdout: fifo("out"), stderr: fifo("err"), terminal: false };
         let listener = UnixListener::bind(dir.path().join("vsock")).unwrap();
-        Self { dir, create, listener }
+        Self { dir, stdio, listener }
     }
 
     /// Streams and, by name, the guest's ends.
     async fn attach(&self) -> (Streams, [UnixStream; 3]) {
-        let opened = Opened::open(&self.create, "ns").await.unwrap();
+        let opened = Opened::open("c", &self.stdio, "ns").await.unwrap();
         let vsock = self.dir.path().join("vsock");
         let guest = async {
             let (stdin, a) = accept(&self.listener).await;
@@ -76,7 +71,7 @@ fn read_all(path: &str) -> tokio::task::JoinHandle<Vec<u8>> {
 async fn output_arrives_whole_and_apart() {
     let fifos = Fifos::new();
     let (streams, [_stdin, mut stdout, mut stderr]) = fifos.attach().await;
-    let (out, err) = (read_all(&fifos.create.stdout), read_all(&fifos.create.stderr));
+    let (out, err) = (read_all(&fifos.stdio.stdout), read_all(&fifos.stdio.stderr));
     let data: Vec<u8> = (0..8 * 1024 * 1024u32).map(|n| (n % 251) as u8).collect();
     stdout.write_all(&data).await.unwrap();
     stderr.write_all(b"\0\xff").await.unwrap();
@@ -91,13 +86,13 @@ async fn only_close_stdin_ends_input() {
     let fifos = Fifos::new();
     let (streams, [mut stdin, ..]) = fifos.attach().await;
     for text in ["one ", "two"] {
-        let mut client = std::fs::OpenOptions::new().write(true).open(&fifos.create.stdin).unwrap();
+        let mut client = std::fs::OpenOptions::new().write(true).open(&fifos.stdio.stdin).unwrap();
         client.write_all(text.as_bytes()).unwrap();
     }
     let mut seven = [0; 7];
     stdin.read_exact(&mut seven).await.unwrap();
     assert_eq!(&seven, b"one two");
-    let mut client = std::fs::OpenOptions::new().write(true).open(&fifos.create.stdin).unwrap();
+    let mut client = std::fs::OpenOptions::new().write(true).open(&fifos.stdio.stdin).unwrap();
     client.write_all(b" three").unwrap();
     streams.close_stdin();
     drop(client);
@@ -110,7 +105,7 @@ async fn only_close_stdin_ends_input() {
 async fn a_client_may_leave_and_another_come() {
     let fifos = Fifos::new();
     let (streams, [_stdin, mut stdout, _stderr]) = fifos.attach().await;
-    let path = fifos.create.stdout.clone();
+    let path = fifos.stdio.stdout.clone();
     let first = spawn_blocking(move || {
         let mut byte = [0];
         std::fs::File::open(path).unwrap().read_exact(&mut byte).unwrap();
@@ -119,7 +114,7 @@ async fn a_client_may_leave_and_another_come() {
     stdout.write_all(b"a").await.unwrap();
     assert_eq!(first.await.unwrap(), b'a');
     stdout.write_all(b"bc").await.unwrap();
-    let mut second = std::fs::File::open(&fifos.create.stdout).unwrap();
+    let mut second = std::fs::File::open(&fifos.stdio.stdout).unwrap();
     drop(stdout);
     let rest = spawn_blocking(move || std::io::read_to_string(&mut second).unwrap());
     assert_eq!(rest.await.unwrap(), "bc");
@@ -142,12 +137,8 @@ async fn what_cannot_be_opened_is_named() {
         ("", "/nonexistent/out", "cannot open stdout /nonexistent/out"),
         ("", "http://x", "stdout \"http://x\": only FIFO paths"),
     ] {
-        let create = CreateContainer {
-            stdin: stdin.into(),
-            stdout: stdout.into(),
-            ..CreateContainer::default()
-        };
-        let error = Opened::open(&create, "ns").await.err().unwrap().to_string();
+        let stdio = Stdio { stdin: stdin.into(), stdout: stdout.into(), ..Stdio::default() };
+        let error = Opened::open("c", &stdio, "ns").await.err().unwrap().to_string();
         assert!(error.starts_with(expected), "{error}");
     }
 }
@@ -157,11 +148,8 @@ async fn a_file_is_appended_to() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     std::fs::write(&log, "before ").unwrap();
-    let create = CreateContainer {
-        stdout: format!("file://{}", log.display()),
-        ..CreateContainer::default()
-    };
-    let opened = Opened::open(&create, "ns").await.unwrap();
+    let stdio = Stdio { stdout: format!("file://{}", log.display()), ..Stdio::default() };
+    let opened = Opened::open("c", &stdio, "ns").await.unwrap();
     opened.stdout.unwrap().write(b"after").await.unwrap();
     assert_eq!(std::fs::read(&log).unwrap(), b"before after");
 }
@@ -169,7 +157,7 @@ async fn a_file_is_appended_to() {
 #[tokio::test]
 async fn a_refusal_of_the_guest_is_told() {
     let fifos = Fifos::new();
-    let opened = Opened::open(&fifos.create, "ns").await.unwrap();
+    let opened = Opened::open("c", &fifos.stdio, "ns").await.unwrap();
     let vsock = fifos.dir.path().join("vsock");
     let guest = async {
         let (mut stream, _) = fifos.listener.accept().await.unwrap();

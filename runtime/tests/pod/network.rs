@@ -112,7 +112,7 @@ impl Host {
     async fn told(&self, create: &CreateContainer) -> (String, u32) {
         let (pod, mut events) = self.pod(create).await;
         pod.create_container(create.clone()).await.unwrap();
-        let (out, err) = (reader(&create.stdout), reader(&create.stderr));
+        let (out, err) = (reader(&create.stdio.stdout), reader(&create.stdio.stderr));
         pod.start(&create.id).await.unwrap();
         let (_, status) = exit_event(&mut events).await;
         pod.delete(&create.id).await.unwrap();
@@ -234,7 +234,7 @@ async fn a_namespace_without_a_path_gets_the_developer_network() {
     let (pod, mut events) = host.pod(&create).await;
     assert_eq!(host.states()[0].pod.network, "developer");
     pod.create_container(create.clone()).await.unwrap();
-    let path = create.stdout.clone();
+    let path = create.stdio.stdout.clone();
     let out = spawn_blocking(move || fs::File::open(path).unwrap());
     pod.start("dev").await.unwrap();
     let out = out.await.unwrap();
@@ -289,9 +289,9 @@ async fn a_pods_policy_holds_and_is_changed_while_it_runs() {
     let (pod, mut events) = host.pod(&create).await;
     pod.create_container(create.clone()).await.unwrap();
     pod.start("policed").await.unwrap();
-    let (path, id) = (create.stdout.clone(), pod.id().clone());
+    let (path, id) = (create.stdio.stdout.clone(), pod.id().clone());
     let config = host.config.clone();
-    let stdin = create.stdin.clone();
+    let stdin = create.stdio.stdin.clone();
     let told = spawn_blocking(move || {
         let mut out = std::io::BufReader::new(fs::File::open(path).unwrap());
         let mut text = String::new();

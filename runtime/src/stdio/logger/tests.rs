@@ -21,12 +21,8 @@ async fn the_program_gets_both_streams_and_its_names() {
                 cat <&4) >\"$2.new\"\nmv \"$2.new\" \"$2\"\n";
     std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let create = CreateContainer {
-        id: "c".into(),
-        stdout: format!("binary://{}?log={}", script.display(), out.display()),
-        ..CreateContainer::default()
-    };
-    let (mut stdout, mut stderr) = start(&create, "ns").await.unwrap();
+    let uri = format!("binary://{}?log={}", script.display(), out.display());
+    let (mut stdout, mut stderr) = start("c", &uri, "ns").await.unwrap();
     stdout.write(b"one\n").await.unwrap();
     stderr.write(b"two\n").await.unwrap();
     drop((stdout, stderr));
@@ -42,10 +38,6 @@ async fn the_program_gets_both_streams_and_its_names() {
 
 #[tokio::test]
 async fn a_missing_program_is_named() {
-    let create = CreateContainer {
-        stdout: "binary:///nonexistent/logger".into(),
-        ..CreateContainer::default()
-    };
-    let error = start(&create, "ns").await.err().unwrap();
+    let error = start("c", "binary:///nonexistent/logger", "ns").await.err().unwrap();
     assert!(error.to_string().contains("/nonexistent/logger"));
 }
