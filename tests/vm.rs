@@ -14,6 +14,7 @@ mod container;
 mod crash;
 mod ctl;
 mod errors;
+mod exec;
 mod figures;
 mod jail;
 mod lifecycle;
@@ -31,6 +32,7 @@ fn main() -> std::process::ExitCode {
         lifecycle::TESTS,
         stdio::TESTS,
         process::TESTS,
+        exec::TESTS,
         container::TESTS,
         limits::TESTS,
         crash::TESTS,

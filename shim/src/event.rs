@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use containerd_shim_protos::events::task::{
-    TaskCreate, TaskDelete, TaskExit, TaskIO, TaskOOM, TaskStart,
+    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskIO, TaskOOM, TaskStart,
 };
 use containerd_shim_protos::protobuf::well_known_types::{any::Any, timestamp::Timestamp};
 use containerd_shim_protos::protobuf::{MessageField, MessageFull};
@@ -49,6 +49,27 @@ impl Event {
     pub fn started(container: &str, pid: u32) -> Self {
         let event = TaskStart { container_id: container.to_owned(), pid, ..Default::default() };
         Self::new(topics::TASK_START_EVENT_TOPIC, SystemTime::now(), &event)
+    }
+
+    /// A process was added to a container.
+    pub fn exec_added(container: &str, exec: &str) -> Self {
+        let event = TaskExecAdded {
+            container_id: container.to_owned(),
+            exec_id: exec.to_owned(),
+            ..Default::default()
+        };
+        Self::new(topics::TASK_EXEC_ADDED_EVENT_TOPIC, SystemTime::now(), &event)
+    }
+
+    /// It runs.
+    pub fn exec_started(container: &str, exec: &str, pid: u32) -> Self {
+        let event = TaskExecStarted {
+            container_id: container.to_owned(),
+            exec_id: exec.to_owned(),
+            pid,
+            ..Default::default()
+        };
+        Self::new(topics::TASK_EXEC_STARTED_EVENT_TOPIC, SystemTime::now(), &event)
     }
 
     /// A process has ended. containerd tells the first process of a container

@@ -14,6 +14,7 @@ mod info;
 mod ledger;
 mod options;
 mod outbox;
+mod payload;
 mod service;
 mod sink;
 mod socket;

@@ -9,7 +9,9 @@ use containerd_shim_protos::events::task::TaskCreate;
 use containerd_shim_protos::protobuf::{EnumOrUnknown, MessageField};
 use containerd_shim_protos::shim_async::Task;
 use containerd_shim_protos::types::task::{ProcessInfo, Status as TaskStatus};
-use sandbox_runtime::{CreateContainer, ErrorKind, Exit, Pod, RootfsMount, Status};
+use sandbox_runtime::{
+    CreateContainer, ErrorKind, ExecProcess, Exit, Pod, RootfsMount, Status, Stdio,
+};
 use tracing::info;
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
@@ -17,6 +19,7 @@ use ttrpc::r#async::TtrpcContext;
 use crate::error::{of_options, of_runtime, status, unimplemented};
 use crate::event::{self, Event, timestamp};
 use crate::options;
+use crate::payload;
 use crate::service::Service;
 
 /// How long a Delete waits for the exit event of its container, which comes
@@ -37,7 +40,7 @@ impl TaskService {
     }
 
     fn pod(&self, container: &str) -> ttrpc::Result<&Pod> {
-        self.service.pod().ok_or_else(|| not_found(container, ""))
+        self.service.pod().ok_or_else(|| not_found(container))
     }
 
     async fn create_container(self, request: api::CreateTaskRequest) -> ttrpc::Result<u32> {
@@ -73,6 +76,48 @@ impl TaskService {
         let event = started.as_ref().ok().map(|pid| Event::started(&id, *pid));
         ledger.release(&id, event);
         started.map_err(|error| of_runtime("Start", &id, &error))
+    }
+
+    async fn add_exec(self, request: api::ExecProcessRequest) -> ttrpc::Result<()> {
+        let id = request.id.clone();
+        let process = payload::process(request.spec.as_ref()).map_err(|error| {
+            status(Code::INVALID_ARGUMENT, format!("exec {:?}: {error}", request.exec_id))
+        })?;
+        let exec = request.exec_id.clone();
+        let asked = ExecProcess {
+            container: request.id,
+            id: request.exec_id,
+            process,
+            stdio: Stdio {
+                stdin: request.stdin,
+                stdout: request.stdout,
+                stderr: request.stderr,
+                terminal: request.terminal,
+            },
+        };
+        let pod = self.pod(&id)?;
+        let ledger = self.service.ledger();
+        ledger.hold(&id);
+        let added = pod.exec(asked).await;
+        ledger.release(&id, added.is_ok().then(|| Event::exec_added(&id, &exec)));
+        added.map_err(|error| of_runtime("Exec", &id, &error))
+    }
+
+    async fn start_exec(self, id: String, exec: String) -> ttrpc::Result<u32> {
+        let pod = self.pod(&id)?;
+        let ledger = self.service.ledger();
+        ledger.hold(&id);
+        let started = pod.start_exec(&id, &exec).await;
+        let event = started.as_ref().ok().map(|pid| Event::exec_started(&id, &exec, *pid));
+        ledger.release(&id, event);
+        started.map_err(|error| of_runtime("Start", &id, &error))
+    }
+
+    async fn delete_exec(self, id: String, exec: String) -> ttrpc::Result<(u32, Exit)> {
+        let pod = self.pod(&id)?;
+        let exit = pod.delete_exec(&id, &exec).await;
+        let exit = exit.map_err(|error| of_runtime("Delete", &id, &error))?;
+        Ok((pod.pid(), exit))
     }
 
     async fn delete_container(self, id: String) -> ttrpc::Result<(u32, Exit)> {
@@ -119,25 +164,17 @@ fn create_container(request: api::CreateTaskRequest) -> CreateContainer {
         id: request.id,
         bundle: request.bundle.into(),
         rootfs: rootfs.collect(),
-        stdin: request.stdin,
-        stdout: request.stdout,
-        stderr: request.stderr,
-        terminal: request.terminal,
+        stdio: Stdio {
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            terminal: request.terminal,
+        },
     }
 }
 
-fn not_found(container: &str, exec: &str) -> ttrpc::Error {
-    let what = if exec.is_empty() {
-        format!("container {container:?}: not found")
-    } else {
-        format!("process {exec:?} of container {container:?}: not found")
-    };
-    status(Code::NOT_FOUND, what)
-}
-
-/// Execs are not built, so there is none of any name.
-fn only_first_process(container: &str, exec: &str) -> ttrpc::Result<()> {
-    if exec.is_empty() { Ok(()) } else { Err(not_found(container, exec)) }
+fn not_found(container: &str) -> ttrpc::Error {
+    status(Code::NOT_FOUND, format!("container {container:?}: not found"))
 }
 
 fn task_status(status: Status) -> TaskStatus {
@@ -173,9 +210,13 @@ impl Task for TaskService {
         request: api::StartRequest,
     ) -> ttrpc::Result<api::StartResponse> {
         let id = request.id;
-        info!(container = id, "start");
-        only_first_process(&id, &request.exec_id)?;
-        let pid = to_its_end(self.clone().start_container(id)).await?;
+        info!(container = id, exec = request.exec_id, "start");
+        let this = self.clone();
+        let pid = if request.exec_id.is_empty() {
+            to_its_end(this.start_container(id)).await?
+        } else {
+            to_its_end(this.start_exec(id, request.exec_id)).await?
+        };
         Ok(api::StartResponse { pid, ..Default::default() })
     }
 
@@ -185,18 +226,36 @@ impl Task for TaskService {
         request: api::StateRequest,
     ) -> ttrpc::Result<api::StateResponse> {
         let id = request.id;
-        only_first_process(&id, &request.exec_id)?;
-        let state = self.pod(&id)?.state(&id).await;
+        let pod = self.pod(&id)?;
+        let state = pod.state(&id).await;
         let state = state.map_err(|error| of_runtime("State", &id, &error))?;
+        if !request.exec_id.is_empty() {
+            let of_exec = pod.exec_state(&id, &request.exec_id).await;
+            let of_exec = of_exec.map_err(|error| of_runtime("State", &id, &error))?;
+            return Ok(api::StateResponse {
+                id,
+                bundle: state.created.bundle.to_string_lossy().into_owned(),
+                pid: of_exec.pid,
+                status: EnumOrUnknown::new(task_status(of_exec.status)),
+                stdin: of_exec.stdio.stdin,
+                stdout: of_exec.stdio.stdout,
+                stderr: of_exec.stdio.stderr,
+                terminal: of_exec.stdio.terminal,
+                exit_status: of_exec.exit.map_or(0, |exit| exit.status),
+                exited_at: of_exec.exit.map(|exit| timestamp(exit.at)).into(),
+                exec_id: request.exec_id,
+                ..Default::default()
+            });
+        }
         Ok(api::StateResponse {
             id,
             bundle: state.created.bundle.to_string_lossy().into_owned(),
             pid: state.pid,
             status: EnumOrUnknown::new(task_status(state.status)),
-            stdin: state.created.stdin,
-            stdout: state.created.stdout,
-            stderr: state.created.stderr,
-            terminal: state.created.terminal,
+            stdin: state.created.stdio.stdin,
+            stdout: state.created.stdio.stdout,
+            stderr: state.created.stdio.stderr,
+            terminal: state.created.stdio.terminal,
             exit_status: state.exit.map_or(0, |exit| exit.status),
             exited_at: state.exit.map(|exit| timestamp(exit.at)).into(),
             ..Default::default()
@@ -234,9 +293,13 @@ impl Task for TaskService {
         request: api::DeleteRequest,
     ) -> ttrpc::Result<api::DeleteResponse> {
         let id = request.id;
-        info!(container = id, "delete");
-        only_first_process(&id, &request.exec_id)?;
-        let (pid, exit) = to_its_end(self.clone().delete_container(id)).await?;
+        info!(container = id, exec = request.exec_id, "delete");
+        let this = self.clone();
+        let (pid, exit) = if request.exec_id.is_empty() {
+            to_its_end(this.delete_container(id)).await?
+        } else {
+            to_its_end(this.delete_exec(id, request.exec_id)).await?
+        };
         Ok(api::DeleteResponse {
             pid,
             exit_status: exit.status,
@@ -253,7 +316,11 @@ impl Task for TaskService {
         let id = request.id;
         let pids = self.pod(&id)?.pids(&id).await;
         let pids = pids.map_err(|error| of_runtime("Pids", &id, &error))?;
-        let processes = pids.into_iter().map(|pid| ProcessInfo { pid, ..Default::default() });
+        let processes = pids.into_iter().map(|pid| ProcessInfo {
+            pid: pid.number,
+            info: payload::details(pid.exec).into(),
+            ..Default::default()
+        });
         Ok(api::PidsResponse { processes: processes.collect(), ..Default::default() })
     }
 
@@ -315,9 +382,11 @@ impl Task for TaskService {
     async fn exec(
         &self,
         _: &TtrpcContext,
-        _: api::ExecProcessRequest,
+        request: api::ExecProcessRequest,
     ) -> ttrpc::Result<api::Empty> {
-        Err(unimplemented("Exec"))
+        info!(container = request.id, exec = request.exec_id, "exec");
+        to_its_end(self.clone().add_exec(request)).await?;
+        Ok(api::Empty::default())
     }
 
     async fn pause(&self, _: &TtrpcContext, _: api::PauseRequest) -> ttrpc::Result<api::Empty> {

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use containerd_shim_protos::api::{
     CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse,
-    DeleteRequest, DeleteResponse, Empty, KillRequest, Mount, PidsRequest, PidsResponse,
-    StartRequest, StartResponse, StateRequest, StateResponse, WaitRequest, WaitResponse,
+    DeleteRequest, DeleteResponse, Empty, ExecProcessRequest, KillRequest, Mount, PidsRequest,
+    PidsResponse, ResizePtyRequest, StartRequest, StartResponse, StateRequest, StateResponse,
+    WaitRequest, WaitResponse,
 };
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::events::ForwardRequest;
 use containerd_shim_protos::shim_sync::{Events, create_events};
 use protobuf::Message;
@@ -33,6 +35,13 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Rpc {
     address: String,
     id: String,
+}
+
+/// Calls about one process of a task that is not its first.
+#[derive(Clone)]
+pub struct ExecRpc {
+    rpc: Rpc,
+    exec: String,
 }
 
 /// A shim with one task, and the events that it sent.
@@ -67,6 +76,11 @@ impl Rpc {
         call.payload = request.write_to_bytes().unwrap();
         call.timeout_nano = i64::try_from(patience(LIMIT).as_nanos()).unwrap();
         Ok(R::parse_from_bytes(&client.request(call)?.payload).unwrap())
+    }
+
+    /// Calls about the process of this exec id.
+    pub fn exec(&self, exec: &str) -> ExecRpc {
+        ExecRpc { rpc: self.clone(), exec: exec.to_owned() }
     }
 
     /// Lets the task run.
@@ -110,6 +124,82 @@ impl Rpc {
     /// Removes the ended task.
     pub fn delete(&self) -> ttrpc::Result<DeleteResponse> {
         self.call("Delete", &DeleteRequest { id: self.id.clone(), ..Default::default() })
+    }
+}
+
+impl ExecRpc {
+    /// A request to add the process, without streams.
+    pub fn request(&self, process: &Value) -> ExecProcessRequest {
+        let spec = Any {
+            type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".to_owned(),
+            value: serde_json::to_vec(process).unwrap(),
+            ..Default::default()
+        };
+        ExecProcessRequest {
+            id: self.rpc.id.clone(),
+            exec_id: self.exec.clone(),
+            spec: Some(spec).into(),
+            ..Default::default()
+        }
+    }
+
+    /// Adds it.
+    pub fn add(&self, request: &ExecProcessRequest) -> ttrpc::Result<Empty> {
+        self.rpc.call("Exec", request)
+    }
+
+    /// Adds it, without streams, and lets it run.
+    pub fn run(&self, process: &Value) -> ttrpc::Result<StartResponse> {
+        self.add(&self.request(process))?;
+        self.start()
+    }
+
+    /// Lets it run.
+    pub fn start(&self) -> ttrpc::Result<StartResponse> {
+        let (id, exec_id) = self.names();
+        self.rpc.call("Start", &StartRequest { id, exec_id, ..Default::default() })
+    }
+
+    /// Asks for its state.
+    pub fn state(&self) -> ttrpc::Result<StateResponse> {
+        let (id, exec_id) = self.names();
+        self.rpc.call("State", &StateRequest { id, exec_id, ..Default::default() })
+    }
+
+    /// Waits for its end.
+    pub fn wait(&self) -> ttrpc::Result<WaitResponse> {
+        let (id, exec_id) = self.names();
+        self.rpc.call("Wait", &WaitRequest { id, exec_id, ..Default::default() })
+    }
+
+    /// Sends it a signal.
+    pub fn kill(&self, signal: u32) -> ttrpc::Result<Empty> {
+        let (id, exec_id) = self.names();
+        self.rpc.call("Kill", &KillRequest { id, exec_id, signal, ..Default::default() })
+    }
+
+    /// Ends its standard input.
+    pub fn close_stdin(&self) -> ttrpc::Result<Empty> {
+        let (id, exec_id) = self.names();
+        let request = CloseIORequest { id, exec_id, stdin: true, ..Default::default() };
+        self.rpc.call("CloseIO", &request)
+    }
+
+    /// Sets the size of its terminal.
+    pub fn resize(&self, width: u32, height: u32) -> ttrpc::Result<Empty> {
+        let (id, exec_id) = self.names();
+        let request = ResizePtyRequest { id, exec_id, width, height, ..Default::default() };
+        self.rpc.call("ResizePty", &request)
+    }
+
+    /// Removes it.
+    pub fn delete(&self) -> ttrpc::Result<DeleteResponse> {
+        let (id, exec_id) = self.names();
+        self.rpc.call("Delete", &DeleteRequest { id, exec_id, ..Default::default() })
+    }
+
+    fn names(&self) -> (String, String) {
+        (self.rpc.id.clone(), self.exec.clone())
     }
 }
 

@@ -1,0 +1,33 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+
+fn any(type_url: &str, value: &[u8]) -> Any {
+    Any { type_url: type_url.to_owned(), value: value.to_vec(), ..Default::default() }
+}
+
+#[test]
+fn both_names_of_a_process_are_known() {
+    for name in PROCESS {
+        assert_eq!(process(Some(&any(name, b"{}"))).unwrap(), b"{}");
+    }
+}
+
+#[test]
+fn other_payloads_are_refused() {
+    assert_eq!(process(None), Err(PayloadError::Missing));
+    let other = any("containerd.runc.v1.Options", b"{}");
+    assert_eq!(process(Some(&other)), Err(PayloadError::Unknown(other.type_url.clone())));
+    let longest = any(PROCESS[0], &vec![b' '; MAX_PROCESS]);
+    assert_eq!(process(Some(&longest)).unwrap().len(), MAX_PROCESS);
+    let longer = any(PROCESS[0], &vec![b' '; MAX_PROCESS + 1]);
+    assert_eq!(process(Some(&longer)), Err(PayloadError::TooLong(MAX_PROCESS + 1)));
+}
+
+#[test]
+fn only_an_exec_has_details() {
+    assert_eq!(details(String::new()), None);
+    let found = details("shell".to_owned()).unwrap();
+    let read = ProcessDetails::parse_from_bytes(&found.value).unwrap();
+    assert_eq!(read.exec_id, "shell");
+}
