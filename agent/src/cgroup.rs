@@ -19,6 +19,9 @@ pub const ROOT: &str = "/sys/fs/cgroup";
 /// in the kernel, say on a dead share, takes longer, and Delete says so.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long processes may take to stop. One that hangs in the kernel does not.
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Deepest nesting that is walked. A container may make cgroups below its own
 /// without bound; deeper ones are an attempt to exhaust the agent's stack.
 const MAX_DEPTH: usize = 64;
@@ -33,6 +36,12 @@ pub enum CgroupError {
         path: PathBuf,
         /// What happened.
         source: io::Error,
+    },
+    /// It does not stop.
+    #[error("processes in cgroup {path} did not stop within {FREEZE_TIMEOUT:?}")]
+    NotFrozen {
+        /// Which cgroup.
+        path: PathBuf,
     },
     /// It still has processes.
     #[error("processes in cgroup {path} did not end within {KILL_TIMEOUT:?} of SIGKILL")]
@@ -78,6 +87,12 @@ impl Cgroup {
         }
     }
 
+    /// The cgroup in this folder.
+    #[cfg(test)]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
     /// Kills every process in it, however fast they fork.
     pub fn kill(&self) -> Result<(), CgroupError> {
         write(&self.path.join("cgroup.kill"), "1")
@@ -112,6 +127,47 @@ impl Cgroup {
         Ok(pids)
     }
 
+    /// Stops every process in it. After a failure they go on.
+    pub async fn freeze(&self) -> Result<(), CgroupError> {
+        let file = self.path.join("cgroup.freeze");
+        write(&file, "1")?;
+        match timeout(FREEZE_TIMEOUT, self.until("frozen 1")).await {
+            Ok(frozen) => frozen,
+            Err(_) => {
+                write(&file, "0")?;
+                Err(CgroupError::NotFrozen { path: self.path.clone() })
+            }
+        }
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) -> Result<(), CgroupError> {
+        write(&self.path.join("cgroup.freeze"), "0")
+    }
+
+    /// What one of its files holds; none if the kernel has no such file.
+    pub fn read(&self, file: &str) -> Option<String> {
+        read(&self.path.join(file)).ok()
+    }
+
+    /// Writes `values` to its files, all of them or none.
+    pub fn set(&self, values: &[(String, String)]) -> Result<(), CgroupError> {
+        let mut before: Vec<(PathBuf, String)> = Vec::new();
+        for (file, value) in values {
+            let path = self.path.join(file);
+            let old = read(&path)?;
+            if let Err(error) = write(&path, value) {
+                for (path, old) in before.iter().rev() {
+                    // It held this a moment ago.
+                    let _ = write(path, old);
+                }
+                return Err(error);
+            }
+            before.push((path, old));
+        }
+        Ok(())
+    }
+
     /// Whether the kernel's OOM killer ended a process in it.
     pub fn oom_killed(&self) -> bool {
         read(&self.path.join("memory.events")).is_ok_and(|text| oom_kills(&text) > 0)
@@ -123,7 +179,7 @@ impl Cgroup {
             return Ok(());
         }
         self.kill()?;
-        match timeout(KILL_TIMEOUT, self.emptied()).await {
+        match timeout(KILL_TIMEOUT, self.until("populated 0")).await {
             Ok(emptied) => emptied?,
             Err(_) => return Err(CgroupError::Busy { path: self.path.clone() }),
         }
@@ -132,9 +188,9 @@ impl Cgroup {
         })
     }
 
-    /// Returns when no process is left. The kernel raises a priority event on
-    /// `cgroup.events` at each change.
-    async fn emptied(&self) -> Result<(), CgroupError> {
+    /// Returns when `cgroup.events` has this line. The kernel raises a priority
+    /// event on it at each change.
+    async fn until(&self, line: &str) -> Result<(), CgroupError> {
         let path = self.path.join("cgroup.events");
         let failed = |source| CgroupError::Io { path: path.clone(), source };
         let file = fs::File::open(&path).map_err(failed)?;
@@ -143,7 +199,7 @@ impl Cgroup {
             let mut text = [0; 256];
             let length = rustix::io::pread(file.get_ref(), &mut text, 0)
                 .map_err(|errno| failed(errno.into()))?;
-            if text[..length].split(|b| *b == b'\n').any(|line| line == b"populated 0") {
+            if text[..length].split(|b| *b == b'\n').any(|found| found == line.as_bytes()) {
                 return Ok(());
             }
             file.ready(Interest::PRIORITY).await.map_err(failed)?.clear_ready();

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cgroup::Cgroup;
 use crate::error::Error;
+use crate::limits;
 use crate::paths;
 use crate::process::Process;
 use crate::reaper::exit_of;
@@ -25,6 +26,8 @@ pub enum Phase {
     Created,
     /// It was started.
     Running,
+    /// None of its processes runs, until it is resumed.
+    Paused,
     /// Its first process has ended.
     Stopped,
     /// It is being removed.
@@ -36,6 +39,7 @@ impl Phase {
         match self {
             Self::Created => "created and not started",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Stopped => "stopped",
             Self::Deleting => "being deleted",
         }
@@ -48,6 +52,8 @@ pub struct Container {
     cgroup: Cgroup,
     init: Arc<Process>,
     phase: Mutex<Phase>,
+    /// Held by pause and resume, one at a time.
+    pausing: tokio::sync::Mutex<()>,
     /// Kept here when the cgroup that knows it goes.
     oom_killed: AtomicBool,
     /// Processes that were run in it later, by exec id; none yet behind an id
@@ -64,6 +70,7 @@ impl Container {
             cgroup,
             init: Arc::new(init),
             phase: Mutex::new(Phase::Created),
+            pausing: tokio::sync::Mutex::default(),
             oom_killed: AtomicBool::new(false),
             execs: Mutex::default(),
         });
@@ -157,6 +164,46 @@ impl Container {
             .map_err(io::Error::other)
     }
 
+    /// Stops every process.
+    pub async fn pause(&self) -> Result<(), Error> {
+        let _turn = self.pausing.lock().await;
+        match self.phase() {
+            Phase::Running => {}
+            other => return Err(self.wrong_phase("pause", other)),
+        }
+        self.cgroup.freeze().await?;
+        let mut phase = self.lock_phase();
+        if *phase == Phase::Running {
+            *phase = Phase::Paused;
+        }
+        Ok(())
+    }
+
+    /// Lets them go on.
+    pub async fn resume(&self) -> Result<(), Error> {
+        let _turn = self.pausing.lock().await;
+        match self.phase() {
+            Phase::Paused => {}
+            other => return Err(self.wrong_phase("resume", other)),
+        }
+        self.cgroup.thaw()?;
+        let mut phase = self.lock_phase();
+        if *phase == Phase::Paused {
+            *phase = Phase::Running;
+        }
+        Ok(())
+    }
+
+    /// Changes its limits.
+    pub fn update(&self, json: &[u8]) -> Result<(), Error> {
+        match self.phase() {
+            Phase::Created | Phase::Running | Phase::Paused => {}
+            other => return Err(self.wrong_phase("update", other)),
+        }
+        let limits = limits::of(json, &self.cgroup, limits::Guest::this())?;
+        Ok(self.cgroup.set(&limits)?)
+    }
+
     /// Sends a signal to a process, or to all that run in the container.
     pub fn kill(&self, exec_id: &str, number: u32, all: bool) -> Result<(), Error> {
         let process = self.process(exec_id)?;
@@ -201,7 +248,9 @@ impl Container {
 
     fn phase_of(&self, stored: &Phase) -> Phase {
         match stored {
-            Phase::Created | Phase::Running if self.init.exited().is_some() => Phase::Stopped,
+            Phase::Created | Phase::Running | Phase::Paused if self.init.exited().is_some() => {
+                Phase::Stopped
+            }
             stored => *stored,
         }
     }

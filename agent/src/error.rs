@@ -7,6 +7,7 @@ use crate::cgroup::CgroupError;
 use crate::container::MAX_EXECS;
 use crate::create::CreateError;
 use crate::id::IdError;
+use crate::limits::LimitError;
 use crate::mounts::MountError;
 use crate::network::NetworkError;
 use crate::signal::MAX_SIGNAL;
@@ -79,6 +80,9 @@ pub enum Error {
     /// The spec cannot be run here.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// Its limits cannot be these.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// It could not be created.
     #[error(transparent)]
     Create(#[from] CreateError),
@@ -146,6 +150,11 @@ impl Error {
             Self::TooMany | Self::TooManyProcesses(_) => Code::RESOURCE_EXHAUSTED,
             // What runc's shim answers when a container cannot be created.
             Self::Create(_) => Code::UNKNOWN,
+            Self::Limit(
+                LimitError::Memory { .. } | LimitError::Cpu { .. } | LimitError::InUse { .. },
+            ) => Code::FAILED_PRECONDITION,
+            Self::Limit(_) => Code::INVALID_ARGUMENT,
+            Self::Cgroup(CgroupError::NotFrozen { .. }) => Code::DEADLINE_EXCEEDED,
             Self::Network(NetworkError::Plan(_)) => Code::INVALID_ARGUMENT,
             Self::Network(NetworkError::NoDevice(_) | NetworkError::Busy) => {
                 Code::FAILED_PRECONDITION

@@ -12,7 +12,8 @@ use sandbox_agent_protocol::agent::{
     ConfigureNetworkRequest, ContainerRequest, CreateContainerRequest, CreateContainerResponse,
     Empty, ExecProcessRequest, ExecProcessResponse, HandshakeRequest, HandshakeResponse,
     KillRequest, ListenersRequest, ListenersResponse, PidsResponse, ProcessRequest,
-    ResizePtyRequest, StartResponse, StateResponse, Status, Stdio, WaitResponse,
+    ResizePtyRequest, StartResponse, StateResponse, StatsResponse, Status, Stdio,
+    UpdateContainerRequest, WaitResponse,
 };
 use sandbox_agent_protocol::agent_ttrpc::Agent;
 use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_DIR};
@@ -31,6 +32,7 @@ use crate::network::Network;
 use crate::process::check_signal;
 use crate::reaper::{Exit, Reaper, exit_of};
 use crate::spec::{self, Features};
+use crate::stats;
 use crate::stdio::Wanted;
 use crate::table::Table;
 
@@ -182,6 +184,7 @@ fn status_of(phase: Phase) -> Status {
     match phase {
         Phase::Created => Status::CREATED,
         Phase::Running => Status::RUNNING,
+        Phase::Paused => Status::PAUSED,
         Phase::Stopped | Phase::Deleting => Status::STOPPED,
     }
 }
@@ -313,6 +316,42 @@ impl Agent for Service {
     ) -> ttrpc::Result<Empty> {
         self.container(&request.container_id)?.forget(&request.exec_id)?;
         Ok(Empty::default())
+    }
+
+    async fn pause_container(
+        &self,
+        _: &TtrpcContext,
+        request: ContainerRequest,
+    ) -> ttrpc::Result<Empty> {
+        self.container(&request.container_id)?.pause().await?;
+        Ok(Empty::default())
+    }
+
+    async fn resume_container(
+        &self,
+        _: &TtrpcContext,
+        request: ContainerRequest,
+    ) -> ttrpc::Result<Empty> {
+        self.container(&request.container_id)?.resume().await?;
+        Ok(Empty::default())
+    }
+
+    async fn update_container(
+        &self,
+        _: &TtrpcContext,
+        request: UpdateContainerRequest,
+    ) -> ttrpc::Result<Empty> {
+        self.container(&request.container_id)?.update(&request.resources)?;
+        Ok(Empty::default())
+    }
+
+    async fn stats(
+        &self,
+        _: &TtrpcContext,
+        request: ContainerRequest,
+    ) -> ttrpc::Result<StatsResponse> {
+        let container = self.container(&request.container_id)?;
+        Ok(StatsResponse { files: stats::of(container.cgroup()), ..Default::default() })
     }
 
     async fn delete_container(
