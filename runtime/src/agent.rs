@@ -1,11 +1,12 @@
 //! Calls to the agent in the guest.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use sandbox_agent_protocol::agent::{
     ConfigureNetworkRequest, ContainerRequest, CreateContainerRequest, Empty, ExecProcessRequest,
     HandshakeRequest, HandshakeResponse, KillRequest, ListenersRequest, ListenersResponse,
-    ProcessRequest, ResizePtyRequest, Stdio,
+    ProcessRequest, ResizePtyRequest, Stdio, UpdateContainerRequest,
 };
 use sandbox_agent_protocol::agent_ttrpc::AgentClient;
 use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_TAG};
@@ -33,6 +34,10 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_MESSAGE: usize = 4096;
 /// Most pids that are taken over from the guest.
 const MAX_PIDS: usize = 32768;
+
+/// Most files of a cgroup that are taken over, and the longest of them.
+const MAX_FILES: usize = 64;
+const MAX_FILE: usize = 64 * 1024;
 
 /// A call to the agent that failed.
 #[derive(Debug, thiserror::Error)]
@@ -240,6 +245,36 @@ impl Agent {
         };
         let answer = self.client.resize_pty(within(CALL_TIMEOUT), &request).await;
         answer.map(drop).map_err(|e| failed("ResizePty", CALL_TIMEOUT, e))
+    }
+
+    pub async fn pause(&self, container: &str) -> Result<(), AgentError> {
+        let answer =
+            self.client.pause_container(within(CALL_TIMEOUT), &of_container(container)).await;
+        answer.map(drop).map_err(|e| failed("PauseContainer", CALL_TIMEOUT, e))
+    }
+
+    pub async fn resume(&self, container: &str) -> Result<(), AgentError> {
+        let answer =
+            self.client.resume_container(within(CALL_TIMEOUT), &of_container(container)).await;
+        answer.map(drop).map_err(|e| failed("ResumeContainer", CALL_TIMEOUT, e))
+    }
+
+    pub async fn update(&self, container: &str, resources: Vec<u8>) -> Result<(), AgentError> {
+        let request = UpdateContainerRequest {
+            container_id: container.to_owned(),
+            resources,
+            ..Default::default()
+        };
+        let answer = self.client.update_container(within(CALL_TIMEOUT), &request).await;
+        answer.map(drop).map_err(|e| failed("UpdateContainer", CALL_TIMEOUT, e))
+    }
+
+    /// Files of the container's cgroup, by name.
+    pub async fn stats(&self, container: &str) -> Result<HashMap<String, String>, AgentError> {
+        let answer = self.client.stats(within(CALL_TIMEOUT), &of_container(container)).await;
+        let files = answer.map_err(|e| failed("Stats", CALL_TIMEOUT, e))?.files;
+        let bounded = files.into_iter().take(MAX_FILES).filter(|f| f.text.len() <= MAX_FILE);
+        Ok(bounded.map(|file| (file.name, file.text)).collect())
     }
 
     pub async fn delete(&self, container: &str) -> Result<(), AgentError> {

@@ -62,6 +62,8 @@ pub enum Status {
     Created,
     /// Started.
     Running,
+    /// Started, and kept from running.
+    Paused,
     /// Ended, and not deleted.
     Stopped,
 }
@@ -72,6 +74,7 @@ impl Status {
         match self {
             Self::Created => "created",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Stopped => "stopped",
         }
     }

@@ -116,7 +116,7 @@ impl Pod {
     pub async fn exec(&self, exec: ExecProcess) -> Result<(), Error> {
         check_exec(&exec.id)?;
         let member = self.inner.member(&exec.container)?;
-        member.check(|is| is != Status::Stopped, "running")?;
+        member.check(can_exec, "running")?;
         if let Err(source) = serde_json::from_slice::<oci_spec::runtime::Process>(&exec.process) {
             return Err(Error::NoProcessSpec { exec: exec.id, source });
         }
@@ -206,6 +206,49 @@ impl Pod {
         }
     }
 
+    /// Stops every process of a container.
+    pub async fn pause(&self, container: &str) -> Result<(), Error> {
+        let member = self.inner.member(container)?;
+        let _turn = member.turn.lock().await;
+        member.check(|is| is == Status::Running, "running")?;
+        self.inner.call(async |agent| agent.pause(container).await).await?;
+        member.set_paused(true);
+        Ok(())
+    }
+
+    /// Lets them go on.
+    pub async fn resume(&self, container: &str) -> Result<(), Error> {
+        let member = self.inner.member(container)?;
+        let _turn = member.turn.lock().await;
+        member.check(|is| is == Status::Paused, "paused")?;
+        self.inner.call(async |agent| agent.resume(container).await).await?;
+        member.set_paused(false);
+        Ok(())
+    }
+
+    /// Changes limits: all of `resources`, which are the `linux.resources` of an
+    /// OCI runtime spec as JSON, or none.
+    pub async fn update(&self, container: &str, resources: Vec<u8>) -> Result<(), Error> {
+        let member = self.inner.member(container)?;
+        let _turn = member.turn.lock().await;
+        member.check(|is| is != Status::Stopped, "running")?;
+        self.inner.call(async |agent| agent.update(container, resources).await).await
+    }
+
+    /// Files of the container's cgroup, by name: what it has used. Until it is
+    /// deleted; when the sandbox has ended, what they held when last asked.
+    pub async fn stats(&self, container: &str) -> Result<HashMap<String, String>, Error> {
+        let member = self.inner.member(container)?;
+        match self.inner.call(async |agent| agent.stats(container).await).await {
+            Ok(files) => {
+                member.keep_used(&files);
+                Ok(files)
+            }
+            Err(Error::Ended { .. }) => Ok(member.last_used()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Answers when the process has ended, and again with the same.
     pub async fn wait(&self, container: &str, exec: &str) -> Result<Exit, Error> {
         Ok(match self.inner.process(container, exec)? {
@@ -219,7 +262,7 @@ impl Pod {
     pub async fn delete(&self, container: &str) -> Result<Exit, Error> {
         let member = self.inner.member(container)?;
         let turn = member.turn.lock().await;
-        member.check(|is| is != Status::Running, "stopped")?;
+        member.check(|is| !matches!(is, Status::Running | Status::Paused), "stopped")?;
         match self.inner.call(async |agent| agent.delete(container).await).await {
             Ok(()) | Err(Error::Ended { .. }) => {}
             Err(Error::Agent(AgentError::Refused { kind: ErrorKind::NotFound, .. })) => {}
@@ -443,7 +486,7 @@ impl Inner {
 
     /// Runs an exec; its turn is held.
     async fn run(&self, member: &Member, exec: &Arc<Exec>) -> Result<(), Error> {
-        member.check(|is| is != Status::Stopped, "running")?;
+        member.check(can_exec, "running")?;
         let (container, id) = (exec.asked.container.as_str(), exec.asked.id.as_str());
         let opened = Opened::open(id, &exec.asked.stdio, self.id.namespace()).await?;
         let agent = self.agent().await?;
@@ -528,6 +571,11 @@ impl Inner {
     fn forget(&self, container: &str) {
         self.members.lock().unwrap_or_else(PoisonError::into_inner).remove(container);
     }
+}
+
+/// Whether another process can be run in a container.
+fn can_exec(is: Status) -> bool {
+    matches!(is, Status::Created | Status::Running)
 }
 
 /// What a container's id and an exec id stand for.

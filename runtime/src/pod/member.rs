@@ -1,5 +1,6 @@
 //! One container of a pod.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -29,6 +30,9 @@ pub(super) struct Member {
     /// start that it follows.
     pub turn: tokio::sync::Mutex<()>,
     started: AtomicBool,
+    paused: AtomicBool,
+    /// What its cgroup held when it was last asked.
+    used: Mutex<HashMap<String, String>>,
     deleted: AtomicBool,
     exit: watch::Sender<Option<Exit>>,
     host: Mutex<Option<HostSide>>,
@@ -50,6 +54,8 @@ impl Member {
             execs: Execs::default(),
             turn: tokio::sync::Mutex::default(),
             started: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            used: Mutex::default(),
             deleted: AtomicBool::new(false),
             exit: watch::Sender::new(None),
             host: Mutex::new(Some(host)),
@@ -86,6 +92,7 @@ impl Member {
     pub fn status(&self) -> Status {
         match (self.exit(), self.started.load(Ordering::Relaxed)) {
             (Some(_), _) => Status::Stopped,
+            (None, true) if self.paused.load(Ordering::Relaxed) => Status::Paused,
             (None, true) => Status::Running,
             (None, false) => Status::Created,
         }
@@ -99,6 +106,21 @@ impl Member {
     /// Its first process was let run.
     pub fn set_started(&self) {
         self.started.store(true, Ordering::Relaxed);
+    }
+
+    /// Its processes were stopped, or let go on.
+    pub fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Keeps what its cgroup holds.
+    pub fn keep_used(&self, files: &HashMap<String, String>) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone_from(files);
+    }
+
+    /// What it held when it was last asked.
+    pub fn last_used(&self) -> HashMap<String, String> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// It is gone; who waits for its turn finds out.
