@@ -23,6 +23,7 @@ mod names;
 mod network;
 mod policy;
 mod process;
+mod resources;
 mod share;
 mod stdio;
 
@@ -35,6 +36,7 @@ fn main() -> std::process::ExitCode {
         exec::TESTS,
         container::TESTS,
         limits::TESTS,
+        resources::TESTS,
         crash::TESTS,
         bootstrap::TESTS,
         errors::TESTS,

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use containerd_shim_protos::events::task::{
-    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskIO, TaskOOM, TaskStart,
+    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskIO, TaskOOM, TaskPaused,
+    TaskResumed, TaskStart,
 };
 use containerd_shim_protos::protobuf::well_known_types::{any::Any, timestamp::Timestamp};
 use containerd_shim_protos::protobuf::{MessageField, MessageFull};
@@ -84,6 +85,18 @@ impl Event {
             ..Default::default()
         };
         Self::new(topics::TASK_EXIT_EVENT_TOPIC, SystemTime::now(), &event)
+    }
+
+    /// A container's processes were stopped.
+    pub fn paused(container: &str) -> Self {
+        let event = TaskPaused { container_id: container.to_owned(), ..Default::default() };
+        Self::new(topics::TASK_PAUSED_EVENT_TOPIC, SystemTime::now(), &event)
+    }
+
+    /// They go on.
+    pub fn resumed(container: &str) -> Self {
+        let event = TaskResumed { container_id: container.to_owned(), ..Default::default() };
+        Self::new(topics::TASK_RESUMED_EVENT_TOPIC, SystemTime::now(), &event)
     }
 
     /// The guest's kernel ended a process of the container for its memory limit.

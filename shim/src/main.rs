@@ -12,6 +12,7 @@ mod event;
 mod flags;
 mod info;
 mod ledger;
+mod metrics;
 mod options;
 mod outbox;
 mod payload;

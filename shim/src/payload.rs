@@ -15,33 +15,68 @@ const PROCESS: [&str; 2] = [
     "types.containerd.io/opencontainers/runtime-spec/v1/Process",
 ];
 
-/// Longest process: what the agent in the guest takes.
+/// The same of its resources.
+const RESOURCES: [&str; 2] = [
+    "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources",
+    "types.containerd.io/opencontainers/runtime-spec/v1/LinuxResources",
+];
+
+/// Longest process, and longest resources: what the agent in the guest takes.
 const MAX_PROCESS: usize = 3 * 1024 * 1024;
+const MAX_RESOURCES: usize = 64 * 1024;
 
 /// A payload that cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum PayloadError {
     /// no payload
-    #[error("the request has no spec")]
-    Missing,
+    #[error("the request has no {wanted}")]
+    Missing {
+        /// The type that it must be of.
+        wanted: &'static str,
+    },
     /// a payload of an unknown type
-    #[error("the spec is of type {0:?}, it must be {process}", process = PROCESS[0])]
-    Unknown(String),
+    #[error("the payload is of type {found:?}, it must be {wanted}")]
+    Unknown {
+        /// Its type.
+        found: String,
+        /// The type that it must be of.
+        wanted: &'static str,
+    },
     /// too long a payload
-    #[error("the spec is {0} bytes long; at most {MAX_PROCESS} are taken")]
-    TooLong(usize),
+    #[error("the {wanted} is {length} bytes long; at most {most} are taken")]
+    TooLong {
+        /// The type that it is of.
+        wanted: &'static str,
+        /// Its length.
+        length: usize,
+        /// The longest.
+        most: usize,
+    },
 }
 
 /// The JSON of a process.
 pub fn process(any: Option<&Any>) -> Result<Vec<u8>, PayloadError> {
-    let any = any.ok_or(PayloadError::Missing)?;
-    if !PROCESS.contains(&any.type_url.as_str()) {
-        return Err(PayloadError::Unknown(any.type_url.chars().take(256).collect()));
+    json(any, PROCESS, MAX_PROCESS)
+}
+
+/// The JSON of resources.
+pub fn resources(any: Option<&Any>) -> Result<Vec<u8>, PayloadError> {
+    json(any, RESOURCES, MAX_RESOURCES)
+}
+
+fn json(any: Option<&Any>, names: [&'static str; 2], most: usize) -> Result<Vec<u8>, PayloadError> {
+    let [wanted, _] = names;
+    let any = any.ok_or(PayloadError::Missing { wanted })?;
+    if !names.contains(&any.type_url.as_str()) {
+        let found = any.type_url.chars().take(256).collect();
+        return Err(PayloadError::Unknown { found, wanted });
     }
-    if any.value.len() > MAX_PROCESS {
-        return Err(PayloadError::TooLong(any.value.len()));
+    let length = any.value.len();
+    if length > most {
+        Err(PayloadError::TooLong { wanted, length, most })
+    } else {
+        Ok(any.value.clone())
     }
-    Ok(any.value.clone())
 }
 
 /// What tells which exec a pid belongs to; none for others.

@@ -18,6 +18,7 @@ use ttrpc::r#async::TtrpcContext;
 
 use crate::error::{of_options, of_runtime, status, unimplemented};
 use crate::event::{self, Event, timestamp};
+use crate::metrics;
 use crate::options;
 use crate::payload;
 use crate::service::Service;
@@ -113,6 +114,33 @@ impl TaskService {
         started.map_err(|error| of_runtime("Start", &id, &error))
     }
 
+    async fn pause_container(self, id: String) -> ttrpc::Result<()> {
+        let pod = self.pod(&id)?;
+        let ledger = self.service.ledger();
+        ledger.hold(&id);
+        let paused = pod.pause(&id).await;
+        ledger.release(&id, paused.is_ok().then(|| Event::paused(&id)));
+        paused.map_err(|error| of_runtime("Pause", &id, &error))
+    }
+
+    async fn resume_container(self, id: String) -> ttrpc::Result<()> {
+        let pod = self.pod(&id)?;
+        let ledger = self.service.ledger();
+        ledger.hold(&id);
+        let resumed = pod.resume(&id).await;
+        ledger.release(&id, resumed.is_ok().then(|| Event::resumed(&id)));
+        resumed.map_err(|error| of_runtime("Resume", &id, &error))
+    }
+
+    async fn update_container(self, request: api::UpdateTaskRequest) -> ttrpc::Result<()> {
+        let id = request.id;
+        let resources = payload::resources(request.resources.as_ref());
+        let resources =
+            resources.map_err(|error| status(Code::INVALID_ARGUMENT, error.to_string()))?;
+        let updated = self.pod(&id)?.update(&id, resources).await;
+        updated.map_err(|error| of_runtime("Update", &id, &error))
+    }
+
     async fn delete_exec(self, id: String, exec: String) -> ttrpc::Result<(u32, Exit)> {
         let pod = self.pod(&id)?;
         let exit = pod.delete_exec(&id, &exec).await;
@@ -181,6 +209,7 @@ fn task_status(status: Status) -> TaskStatus {
     match status {
         Status::Created => TaskStatus::CREATED,
         Status::Running => TaskStatus::RUNNING,
+        Status::Paused => TaskStatus::PAUSED,
         Status::Stopped => TaskStatus::STOPPED,
     }
 }
@@ -389,12 +418,24 @@ impl Task for TaskService {
         Ok(api::Empty::default())
     }
 
-    async fn pause(&self, _: &TtrpcContext, _: api::PauseRequest) -> ttrpc::Result<api::Empty> {
-        Err(unimplemented("Pause"))
+    async fn pause(
+        &self,
+        _: &TtrpcContext,
+        request: api::PauseRequest,
+    ) -> ttrpc::Result<api::Empty> {
+        info!(container = request.id, "pause");
+        to_its_end(self.clone().pause_container(request.id)).await?;
+        Ok(api::Empty::default())
     }
 
-    async fn resume(&self, _: &TtrpcContext, _: api::ResumeRequest) -> ttrpc::Result<api::Empty> {
-        Err(unimplemented("Resume"))
+    async fn resume(
+        &self,
+        _: &TtrpcContext,
+        request: api::ResumeRequest,
+    ) -> ttrpc::Result<api::Empty> {
+        info!(container = request.id, "resume");
+        to_its_end(self.clone().resume_container(request.id)).await?;
+        Ok(api::Empty::default())
     }
 
     async fn checkpoint(
@@ -408,16 +449,22 @@ impl Task for TaskService {
     async fn update(
         &self,
         _: &TtrpcContext,
-        _: api::UpdateTaskRequest,
+        request: api::UpdateTaskRequest,
     ) -> ttrpc::Result<api::Empty> {
-        Err(unimplemented("Update"))
+        info!(container = request.id, "update");
+        to_its_end(self.clone().update_container(request)).await?;
+        Ok(api::Empty::default())
     }
 
     async fn stats(
         &self,
         _: &TtrpcContext,
-        _: api::StatsRequest,
+        request: api::StatsRequest,
     ) -> ttrpc::Result<api::StatsResponse> {
-        Err(unimplemented("Stats"))
+        let id = request.id;
+        let files = self.pod(&id)?.stats(&id).await;
+        let files = files.map_err(|error| of_runtime("Stats", &id, &error))?;
+        let stats = MessageField::some(metrics::any(&metrics::of(&files)));
+        Ok(api::StatsResponse { stats, ..Default::default() })
     }
 }

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use containerd_shim_protos::api::{
     CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse,
-    DeleteRequest, DeleteResponse, Empty, ExecProcessRequest, KillRequest, Mount, PidsRequest,
-    PidsResponse, ResizePtyRequest, StartRequest, StartResponse, StateRequest, StateResponse,
-    WaitRequest, WaitResponse,
+    DeleteRequest, DeleteResponse, Empty, ExecProcessRequest, KillRequest, Mount, PauseRequest,
+    PidsRequest, PidsResponse, ResizePtyRequest, ResumeRequest, StartRequest, StartResponse,
+    StateRequest, StateResponse, StatsRequest, StatsResponse, UpdateTaskRequest, WaitRequest,
+    WaitResponse,
 };
+use containerd_shim_protos::cgroups_v2::metrics::Metrics;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::events::ForwardRequest;
 use containerd_shim_protos::shim_sync::{Events, create_events};
@@ -101,6 +103,43 @@ impl Rpc {
     /// Sends a signal to the task's first process, or to all.
     pub fn kill(&self, signal: u32, all: bool) -> ttrpc::Result<Empty> {
         self.call("Kill", &KillRequest { id: self.id.clone(), signal, all, ..Default::default() })
+    }
+
+    /// Stops the task's processes.
+    pub fn pause(&self) -> ttrpc::Result<Empty> {
+        self.call("Pause", &PauseRequest { id: self.id.clone(), ..Default::default() })
+    }
+
+    /// Lets them go on.
+    pub fn resume(&self) -> ttrpc::Result<Empty> {
+        self.call("Resume", &ResumeRequest { id: self.id.clone(), ..Default::default() })
+    }
+
+    /// Changes limits.
+    pub fn update(&self, resources: &Value) -> ttrpc::Result<Empty> {
+        self.call("Update", &self.update_request(resources))
+    }
+
+    /// A request to do so.
+    pub fn update_request(&self, resources: &Value) -> UpdateTaskRequest {
+        let resources = Any {
+            type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".to_owned(),
+            value: serde_json::to_vec(resources).unwrap(),
+            ..Default::default()
+        };
+        UpdateTaskRequest {
+            id: self.id.clone(),
+            resources: Some(resources).into(),
+            ..Default::default()
+        }
+    }
+
+    /// What the task has used.
+    pub fn stats(&self) -> ttrpc::Result<Metrics> {
+        let request = StatsRequest { id: self.id.clone(), ..Default::default() };
+        let answer: StatsResponse = self.call("Stats", &request)?;
+        assert_eq!(answer.stats.type_url, "io.containerd.cgroups.v2.Metrics");
+        Ok(Metrics::parse_from_bytes(&answer.stats.value).unwrap())
     }
 
     /// Ends the task's standard input.

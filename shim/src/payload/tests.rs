@@ -15,13 +15,18 @@ fn both_names_of_a_process_are_known() {
 
 #[test]
 fn other_payloads_are_refused() {
-    assert_eq!(process(None), Err(PayloadError::Missing));
+    let [wanted, _] = PROCESS;
+    assert_eq!(process(None), Err(PayloadError::Missing { wanted }));
     let other = any("containerd.runc.v1.Options", b"{}");
-    assert_eq!(process(Some(&other)), Err(PayloadError::Unknown(other.type_url.clone())));
+    let found = other.type_url.clone();
+    assert_eq!(process(Some(&other)), Err(PayloadError::Unknown { found, wanted }));
+    assert!(resources(Some(&any(wanted, b"{}"))).is_err());
     let longest = any(PROCESS[0], &vec![b' '; MAX_PROCESS]);
     assert_eq!(process(Some(&longest)).unwrap().len(), MAX_PROCESS);
-    let longer = any(PROCESS[0], &vec![b' '; MAX_PROCESS + 1]);
-    assert_eq!(process(Some(&longer)), Err(PayloadError::TooLong(MAX_PROCESS + 1)));
+    let longest = any(RESOURCES[0], &vec![b' '; MAX_RESOURCES]);
+    assert_eq!(resources(Some(&longest)).unwrap().len(), MAX_RESOURCES);
+    let longer = any(RESOURCES[0], &vec![b' '; MAX_RESOURCES + 1]);
+    assert!(matches!(resources(Some(&longer)), Err(PayloadError::TooLong { .. })));
 }
 
 #[test]
