@@ -170,7 +170,7 @@ impl Cgroup {
 
     /// Whether the kernel's OOM killer ended a process in it.
     pub fn oom_killed(&self) -> bool {
-        read(&self.path.join("memory.events")).is_ok_and(|text| oom_kills(&text) > 0)
+        self.oom_kills() > 0
     }
 
     /// Ends what runs in it, and removes it with everything below it.
@@ -191,7 +191,29 @@ impl Cgroup {
     /// Returns when `cgroup.events` has this line. The kernel raises a priority
     /// event on it at each change.
     async fn until(&self, line: &str) -> Result<(), CgroupError> {
-        let path = self.path.join("cgroup.events");
+        let has = |text: &str| text.lines().any(|found| found == line).then_some(());
+        self.watch("cgroup.events", has).await
+    }
+
+    /// Returns the number of processes in it that the kernel's OOM killer has
+    /// ended, once it is not `seen`.
+    pub async fn oom_kills_other_than(&self, seen: u64) -> Result<u64, CgroupError> {
+        let other = |text: &str| Some(oom_kills(text)).filter(|count| *count != seen);
+        self.watch("memory.events", other).await
+    }
+
+    /// The number of them now.
+    pub fn oom_kills(&self) -> u64 {
+        self.read("memory.events").map_or(0, |text| oom_kills(&text))
+    }
+
+    /// Returns what `find` finds in a file of events, now or after a change.
+    async fn watch<T>(
+        &self,
+        file: &str,
+        find: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, CgroupError> {
+        let path = self.path.join(file);
         let failed = |source| CgroupError::Io { path: path.clone(), source };
         let file = fs::File::open(&path).map_err(failed)?;
         let file = readiness::watch(file.into(), Interest::PRIORITY).map_err(failed)?;
@@ -199,8 +221,8 @@ impl Cgroup {
             let mut text = [0; 256];
             let length = rustix::io::pread(file.get_ref(), &mut text, 0)
                 .map_err(|errno| failed(errno.into()))?;
-            if text[..length].split(|b| *b == b'\n').any(|found| found == line.as_bytes()) {
-                return Ok(());
+            if let Some(found) = find(&String::from_utf8_lossy(&text[..length])) {
+                return Ok(found);
             }
             file.ready(Interest::PRIORITY).await.map_err(failed)?.clear_ready();
         }

@@ -11,9 +11,9 @@ use rustix::time::{ClockId, Timespec, clock_settime};
 use sandbox_agent_protocol::agent::{
     ConfigureNetworkRequest, ContainerRequest, CreateContainerRequest, CreateContainerResponse,
     Empty, ExecProcessRequest, ExecProcessResponse, HandshakeRequest, HandshakeResponse,
-    KillRequest, ListenersRequest, ListenersResponse, PidsResponse, ProcessRequest,
-    ResizePtyRequest, StartResponse, StateResponse, StatsResponse, Status, Stdio,
-    UpdateContainerRequest, WaitResponse,
+    KillRequest, ListenersRequest, ListenersResponse, OomKillsRequest, OomKillsResponse,
+    PidsResponse, ProcessRequest, ResizePtyRequest, StartResponse, StateResponse, StatsResponse,
+    Status, Stdio, UpdateContainerRequest, WaitResponse,
 };
 use sandbox_agent_protocol::agent_ttrpc::Agent;
 use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_DIR};
@@ -352,6 +352,21 @@ impl Agent for Service {
     ) -> ttrpc::Result<StatsResponse> {
         let container = self.container(&request.container_id)?;
         Ok(StatsResponse { files: stats::of(container.cgroup()), ..Default::default() })
+    }
+
+    async fn oom_kills(
+        &self,
+        _: &TtrpcContext,
+        request: OomKillsRequest,
+    ) -> ttrpc::Result<OomKillsResponse> {
+        let container = self.container(&request.container_id)?;
+        let count = tokio::select! {
+            count = container.cgroup().oom_kills_other_than(request.seen) => {
+                count.map_err(Error::from)?
+            }
+            _ = exit_of(container.init().exit()) => container.cgroup().oom_kills(),
+        };
+        Ok(OomKillsResponse { count, ..Default::default() })
     }
 
     async fn delete_container(

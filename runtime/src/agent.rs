@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use sandbox_agent_protocol::agent::{
     ConfigureNetworkRequest, ContainerRequest, CreateContainerRequest, Empty, ExecProcessRequest,
     HandshakeRequest, HandshakeResponse, KillRequest, ListenersRequest, ListenersResponse,
-    ProcessRequest, ResizePtyRequest, Stdio, UpdateContainerRequest,
+    OomKillsRequest, ProcessRequest, ResizePtyRequest, Stdio, UpdateContainerRequest,
 };
 use sandbox_agent_protocol::agent_ttrpc::AgentClient;
 use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_TAG};
@@ -275,6 +275,15 @@ impl Agent {
         let files = answer.map_err(|e| failed("Stats", CALL_TIMEOUT, e))?.files;
         let bounded = files.into_iter().take(MAX_FILES).filter(|f| f.text.len() <= MAX_FILE);
         Ok(bounded.map(|file| (file.name, file.text)).collect())
+    }
+
+    /// Answers when the number of processes that the guest's kernel has ended
+    /// for want of memory is not `seen`, or the container has ended.
+    pub async fn oom_kills(&self, container: &str, seen: u64) -> Result<u64, AgentError> {
+        let request =
+            OomKillsRequest { container_id: container.to_owned(), seen, ..Default::default() };
+        let answer = self.client.oom_kills(Context::default(), &request).await;
+        answer.map(|answer| answer.count).map_err(|e| failed("OomKills", Duration::MAX, e))
     }
 
     pub async fn delete(&self, container: &str) -> Result<(), AgentError> {

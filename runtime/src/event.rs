@@ -27,14 +27,14 @@ pub enum PodEvent {
         exit: Exit,
     },
     /// The guest's kernel killed a process of the container for its memory
-    /// limit. Comes before the exit.
+    /// limit. Comes before the exit, and once a second at most.
     Oom {
         /// Id of the container.
         container: String,
     },
 }
 
-/// Receives the events of one pod, in order. At most two come for each
-/// container and one for each exec, so the queue cannot grow past what
-/// containerd itself created.
+/// Receives the events of one pod, in order. At most one comes for each
+/// container, one for each exec, and one a second for want of memory, so the
+/// queue cannot grow past what containerd itself created.
 pub type Events = UnboundedReceiver<PodEvent>;

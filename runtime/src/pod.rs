@@ -22,7 +22,7 @@ use crate::stdio::Opened;
 use exec::{Exec, watch_exec};
 use hooked::Hooked;
 use host_side::{Held, HostSide, Prepared};
-use member::{Member, killed, watch_exit};
+use member::{Member, killed, watch_exit, watch_oom};
 
 pub use spec::{NetworkNamespace, PodSpec};
 pub(crate) use spec::{RESOLV_CONF, resolv_conf};
@@ -480,6 +480,8 @@ impl Inner {
         made.keep();
         let member = Arc::new(Member::new(create, self.pid, streams, side, hooks));
         let (ended, events) = (self.ended.clone(), self.events.clone());
+        let of_oom = watch_oom(member.clone(), agent.clone(), ended.clone(), events.clone());
+        tokio::spawn(of_oom);
         tokio::spawn(watch_exit(Arc::clone(&member), agent, ended, events));
         Ok(member)
     }

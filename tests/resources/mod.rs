@@ -12,6 +12,7 @@ tests![
     Ours limits_change_while_it_runs,
     Ours limits_that_cannot_be,
     Ours what_was_used_is_told_until_delete,
+    Ours want_of_memory_is_told_at_once,
 ];
 
 fn with_cgroup(words: &[&str]) -> Value {
@@ -177,4 +178,19 @@ fn what_was_used_is_told_until_delete(bed: &Bed) {
     rpc.delete().unwrap();
     assert_eq!(status(rpc.stats().unwrap_err()), Code::NOT_FOUND);
     shim.shutdown();
+}
+
+/// The victim is not the first process, which goes on.
+fn want_of_memory_is_told_at_once(bed: &Bed) {
+    let line = "toolbox eat 200; echo the child died of $? >/tmp/out; sleep 1000";
+    let mut spec = with_cgroup(&["sh", "-c", line]);
+    spec["linux"]["resources"]["memory"] = json!({"limit": 32 << 20});
+    let shim = started(bed, spec);
+    until("the event", Duration::from_secs(30), || {
+        shim.topics().iter().any(|topic| topic == "/tasks/oom").then_some(())
+    });
+    assert_eq!(shim.rpc().state().unwrap().status.value(), 2, "RUNNING is 2");
+    let events = shim.rpc().stats().unwrap().memory_events;
+    assert!(events.oom_kill >= 1, "{events:?}");
+    finish(shim);
 }

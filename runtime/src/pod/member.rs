@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 
 use super::exec::Execs;
 use super::hooked::Hooked;
@@ -19,6 +20,10 @@ use crate::stdio::Streams;
 
 /// Exit status of a process whose sandbox ended: that of SIGKILL.
 const KILLED: u32 = 128 + 9;
+
+/// How often it is told at most that processes are ended for their memory
+/// limit: a container may have that happen to it without end.
+const OOM_PACE: Duration = Duration::from_secs(1);
 
 /// A container from the moment that the agent made it until it is deleted.
 pub(super) struct Member {
@@ -35,6 +40,8 @@ pub(super) struct Member {
     used: Mutex<HashMap<String, String>>,
     deleted: AtomicBool,
     exit: watch::Sender<Option<Exit>>,
+    /// Whether it was told that a process of it was ended for its memory limit.
+    oom_told: Mutex<bool>,
     host: Mutex<Option<HostSide>>,
     pub hooks: Hooked,
 }
@@ -58,6 +65,7 @@ impl Member {
             used: Mutex::default(),
             deleted: AtomicBool::new(false),
             exit: watch::Sender::new(None),
+            oom_told: Mutex::default(),
             host: Mutex::new(Some(host)),
             hooks,
         }
@@ -183,6 +191,36 @@ pub(super) async fn watch_exit(
     }
 }
 
+/// Tells at once when a process of a container is ended for its memory limit,
+/// which need not be its first.
+pub(super) async fn watch_oom(
+    member: Arc<Member>,
+    agent: Agent,
+    ended: Ended,
+    events: mpsc::UnboundedSender<PodEvent>,
+) {
+    let container = &member.created.id;
+    let mut seen = 0;
+    loop {
+        let count = tokio::select! {
+            count = agent.oom_kills(container, seen) => count,
+            _ = ended.wait() => return,
+        };
+        let Ok(count) = count else { return };
+        {
+            let mut told = member.oom_told.lock().unwrap_or_else(PoisonError::into_inner);
+            // From the exit on that alone tells, if nothing was told before.
+            if count <= seen || member.exit().is_some() {
+                return;
+            }
+            *told = true;
+            let _ = events.send(PodEvent::Oom { container: container.clone() });
+        }
+        seen = count;
+        sleep(OOM_PACE).await;
+    }
+}
+
 async fn told(member: &Member, exit: Exit, oom: bool, events: &mpsc::UnboundedSender<PodEvent>) {
     if !member.finish(exit) {
         return;
@@ -191,7 +229,8 @@ async fn told(member: &Member, exit: Exit, oom: bool, events: &mpsc::UnboundedSe
     // A start that is under way is answered first.
     let _turn = member.turn.lock().await;
     let container = member.created.id.clone();
-    if oom {
+    let oom_told = *member.oom_told.lock().unwrap_or_else(PoisonError::into_inner);
+    if oom && !oom_told {
         let _ = events.send(PodEvent::Oom { container: container.clone() });
     }
     let exec = String::new();
