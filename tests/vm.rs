@@ -34,6 +34,7 @@ fn main() -> std::process::ExitCode {
         stdio::TESTS,
         process::TESTS,
         exec::TESTS,
+        exec::order::TESTS,
         container::TESTS,
         limits::TESTS,
         resources::TESTS,

@@ -105,10 +105,7 @@ impl Container {
     /// Takes the exec id for a process that is about to be made. It is free
     /// again when the answer is dropped unfilled.
     pub fn reserve(self: &Arc<Self>, exec_id: &str) -> Result<Reserved, Error> {
-        match self.phase() {
-            Phase::Created | Phase::Running => {}
-            other => return Err(self.wrong_phase("run a process in", other)),
-        }
+        self.still_runs()?;
         let (id, exec_id) = (self.id.clone(), exec_id.to_owned());
         let mut execs = self.lock_execs();
         if execs.contains_key(&exec_id) {
@@ -119,6 +116,14 @@ impl Container {
         }
         execs.insert(exec_id.clone(), None);
         Ok(Reserved { container: self.clone(), exec_id })
+    }
+
+    /// Refuses a container in which no process can be run any more.
+    pub fn still_runs(&self) -> Result<(), Error> {
+        match self.phase() {
+            Phase::Created | Phase::Running => Ok(()),
+            other => Err(self.wrong_phase("run a process in", other)),
+        }
     }
 
     /// Forgets a process that has ended.

@@ -6,6 +6,7 @@
 //! when the child ends.
 
 pub mod child;
+mod schedule;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -113,8 +113,12 @@ impl Service {
         id::check(&request.exec_id)?;
         let reserved = container.reserve(&request.exec_id)?;
         let wanted = wanted(&request.stdio);
-        let process = exec::exec(&container, &request.process, wanted, &self.reaper).await?;
-        Ok(reserved.fill(process))
+        match exec::exec(&container, &request.process, wanted, &self.reaper).await {
+            Ok(process) => Ok(reserved.fill(process)),
+            // It was ended together with the container, which says more.
+            Err(Error::Create(error)) => Err(container.still_runs().err().unwrap_or(error.into())),
+            Err(error) => Err(error),
+        }
     }
 
     async fn delete(&self, id: &str) -> Result<(), Error> {

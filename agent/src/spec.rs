@@ -18,6 +18,7 @@ use crate::stdio::Wanted;
 
 pub use cwd::make as make_cwd;
 pub use dev::clear as clear_dev;
+pub use guest::console_size;
 
 /// Longest spec. It must fit one ttrpc message (4 MiB) anyway; the bound says
 /// so by name, and keeps the parsed form, which is larger, within the memory
@@ -111,9 +112,11 @@ pub fn prepare_exec(mut spec: Spec, json: &[u8], stdio: Wanted) -> Result<Prepar
     if json.len() > MAX_SPEC {
         return Err(SpecError::TooLong(json.len()));
     }
-    let process: Process = serde_json::from_slice(json)?;
+    let mut process: Process = serde_json::from_slice(json)?;
     check::process(&process)?;
-    check::exec(&process)?;
+    if let Some(first) = spec.process() {
+        guest::inherit(&mut process, first);
+    }
     spec.set_process(Some(process));
     guest::adapt_exec(spec, stdio)
 }

@@ -146,6 +146,9 @@ impl Pod {
     pub async fn delete_exec(&self, container: &str, exec: &str) -> Result<Exit, Error> {
         let member = self.inner.member(container)?;
         let exec = self.inner.exec(container, exec)?;
+        if exec.exit().is_some() {
+            exec.told().await;
+        }
         let _turn = exec.turn.lock().await;
         exec.check(|is| is != Status::Running, "stopped")?;
         if exec.guest_pid().is_some() {
@@ -157,8 +160,7 @@ impl Pod {
             }
             exec.drained().await;
         }
-        member.execs.remove(&exec);
-        Ok(exec.exit().unwrap_or_else(killed))
+        Ok(member.execs.remove(&exec))
     }
 
     /// Where the container is in its life.
@@ -270,8 +272,10 @@ impl Pod {
         }
         member.finish(killed());
         member.streams.finish().await;
+        member.execs.ended(&self.inner.events).await;
         for exec in member.execs.all() {
             exec.drained().await;
+            member.execs.remove(&exec);
         }
         member.set_deleted();
         drop(turn);

@@ -1,5 +1,6 @@
 //! The order of each container's events, whatever the order in which they
-//! happen: create, start, out of memory, exit, delete.
+//! happen: create, start, out of memory, exit, delete. Between its start and its
+//! end an exec has an order of its own, which no other exec holds up.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,10 +26,37 @@ pub struct Ledger {
 
 #[derive(Default)]
 struct Entry {
-    /// Calls under way whose own event comes first.
-    holds: u32,
+    /// The exec id of each call under way whose own event comes first; empty
+    /// for one about the container itself.
+    holds: Vec<String>,
     held: Vec<PodEvent>,
+    /// It was there at some time, and is until it is deleted.
+    made: bool,
     exit_told: bool,
+}
+
+impl Entry {
+    /// Takes out what need not be held back any more. An exec waits for its own
+    /// calls, the container for everything in it.
+    fn ready(&mut self) -> Vec<PodEvent> {
+        let mut ready = Vec::new();
+        for event in std::mem::take(&mut self.held) {
+            let waits = match exec_of(&event) {
+                "" => !self.holds.is_empty() || !self.held.is_empty(),
+                exec => self.holds.iter().any(|held| held == exec),
+            };
+            if waits { self.held.push(event) } else { ready.push(event) }
+        }
+        ready
+    }
+}
+
+/// Which exec an event is of; empty for the container.
+fn exec_of(event: &PodEvent) -> &str {
+    match event {
+        PodEvent::Exit { exec, .. } => exec,
+        PodEvent::Oom { .. } => "",
+    }
 }
 
 impl Ledger {
@@ -37,27 +65,31 @@ impl Ledger {
         Self { outbox, containers: Mutex::default(), exit_told: Notify::new() }
     }
 
-    /// A call begins that will make an event of its own: what happens in the
-    /// container by itself waits until [`Ledger::release`].
-    pub fn hold(&self, container: &str) {
+    /// A call begins that will make an event of its own, about an exec or, with
+    /// an empty id, about the container: what happens to that by itself waits
+    /// until [`Ledger::release`].
+    pub fn hold(&self, container: &str, exec: &str) {
         let mut containers = self.containers();
-        containers.entry(container.to_owned()).or_default().holds += 1;
+        containers.entry(container.to_owned()).or_default().holds.push(exec.to_owned());
     }
 
     /// The call has ended, with its event if it succeeded.
-    pub fn release(&self, container: &str, event: Option<Event>) {
+    pub fn release(&self, container: &str, exec: &str, event: Option<Event>) {
         let mut containers = self.containers();
         let Some(entry) = containers.get_mut(container) else {
             return;
         };
         if let Some(event) = event {
+            entry.made = true;
             self.outbox.push(event);
         }
-        entry.holds = entry.holds.saturating_sub(1);
-        if entry.holds == 0 {
-            for event in std::mem::take(&mut entry.held) {
-                self.tell(entry, event);
-            }
+        if let Some(at) = entry.holds.iter().position(|held| held == exec) {
+            entry.holds.swap_remove(at);
+        }
+        self.tell_ready(entry);
+        // A call about a container that never was leaves nothing.
+        if !entry.made && entry.holds.is_empty() {
+            containers.remove(container);
         }
     }
 
@@ -68,8 +100,10 @@ impl Ledger {
         };
         let mut containers = self.containers();
         match containers.get_mut(container) {
-            Some(entry) if entry.holds > 0 => entry.held.push(event),
-            Some(entry) => self.tell(entry, event),
+            Some(entry) => {
+                entry.held.push(event);
+                self.tell_ready(entry);
+            }
             None => debug!(?event, "event of a container that is gone"),
         }
     }
@@ -102,14 +136,16 @@ impl Ledger {
         }
     }
 
-    fn tell(&self, entry: &mut Entry, event: PodEvent) {
-        match event {
-            PodEvent::Oom { container } => self.outbox.push(Event::oom(&container)),
-            PodEvent::Exit { container, exec, pid, exit } => {
-                self.outbox.push(Event::exited(&container, &exec, pid, exit));
-                if exec.is_empty() {
-                    entry.exit_told = true;
-                    self.exit_told.notify_waiters();
+    fn tell_ready(&self, entry: &mut Entry) {
+        for event in entry.ready() {
+            match event {
+                PodEvent::Oom { container } => self.outbox.push(Event::oom(&container)),
+                PodEvent::Exit { container, exec, pid, exit } => {
+                    self.outbox.push(Event::exited(&container, &exec, pid, exit));
+                    if exec.is_empty() {
+                        entry.exit_told = true;
+                        self.exit_told.notify_waiters();
+                    }
                 }
             }
         }

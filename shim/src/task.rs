@@ -52,16 +52,16 @@ impl TaskService {
         let pod = self.service.boot().await.map_err(|error| of_runtime("Create", &id, &error))?;
         let event = create_event(&request, pod.pid());
         let ledger = self.service.ledger();
-        ledger.hold(&id);
+        ledger.hold(&id, "");
         match pod.create_container(create_container(request)).await {
             Ok(pid) => {
-                ledger.release(&id, Some(Event::created(&event)));
+                ledger.release(&id, "", Some(Event::created(&event)));
                 Ok(pid)
             }
             Err(error) => {
                 match error.kind() {
                     // The container of that id goes on.
-                    ErrorKind::AlreadyExists => ledger.release(&id, None),
+                    ErrorKind::AlreadyExists => ledger.release(&id, "", None),
                     _ => ledger.forget(&id),
                 }
                 Err(of_runtime("Create", &id, &error))
@@ -72,10 +72,10 @@ impl TaskService {
     async fn start_container(self, id: String) -> ttrpc::Result<u32> {
         let pod = self.pod(&id)?;
         let ledger = self.service.ledger();
-        ledger.hold(&id);
+        ledger.hold(&id, "");
         let started = pod.start(&id).await;
         let event = started.as_ref().ok().map(|pid| Event::started(&id, *pid));
-        ledger.release(&id, event);
+        ledger.release(&id, "", event);
         started.map_err(|error| of_runtime("Start", &id, &error))
     }
 
@@ -98,37 +98,37 @@ impl TaskService {
         };
         let pod = self.pod(&id)?;
         let ledger = self.service.ledger();
-        ledger.hold(&id);
+        ledger.hold(&id, &exec);
         let added = pod.exec(asked).await;
-        ledger.release(&id, added.is_ok().then(|| Event::exec_added(&id, &exec)));
+        ledger.release(&id, &exec, added.is_ok().then(|| Event::exec_added(&id, &exec)));
         added.map_err(|error| of_runtime("Exec", &id, &error))
     }
 
     async fn start_exec(self, id: String, exec: String) -> ttrpc::Result<u32> {
         let pod = self.pod(&id)?;
         let ledger = self.service.ledger();
-        ledger.hold(&id);
+        ledger.hold(&id, &exec);
         let started = pod.start_exec(&id, &exec).await;
         let event = started.as_ref().ok().map(|pid| Event::exec_started(&id, &exec, *pid));
-        ledger.release(&id, event);
+        ledger.release(&id, &exec, event);
         started.map_err(|error| of_runtime("Start", &id, &error))
     }
 
     async fn pause_container(self, id: String) -> ttrpc::Result<()> {
         let pod = self.pod(&id)?;
         let ledger = self.service.ledger();
-        ledger.hold(&id);
+        ledger.hold(&id, "");
         let paused = pod.pause(&id).await;
-        ledger.release(&id, paused.is_ok().then(|| Event::paused(&id)));
+        ledger.release(&id, "", paused.is_ok().then(|| Event::paused(&id)));
         paused.map_err(|error| of_runtime("Pause", &id, &error))
     }
 
     async fn resume_container(self, id: String) -> ttrpc::Result<()> {
         let pod = self.pod(&id)?;
         let ledger = self.service.ledger();
-        ledger.hold(&id);
+        ledger.hold(&id, "");
         let resumed = pod.resume(&id).await;
-        ledger.release(&id, resumed.is_ok().then(|| Event::resumed(&id)));
+        ledger.release(&id, "", resumed.is_ok().then(|| Event::resumed(&id)));
         resumed.map_err(|error| of_runtime("Resume", &id, &error))
     }
 
@@ -308,9 +308,10 @@ impl Task for TaskService {
 
     async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> ttrpc::Result<api::Empty> {
         let id = request.id;
-        info!(container = id, signal = request.signal, all = request.all, "kill");
+        let exec = &request.exec_id;
+        info!(container = id, exec, signal = request.signal, all = request.all, "kill");
         let pod = self.pod(&id)?;
-        pod.kill(&id, &request.exec_id, request.signal, request.all)
+        pod.kill(&id, exec, request.signal, request.all)
             .await
             .map_err(|error| of_runtime("Kill", &id, &error))?;
         Ok(api::Empty::default())

@@ -16,6 +16,7 @@ use containerd_shim_protos::api::{
     WaitResponse,
 };
 use containerd_shim_protos::cgroups_v2::metrics::Metrics;
+use containerd_shim_protos::events::task::{TaskExecAdded, TaskExecStarted, TaskExit};
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::events::ForwardRequest;
 use containerd_shim_protos::shim_sync::{Events, create_events};
@@ -58,12 +59,20 @@ pub struct Shim {
 /// Takes the place of containerd's event service.
 #[derive(Default)]
 struct Recorder {
-    topics: Mutex<Vec<String>>,
+    told: Mutex<Vec<(String, String)>>,
 }
 
 impl Events for Recorder {
     fn forward(&self, _: &ttrpc::TtrpcContext, request: ForwardRequest) -> ttrpc::Result<Empty> {
-        self.topics.lock().unwrap().push(request.envelope.topic.clone());
+        let event = &request.envelope.event.value;
+        let topic = request.envelope.topic.clone();
+        let of = match topic.as_str() {
+            "/tasks/exec-added" => TaskExecAdded::parse_from_bytes(event).unwrap().exec_id,
+            "/tasks/exec-started" => TaskExecStarted::parse_from_bytes(event).unwrap().exec_id,
+            "/tasks/exit" => TaskExit::parse_from_bytes(event).unwrap().id,
+            _ => String::new(),
+        };
+        self.told.lock().unwrap().push((topic, of));
         Ok(Default::default())
     }
 }
@@ -354,7 +363,12 @@ impl Shim {
 
     /// Topics of the events so far, in the order in which they came.
     pub fn topics(&self) -> Vec<String> {
-        self.events.topics.lock().unwrap().clone()
+        self.told().into_iter().map(|(topic, _)| topic).collect()
+    }
+
+    /// The same, each with the id of the process: for exits and of execs.
+    pub fn told(&self) -> Vec<(String, String)> {
+        self.events.told.lock().unwrap().clone()
     }
 
     /// Asks the shim to end, and waits until its socket is closed.

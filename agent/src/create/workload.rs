@@ -40,6 +40,14 @@ impl Workload {
         Self { reporter: Rc::new(reporter), program: OnceCell::new() }
     }
 
+    /// Executes the program that was found by [`Executor::validate`]; the error
+    /// is in the words of runc.
+    pub fn become_program(&self, spec: &Spec) -> Result<Infallible, String> {
+        let program = self.program.get().ok_or("the program was not looked for")?;
+        let failed = |errno| format!("exec {}: {}", program.display(), words(errno));
+        become_program(program, spec).map_err(failed)
+    }
+
     fn refuse(&self, why: String) -> ExecutorValidationError {
         self.reporter.send(&Report::Refused(why.clone()));
         ExecutorValidationError::ArgValidationError(why)
@@ -66,11 +74,9 @@ impl Executor for Workload {
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let program = self.program.get().ok_or(ExecutorError::InvalidArg)?;
-        let Err(errno) = become_program(program, spec);
+        let Err(error) = self.become_program(spec);
         // Nobody but the reader of stderr listens any more.
-        let mut stderr = std::io::stderr();
-        let _ = writeln!(stderr, "exec {}: {}", program.display(), words(errno));
+        let _ = writeln!(std::io::stderr(), "{error}");
         std::process::exit(EXEC_FAILED);
     }
 }

@@ -3,6 +3,7 @@
 //! It joins the container's cgroup and namespaces, and its own child becomes
 //! the program, in the order in which libcontainer makes a first process of it.
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
@@ -11,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use libcontainer::config::PersonalityDomain;
 use libcontainer::syscall::Syscall;
 use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::workload::Executor;
@@ -20,16 +22,20 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::{set_dumpable, set_keepcaps, set_no_new_privs};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{ForkResult, Gid, Uid, chdir, fork, setgroups, setresgid, setresuid, setsid};
-use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxPersonalityDomain, Process, Spec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::fchown;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::termios::{Winsize, tcsetwinsize};
 
+use super::schedule;
 use crate::cgroup;
 use crate::create::child::with_sources;
 use crate::create::executable::words;
 use crate::create::report::{Report, Reporter};
 use crate::create::workload::Workload;
 use crate::paths;
+use crate::spec::console_size;
 
 /// Runs the process of `bundle` in the container whose first process has the
 /// number `init`, and reports to the agent how it went.
@@ -104,6 +110,7 @@ fn enter(linux: &Linux, process: &Process, init: Pid, syscall: &dyn Syscall) -> 
     if !home.starts_with(own) {
         return Err(gone());
     }
+    schedule::first_cpus(process)?;
     join(own)
         .or_else(|error| match error.raw_os_error() {
             // It has made cgroups in its own, which then takes no processes.
@@ -111,6 +118,7 @@ fn enter(linux: &Linux, process: &Process, init: Pid, syscall: &dyn Syscall) -> 
             _ => Err(error),
         })
         .map_err(failed("joining the container's cgroup"))?;
+    schedule::last_cpus(process)?;
     // What ends the container ends everything in its cgroup, and from here on
     // this process, too.
     if has_ended(&pidfd) {
@@ -171,9 +179,10 @@ fn become_program(
     console: Option<UnixStream>,
     workload: &Workload,
     syscall: &dyn Syscall,
-) -> Result<std::convert::Infallible, String> {
+) -> Result<Infallible, String> {
     let user = process.user();
     setsid().map_err(failed("making a session"))?;
+    schedule::priorities(process, syscall)?;
     let no_new_privileges = process.no_new_privileges() == Some(true);
     if no_new_privileges {
         set_no_new_privs().map_err(failed("setting noNewPrivileges"))?;
@@ -181,6 +190,14 @@ fn become_program(
     if let Some(console) = console {
         tty::setup_console(syscall, console.into_raw_fd(), false)
             .map_err(|error| format!("setting up the terminal: {}", with_sources(&error)))?;
+        furnish_terminal(process).map_err(failed("setting up the terminal"))?;
+    }
+    if let Some(personality) = linux.personality() {
+        let domain = match personality.domain() {
+            LinuxPersonalityDomain::PerLinux => PersonalityDomain::Linux,
+            LinuxPersonalityDomain::PerLinux32 => PersonalityDomain::Linux32,
+        };
+        syscall.personality(domain).map_err(|error| with_sources(&error))?;
     }
     if let Some(mask) = user.umask().and_then(Mode::from_bits) {
         umask(mask);
@@ -215,8 +232,18 @@ fn become_program(
         filter(linux)?;
     }
     workload.validate(spec).map_err(|error| with_sources(&error))?;
-    workload.exec(spec).map_err(|error| with_sources(&error))?;
-    Err("the program was not executed".to_owned())
+    workload.become_program(spec)
+}
+
+/// Gives the terminal to its user, with the size that it is to have.
+fn furnish_terminal(process: &Process) -> io::Result<()> {
+    let terminal = io::stdin();
+    fchown(&terminal, Some(rustix::fs::Uid::from_raw(process.user().uid())), None)?;
+    if let Some((columns, lines)) = console_size(process).filter(|size| *size != (0, 0)) {
+        let size = Winsize { ws_col: columns, ws_row: lines, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal, size)?;
+    }
+    Ok(())
 }
 
 /// Keeps what it may do: which of that the process gets is set after this.
@@ -238,6 +265,6 @@ fn no_cwd(process: &Process, errno: Errno) -> String {
     format!("chdir to cwd ({:?}) set in config.json failed: {}", process.cwd(), words(errno))
 }
 
-fn failed<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> String {
+pub(super) fn failed<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> String {
     move |error| format!("{what}: {error}")
 }

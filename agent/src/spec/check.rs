@@ -46,18 +46,6 @@ pub fn process(process: &Process) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// What libcontainer does for the first process, and nobody for a later one.
-pub fn exec(process: &Process) -> Result<(), SpecError> {
-    let why = "it is set for the container's first process only";
-    if process.io_priority().is_some() {
-        return Err(SpecError::unsupported("process.ioPriority of an exec", why));
-    }
-    if process.scheduler().is_some() {
-        return Err(SpecError::unsupported("process.scheduler of an exec", why));
-    }
-    Ok(())
-}
-
 fn check_root(spec: &Spec) -> Result<(), SpecError> {
     let root = spec.root().as_ref().ok_or(SpecError::Missing("root"))?;
     below_share("root.path", root.path())

@@ -33,9 +33,32 @@ pub fn adapt_exec(mut spec: Spec, stdio: Wanted) -> Result<Prepared, SpecError> 
     let mut process = spec.process().clone().ok_or(SpecError::Missing("process"))?;
     adapt_process(&mut process, stdio);
     let uid = guest_uid(linux, process.user().uid());
-    let console_size = console_size(&process);
     spec.set_process(Some(process));
-    Ok(Prepared { spec, net_sysctls: Vec::new(), uid, console_size })
+    // Its terminal has its size before the program begins.
+    Ok(Prepared { spec, net_sysctls: Vec::new(), uid, console_size: None })
+}
+
+/// What a process does not ask for is as the container's `first` has it, as
+/// with runc. Without this, one that says nothing of capabilities had all.
+pub fn inherit(process: &mut Process, first: &Process) {
+    if process.capabilities().is_none() {
+        process.set_capabilities(first.capabilities().clone());
+    }
+    if process.rlimits().as_deref().unwrap_or_default().is_empty() {
+        process.set_rlimits(first.rlimits().clone());
+    }
+    if process.oom_score_adj().is_none() {
+        process.set_oom_score_adj(first.oom_score_adj());
+    }
+    if process.io_priority().is_none() {
+        process.set_io_priority(*first.io_priority());
+    }
+    if process.scheduler().is_none() {
+        process.set_scheduler(first.scheduler().clone());
+    }
+    if process.exec_cpu_affinity().is_none() {
+        process.set_exec_cpu_affinity(first.exec_cpu_affinity().clone());
+    }
 }
 
 fn adapt_process(process: &mut Process, stdio: Wanted) {
@@ -57,7 +80,8 @@ fn adapt_process(process: &mut Process, stdio: Wanted) {
     process.set_env(Some(env));
 }
 
-fn console_size(process: &Process) -> Option<(u16, u16)> {
+/// Columns and lines of the process's terminal at first.
+pub fn console_size(process: &Process) -> Option<(u16, u16)> {
     let size = process.console_size()?;
     Some((u16::try_from(size.width()).ok()?, u16::try_from(size.height()).ok()?))
 }

@@ -229,3 +229,83 @@ fn the_images_dev_is_cleared_unless_mounted_over() {
     let error = clear(json!([{"destination": "/dev", "type": "tmpfs"}])).unwrap_err();
     assert_eq!(error.to_string(), "it is not a folder");
 }
+
+fn exec(process: &Value, first: &Value) -> Result<Prepared, SpecError> {
+    let mut spec = base();
+    spec["process"] = first.clone();
+    let of_container = prepared(&spec).unwrap().spec;
+    prepare_exec(of_container, &serde_json::to_vec(process).unwrap(), Wanted::default())
+}
+
+/// A container's first process with everything that others take from it.
+fn first() -> Value {
+    let mut first = base()["process"].clone();
+    first["capabilities"] = json!({"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"]});
+    first["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}]);
+    first["oomScoreAdj"] = json!(7);
+    first["ioPriority"] = json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0});
+    first["scheduler"] = json!({"policy": "SCHED_BATCH"});
+    first["execCPUAffinity"] = json!({"final": "0"});
+    first
+}
+
+#[test]
+fn an_exec_takes_the_place_of_the_first_process() {
+    let process = json!({"user": {"uid": 7, "gid": 8}, "args": ["ls"], "cwd": "/tmp"});
+    let prepared = exec(&process, &first()).unwrap();
+    let got = prepared.spec.process().clone().unwrap();
+    assert_eq!((got.user().uid(), got.cwd().to_str()), (7, Some("/tmp")));
+    assert_eq!(got.args().as_deref(), Some(&["ls".to_owned()][..]));
+    assert_eq!(got.env().as_deref(), Some(&[HOME_OF_USER.to_owned()][..]), "no variables");
+    assert_eq!(prepared.uid, 7);
+    assert_eq!(
+        prepared.spec.linux().as_ref().unwrap().cgroups_path().as_deref().unwrap().to_str(),
+        Some("/container-c")
+    );
+}
+
+#[test]
+fn what_an_exec_does_not_ask_for_is_as_the_container_has_it() {
+    let bare = json!({"user": {"uid": 7, "gid": 8}, "args": ["ls"], "cwd": "/"});
+    let got = exec(&bare, &first()).unwrap().spec.process().clone().unwrap();
+    let of_first: Process = serde_json::from_value(first()).unwrap();
+    assert_eq!(got.capabilities(), of_first.capabilities());
+    assert!(got.capabilities().is_some());
+    assert_eq!(got.rlimits(), of_first.rlimits());
+    assert_eq!(got.oom_score_adj(), Some(7));
+    assert_eq!(got.io_priority(), of_first.io_priority());
+    assert_eq!(got.scheduler(), of_first.scheduler());
+    assert_eq!(got.exec_cpu_affinity(), of_first.exec_cpu_affinity());
+
+    let mut own = bare;
+    own["capabilities"] = json!({"bounding": []});
+    own["rlimits"] = json!([{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]);
+    own["oomScoreAdj"] = json!(0);
+    let got = exec(&own, &first()).unwrap().spec.process().clone().unwrap();
+    let bounding = got.capabilities().as_ref().and_then(|all| all.bounding().clone());
+    assert_eq!(bounding, Some(Default::default()));
+    assert_eq!(got.rlimits().as_ref().map(Vec::len), Some(1));
+    assert_eq!(got.oom_score_adj(), Some(0));
+}
+
+#[test]
+fn execs_are_checked_as_first_processes_are() {
+    for json in [&b""[..], b"{", b"[]", b"null", b"\xff", b"{\"args\": 5}"] {
+        let spec = prepared(&base()).unwrap().spec;
+        assert!(prepare_exec(spec, json, Wanted::default()).is_err(), "{json:?}");
+    }
+    let long = vec![b' '; MAX_SPEC + 1];
+    let spec = prepared(&base()).unwrap().spec;
+    assert!(matches!(prepare_exec(spec, &long, Wanted::default()), Err(SpecError::TooLong(_))));
+    for (field, value) in [
+        ("args", json!([])),
+        ("args", json!(["a\0b"])),
+        ("env", json!(["A=\0"])),
+        ("cwd", json!("relative")),
+        ("user", json!({"uid": 0, "gid": 0, "umask": 0o1000})),
+    ] {
+        let mut process = base()["process"].clone();
+        process[field] = value;
+        assert!(exec(&process, &base()["process"]).is_err(), "{field}");
+    }
+}

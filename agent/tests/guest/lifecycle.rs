@@ -214,7 +214,7 @@ async fn inventory(vm: &Vm) -> String {
     let script = "mount -t cgroup2 none /mnt; ls /proc/1/fd | wc -l; \
                   grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l; \
                   ls -d /mnt/container-* | wc -l; ls /proc/1/root/run/sandbox/c \
-                  /proc/1/root/run/sandbox/b | wc -l";
+                  /proc/1/root/run/sandbox/b /proc/1/root/run/sandbox/e | wc -l";
     let mut spec = spec("inventory", &["sh", "-c", script]);
     spec["linux"]["namespaces"] = serde_json::json!([{"type": "mount"}]);
     let caps = serde_json::json!(["CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]);
@@ -238,5 +238,6 @@ pub async fn nothing_is_left(vm: &Vm) {
         let missing = spec("cycles", &["nope"]);
         vm.create("cycles", &missing, stdio(true, true, true)).await.unwrap_err();
     }
+    crate::exec::cycles(vm).await;
     assert_eq!(inventory(vm).await, before);
 }

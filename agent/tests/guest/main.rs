@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(missing_docs)]
 
+mod exec;
 mod lifecycle;
 mod listeners;
 mod network;
@@ -57,6 +58,7 @@ async fn run() -> ExitCode {
     let mut failed = 0;
     let mut passed = 0;
     let all = [
+        exec::CASES,
         lifecycle::CASES,
         listeners::CASES,
         network::CASES,

@@ -16,15 +16,18 @@ use crate::event::{Exit, PodEvent};
 use crate::machine::Ended;
 use crate::stdio::Streams;
 
+#[cfg(test)]
+mod tests;
+
 /// Most execs of a container that are not deleted: the agent's own bound.
 const MAX_EXECS: usize = 256;
 
 /// Exit status of an exec that could not be started, as of shells.
 const NOT_STARTED: u32 = 127;
 
-/// How long the end of a container waits for those of its execs, which the
-/// agent has killed by then.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long the end of a container waits for those of its execs, all in all:
+/// the agent has killed them by then. Less than a Delete waits for it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Exec {
@@ -38,7 +41,7 @@ pub(super) struct Exec {
     streams: OnceLock<Streams>,
     wishes: Mutex<Wishes>,
     exit: watch::Sender<Option<Exit>>,
-    /// Its exit was told, or there is nothing to tell.
+    /// Its exit was told.
     told: watch::Sender<bool>,
     deleted: AtomicBool,
 }
@@ -131,7 +134,6 @@ impl Exec {
     /// It could not be started: it has ended, and nothing is told of it.
     pub fn set_failed(&self) {
         self.finish(Exit { status: NOT_STARTED, at: SystemTime::now() });
-        self.told.send_replace(true);
     }
 
     /// Gives its input an end, now or when it begins.
@@ -175,6 +177,14 @@ impl Exec {
         })
     }
 
+    /// Answers when its exit was told, or at once if it does not run.
+    pub async fn told(&self) {
+        if self.guest_pid().is_some() {
+            // The sender is its own, so it is there.
+            let _ = self.told.subscribe().wait_for(|told| *told).await;
+        }
+    }
+
     async fn tell(&self, exit: Exit, events: &mpsc::UnboundedSender<PodEvent>) {
         if !self.finish(exit) {
             return;
@@ -214,21 +224,29 @@ impl Execs {
         self.lock().values().cloned().collect()
     }
 
-    /// It is gone; who waits for its turn finds out.
-    pub fn remove(&self, exec: &Exec) {
+    /// It is gone, and so are those who wait for its end; who waits for its
+    /// turn finds out. Answers with its exit.
+    pub fn remove(&self, exec: &Exec) -> Exit {
         exec.deleted.store(true, Ordering::Relaxed);
+        let end = killed();
+        exec.finish(end);
         self.lock().remove(&exec.asked.id);
+        exec.exit().unwrap_or(end)
     }
 
     /// Answers when the exit of each that ran is told, so that the container's
     /// comes after them.
     pub async fn ended(&self, events: &mpsc::UnboundedSender<PodEvent>) {
-        for exec in self.all() {
-            if exec.guest_pid().is_none() {
-                continue;
+        let all = self.all();
+        let told = async {
+            for exec in &all {
+                // One that is about to run is not overtaken.
+                drop(exec.turn.lock().await);
+                exec.told().await;
             }
-            let mut told = exec.told.subscribe();
-            if timeout(LAST_WORDS, told.wait_for(|told| *told)).await.is_err() {
+        };
+        if timeout(LAST_WORDS, told).await.is_err() {
+            for exec in all.iter().filter(|exec| exec.guest_pid().is_some()) {
                 exec.tell(killed(), events).await;
             }
         }

@@ -40,6 +40,14 @@ fn exited() -> PodEvent {
     PodEvent::Exit { container: "web".into(), exec: String::new(), pid: 7, exit: exit() }
 }
 
+fn exec_exited(exec: &str) -> PodEvent {
+    PodEvent::Exit { container: "web".into(), exec: exec.into(), pid: 7, exit: exit() }
+}
+
+fn exec_started(exec: &str) -> Option<Event> {
+    Some(Event::exec_started("web", exec, 7))
+}
+
 fn oom() -> PodEvent {
     PodEvent::Oom { container: "web".into() }
 }
@@ -47,10 +55,10 @@ fn oom() -> PodEvent {
 #[tokio::test(start_paused = true)]
 async fn an_exit_never_overtakes_its_start() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("web");
+    ledger.hold("web", "");
     ledger.happened(oom());
     ledger.happened(exited());
-    ledger.release("web", Some(Event::started("web", 7)));
+    ledger.release("web", "", Some(Event::started("web", 7)));
     ledger.deleted("web", Event::deleted("web", 7, exit()), LIMIT).await;
     assert_eq!(
         all(&outbox, &mut topics).await,
@@ -61,29 +69,29 @@ async fn an_exit_never_overtakes_its_start() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_start_gives_way_to_the_exit() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("web");
+    ledger.hold("web", "");
     ledger.happened(exited());
-    ledger.release("web", None);
+    ledger.release("web", "", None);
     assert_eq!(all(&outbox, &mut topics).await, ["/tasks/exit"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_calls_at_once_both_come_first() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("web");
-    ledger.hold("web");
+    ledger.hold("web", "");
+    ledger.hold("web", "");
     ledger.happened(exited());
-    ledger.release("web", None);
+    ledger.release("web", "", None);
     assert_eq!(all(&outbox, &mut topics).await, [""; 0]);
-    ledger.release("web", Some(Event::started("web", 7)));
+    ledger.release("web", "", Some(Event::started("web", 7)));
     assert_eq!(all(&outbox, &mut topics).await, ["/tasks/start", "/tasks/exit"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_delete_waits_for_the_exit() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("web");
-    ledger.release("web", Some(Event::started("web", 7)));
+    ledger.hold("web", "");
+    ledger.release("web", "", Some(Event::started("web", 7)));
     let deleting = tokio::spawn({
         let ledger = ledger.clone();
         async move {
@@ -100,21 +108,21 @@ async fn a_delete_waits_for_the_exit() {
 #[tokio::test(start_paused = true)]
 async fn a_delete_does_not_wait_for_ever_and_nothing_follows_it() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("web");
-    ledger.release("web", None);
+    ledger.hold("web", "");
+    ledger.release("web", "", Some(Event::started("web", 7)));
     let event = Event::deleted("web", 7, exit());
     ledger.deleted("web", event.clone(), LIMIT).await;
     ledger.happened(exited());
     ledger.deleted("web", event, LIMIT).await;
-    assert_eq!(all(&outbox, &mut topics).await, ["/tasks/delete"]);
+    assert_eq!(all(&outbox, &mut topics).await, ["/tasks/start", "/tasks/delete"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn containers_do_not_wait_for_each_other() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("slow");
-    ledger.hold("web");
-    ledger.release("web", Some(Event::started("web", 7)));
+    ledger.hold("slow", "");
+    ledger.hold("web", "");
+    ledger.release("web", "", Some(Event::started("web", 7)));
     ledger.happened(exited());
     assert_eq!(all(&outbox, &mut topics).await, ["/tasks/start", "/tasks/exit"]);
 }
@@ -122,9 +130,56 @@ async fn containers_do_not_wait_for_each_other() {
 #[tokio::test(start_paused = true)]
 async fn a_container_that_was_not_made_has_no_events() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("web");
+    ledger.hold("web", "");
     ledger.happened(exited());
     ledger.forget("web");
-    ledger.release("web", None);
+    ledger.release("web", "", None);
+    assert_eq!(all(&outbox, &mut topics).await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_execs_exit_waits_for_its_own_start_alone() {
+    let (ledger, outbox, mut topics) = ledger();
+    ledger.hold("web", "");
+    ledger.release("web", "", Some(Event::started("web", 7)));
+    ledger.hold("web", "slow");
+    ledger.hold("web", "quick");
+    ledger.happened(exec_exited("quick"));
+    assert_eq!(all(&outbox, &mut topics).await, ["/tasks/start"]);
+    ledger.release("web", "quick", exec_started("quick"));
+    assert_eq!(all(&outbox, &mut topics).await, ["/tasks/exec-started", "/tasks/exit"]);
+    ledger.happened(exec_exited("slow"));
+    assert_eq!(all(&outbox, &mut topics).await, [""; 0]);
+    ledger.release("web", "slow", exec_started("slow"));
+    assert_eq!(all(&outbox, &mut topics).await, ["/tasks/exec-started", "/tasks/exit"]);
+}
+
+/// The container's exit is the last: [`Ledger::deleted`] waits for it.
+#[tokio::test(start_paused = true)]
+async fn a_containers_exit_waits_for_its_execs() {
+    let (ledger, outbox, mut topics) = ledger();
+    ledger.hold("web", "");
+    ledger.release("web", "", Some(Event::created(&Default::default())));
+    ledger.hold("web", "x");
+    ledger.happened(exec_exited("x"));
+    ledger.happened(oom());
+    ledger.happened(exited());
+    assert_eq!(all(&outbox, &mut topics).await, ["/tasks/create"]);
+    ledger.release("web", "x", exec_started("x"));
+    ledger.deleted("web", Event::deleted("web", 7, exit()), LIMIT).await;
+    assert_eq!(
+        all(&outbox, &mut topics).await,
+        ["/tasks/exec-started", "/tasks/exit", "/tasks/oom", "/tasks/exit", "/tasks/delete"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_about_unknown_containers_leave_nothing() {
+    let (ledger, outbox, mut topics) = ledger();
+    for exec in ["", "x"] {
+        ledger.hold("web", exec);
+        ledger.release("web", exec, None);
+    }
+    assert!(ledger.containers().is_empty());
     assert_eq!(all(&outbox, &mut topics).await, [""; 0]);
 }
