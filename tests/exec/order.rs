@@ -112,16 +112,19 @@ fn who_waits_for_an_exec_hears_of_its_removal(bed: &Bed) {
     heard(second.join().unwrap());
 }
 
+/// Neither one that is new nor one that was added before.
 fn a_paused_container_runs_no_exec(bed: &Bed) {
     let shim = started(bed);
-    let rpc = shim.rpc().exec("x");
+    let (early, late) = (shim.rpc().exec("early"), shim.rpc().exec("late"));
+    let words = process(&["true"]);
+    early.add(&early.request(&words)).unwrap();
     shim.rpc().pause().unwrap();
-    let refused = rpc.run(&process(&["true"])).unwrap_err();
-    assert_eq!(status(refused), Code::FAILED_PRECONDITION);
+    assert_eq!(status(early.start().unwrap_err()), Code::FAILED_PRECONDITION);
+    assert_eq!(status(late.run(&words).unwrap_err()), Code::FAILED_PRECONDITION);
     shim.rpc().resume().unwrap();
-    rpc.delete().unwrap();
-    rpc.run(&process(&["true"])).unwrap();
-    assert_eq!(rpc.wait().unwrap().exit_status, 0);
-    rpc.delete().unwrap();
+    early.delete().unwrap();
+    late.run(&words).unwrap();
+    assert_eq!(late.wait().unwrap().exit_status, 0);
+    late.delete().unwrap();
     finish(shim);
 }
