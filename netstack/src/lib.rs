@@ -20,7 +20,6 @@ mod fragments;
 pub mod gate;
 pub mod host;
 mod icmp;
-pub mod listeners;
 pub mod listing;
 mod neighbour;
 mod outbox;

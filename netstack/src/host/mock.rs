@@ -102,20 +102,6 @@ impl MockNet {
         self.queues.borrow().keys().copied().collect()
     }
 
-    /// Addresses at which the stack takes datagrams of anybody, in order.
-    pub fn serving(&self) -> Vec<SocketAddr> {
-        let open = self.messages.iter().filter(|socket| !socket.borrow().closed);
-        let mut found: Vec<_> = open.filter_map(|socket| socket.borrow().at).collect();
-        found.sort();
-        found
-    }
-
-    fn messages(&mut self, messages: Messages) -> MockDatagrams {
-        let messages = Rc::new(RefCell::new(messages));
-        self.messages.push(messages.clone());
-        MockDatagrams(messages)
-    }
-
     /// Somebody connects to a listener; false if there is none.
     pub fn dial(&mut self, at: SocketAddr, peer: SocketAddr) -> bool {
         let mut queues = self.queues.borrow_mut();
@@ -268,24 +254,16 @@ impl HostNet for MockNet {
     fn datagrams(
         &mut self,
         _permit: &Permit,
-        v4: bool,
+        _v4: bool,
         port: u16,
         token: Token,
     ) -> Result<MockDatagrams, Errno> {
         if let Some(error) = self.exhausted {
             return Err(error);
         }
-        // Somebody else's: another is as good.
-        let taken = self.occupied.iter().any(|other| other.is_ipv4() == v4 && other.port() == port);
-        let port = if taken { 0 } else { port };
-        Ok(self.messages(Messages::new(port, None, token)))
-    }
-
-    fn serve(&mut self, at: SocketAddr, token: Token) -> Result<MockDatagrams, Errno> {
-        if self.occupied.contains(&at) || self.serving().contains(&at) {
-            return Err(Errno::ADDRINUSE);
-        }
-        Ok(self.messages(Messages::new(at.port(), Some(at), token)))
+        let messages = Rc::new(RefCell::new(Messages::new(port, token)));
+        self.messages.push(messages.clone());
+        Ok(MockDatagrams(messages))
     }
 
     fn echoes(&mut self, _permit: &Permit, _v4: bool, token: Token) -> Result<MockEchoes, Errno> {
@@ -355,10 +333,8 @@ impl Drop for MockStream {
 /// What goes through a UDP socket.
 #[derive(Debug)]
 pub struct Messages {
-    /// Its port.
+    /// The port that was asked for.
     pub port: u16,
-    /// Its address, if it is bound to one.
-    pub at: Option<SocketAddr>,
     token: Token,
     /// What the stack sent: to whom, what, and whether it must stay whole.
     pub sent: Vec<(SocketAddr, Vec<u8>, bool)>,
@@ -373,10 +349,9 @@ pub struct Messages {
 }
 
 impl Messages {
-    fn new(port: u16, at: Option<SocketAddr>, token: Token) -> Self {
+    fn new(port: u16, token: Token) -> Self {
         Self {
             port,
-            at,
             token,
             sent: Vec::new(),
             incoming: VecDeque::new(),
@@ -412,10 +387,6 @@ impl Datagrams for MockDatagrams {
 
     fn notice(&mut self) -> Option<Notice> {
         self.0.borrow_mut().notices.pop_front()
-    }
-
-    fn port(&self) -> Result<u16, Errno> {
-        Ok(self.0.borrow().port)
     }
 }
 

@@ -12,7 +12,6 @@ mod limits;
 mod listings;
 mod names;
 mod opening;
-mod serving;
 mod states;
 mod streams;
 mod waiting;
