@@ -2,6 +2,7 @@ mod exec;
 mod hooked;
 mod host_side;
 mod member;
+mod run;
 mod spec;
 
 use std::collections::HashMap;
@@ -12,14 +13,14 @@ use tokio::task::spawn_blocking;
 
 use crate::agent::{Agent, AgentError};
 use crate::config::Config;
-use crate::container::{ContainerState, CreateContainer, ExecProcess, Pid, ProcessState, Status};
+use crate::container::{ContainerState, CreateContainer, Pid, Status};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Events, Exit, PodEvent};
-use crate::id::{PodId, check_container, check_exec};
+use crate::id::{PodId, check_container};
 use crate::machine::{Boot, BootError, Ended, Launched, Notes, Rank, boot, launch};
 use crate::network::{ClientError, Network, NetworkError};
 use crate::stdio::Opened;
-use exec::{Exec, watch_exec};
+use exec::Exec;
 use hooked::Hooked;
 use host_side::{Held, HostSide, Prepared};
 use member::{Member, killed, watch_exit, watch_oom};
@@ -109,58 +110,6 @@ impl Pod {
         member.set_started();
         member.hooks.started(member.pid).await;
         Ok(member.pid)
-    }
-
-    /// Adds a process to a container, to be started by
-    /// [`Pod::start_exec`].
-    pub async fn exec(&self, exec: ExecProcess) -> Result<(), Error> {
-        check_exec(&exec.id)?;
-        let member = self.inner.member(&exec.container)?;
-        member.check(can_exec, "running")?;
-        if let Err(source) = serde_json::from_slice::<oci_spec::runtime::Process>(&exec.process) {
-            return Err(Error::NoProcessSpec { exec: exec.id, source });
-        }
-        member.execs.add(exec, member.pid)
-    }
-
-    /// Runs it. Answers when it has become its program, with its pid.
-    pub async fn start_exec(&self, container: &str, exec: &str) -> Result<u32, Error> {
-        let member = self.inner.member(container)?;
-        let exec = self.inner.exec(container, exec)?;
-        let _turn = exec.turn.lock().await;
-        exec.check(|is| is == Status::Created, "created")?;
-        let started = self.inner.run(&member, &exec).await;
-        if started.is_err() {
-            exec.set_failed();
-        }
-        started.map(|()| member.pid)
-    }
-
-    /// Where a process that is not the first is in its life.
-    pub async fn exec_state(&self, container: &str, exec: &str) -> Result<ProcessState, Error> {
-        Ok(self.inner.exec(container, exec)?.state())
-    }
-
-    /// Removes a process that has ended or never was started, and answers with
-    /// its exit. All that it wrote before its end is with containerd by then.
-    pub async fn delete_exec(&self, container: &str, exec: &str) -> Result<Exit, Error> {
-        let member = self.inner.member(container)?;
-        let exec = self.inner.exec(container, exec)?;
-        if exec.exit().is_some() {
-            exec.told().await;
-        }
-        let _turn = exec.turn.lock().await;
-        exec.check(|is| is != Status::Running, "stopped")?;
-        if exec.guest_pid().is_some() {
-            let id = exec.asked.id.as_str();
-            match self.inner.call(async |agent| agent.delete_process(container, id).await).await {
-                Ok(()) | Err(Error::Ended { .. }) => {}
-                Err(Error::Agent(AgentError::Refused { kind: ErrorKind::NotFound, .. })) => {}
-                Err(error) => return Err(error),
-            }
-            exec.drained().await;
-        }
-        Ok(member.execs.remove(&exec))
     }
 
     /// Where the container is in its life.
@@ -490,32 +439,6 @@ impl Inner {
         Ok(member)
     }
 
-    /// Runs an exec; its turn is held.
-    async fn run(&self, member: &Member, exec: &Arc<Exec>) -> Result<(), Error> {
-        member.check(can_exec, "running")?;
-        let (container, id) = (exec.asked.container.as_str(), exec.asked.id.as_str());
-        let opened = Opened::open(id, &exec.asked.stdio, self.id.namespace()).await?;
-        let agent = self.agent().await?;
-        let (process, wanted) = (exec.asked.process.clone(), opened.wanted());
-        let pid = self.call(async |agent| agent.exec(container, id, process, wanted).await).await?;
-        let streams = match opened.attach(&self.vsock, container, id).await {
-            Ok(streams) => streams,
-            Err(error) => {
-                tokio::spawn(discard(agent, container.to_owned(), id.to_owned()));
-                return Err(error.into());
-            }
-        };
-        if let Some((width, height)) = exec.set_started(pid, streams) {
-            // It has a terminal of another size, which is no reason to end it.
-            if let Err(error) = agent.resize(container, id, width, height).await {
-                tracing::warn!("the terminal of {id} keeps its size: {error}");
-            }
-        }
-        let (ended, events) = (self.ended.clone(), self.events.clone());
-        tokio::spawn(watch_exec(Arc::clone(exec), agent, ended, events));
-        Ok(())
-    }
-
     /// Has the `io` process and the guest know the network. Once for each pod.
     async fn set_network(&self) -> Result<(), Error> {
         self.in_network(self.network.configure()).await?;
@@ -579,11 +502,6 @@ impl Inner {
     }
 }
 
-/// Whether another process can be run in a container.
-fn can_exec(is: Status) -> bool {
-    matches!(is, Status::Created | Status::Running)
-}
-
 /// What a container's id and an exec id stand for.
 enum Process {
     First(Arc<Member>),
@@ -619,13 +537,6 @@ impl Drop for Reserved<'_> {
             members.remove(&self.id);
         }
     }
-}
-
-/// Ends and forgets a process that nobody is to know of.
-async fn discard(agent: Agent, container: String, exec: String) {
-    let _ = agent.kill(&container, &exec, SIGKILL, false).await;
-    let _ = agent.wait(&container, &exec).await;
-    let _ = agent.delete_process(&container, &exec).await;
 }
 
 /// A container that the agent may have made. Dropped, it is deleted.
