@@ -3,9 +3,7 @@
 //! A chain of transformers, each of which knows one part of the spec and
 //! nothing of the others. What the host must do for it comes out as data.
 //!
-//! Hooks of the host are run there (`hooks.rs`). Those that belong inside a
-//! container are not run: their programs are the host's, and the process and
-//! the namespaces that they are told of are the guest's.
+//! Hooks whose programs are the host's are run there (`hooks.rs`).
 
 mod devices;
 mod linux;
@@ -13,10 +11,11 @@ mod mounts;
 
 use std::path::{Component, Path, PathBuf};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Hooks, Spec};
 use sandbox_agent_protocol::SHARE_DIR;
 
 use crate::error::ErrorKind;
+use crate::hooks::LIMIT;
 use crate::mounts::{MountError, Options};
 
 /// A spec that has no counterpart in a guest.
@@ -146,14 +145,19 @@ fn is_root(path: &Path) -> bool {
     !path.as_os_str().is_empty() && !has_nul && !climbs
 }
 
-fn hooks(spec: &mut Spec, context: &mut Context) -> Result<(), SpecError> {
-    let hooks = spec.hooks().as_ref();
-    let inside = hooks.map(|hooks| [hooks.create_container(), hooks.start_container()]);
-    if inside.into_iter().flatten().flatten().any(|hooks| !hooks.is_empty()) {
-        let container = context.container;
-        tracing::warn!("the createContainer and startContainer hooks of {container} are not run");
-    }
-    spec.set_hooks(None);
+/// Those of the container's own programs run in the guest, for a bounded time.
+fn hooks(spec: &mut Spec, _: &mut Context) -> Result<(), SpecError> {
+    let given = spec.hooks().as_ref().and_then(|hooks| hooks.start_container().clone());
+    let start = given.filter(|hooks| !hooks.is_empty()).map(|mut hooks| {
+        for hook in &mut hooks {
+            let seconds = hook.timeout().filter(|seconds| *seconds > 0);
+            hook.set_timeout(seconds.or_else(|| LIMIT.as_secs().try_into().ok()));
+        }
+        let mut kept = Hooks::default();
+        kept.set_start_container(Some(hooks));
+        kept
+    });
+    spec.set_hooks(start);
     Ok(())
 }
 

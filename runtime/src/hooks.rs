@@ -1,6 +1,11 @@
-//! OCI hooks that run on the host: `prestart`, `createRuntime`, `poststart`
-//! and `poststop`. Those that belong inside a container are not run: their
-//! programs are the host's, and the container is in another kernel.
+//! OCI hooks that run on the host: `prestart`, `createRuntime`,
+//! `createContainer`, `poststart` and `poststop`.
+//!
+//! `createContainer` belongs into the container's namespaces with a program of
+//! the runtime's, that is of the host. Those namespaces are another kernel's, so
+//! it runs where `createRuntime` does, after it; it is told a pid in the pod's
+//! network namespace. `startContainer`, whose program is the container's own,
+//! runs in the guest.
 
 use std::env;
 use std::ffi::OsString;
@@ -23,7 +28,7 @@ use crate::folder::write_atomically;
 
 /// Longest time for a hook that says none: one that hangs must not hang
 /// containerd for good.
-const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Where a hook that says no environment finds programs, if containerd gave
 /// the shim no `PATH`. runc hands such a hook its own environment, which here
 /// would tell it of nothing else that is its business.
@@ -77,6 +82,7 @@ impl Hooks {
         };
         let mut create = named("prestart", &prestart);
         create.extend(named("createRuntime", hooks.create_runtime()));
+        create.extend(named("createContainer", hooks.create_container()));
         Self {
             container: container.to_owned(),
             bundle: bundle.to_owned(),

@@ -3,7 +3,7 @@
 use std::fs;
 
 use sandbox_tests::{Bed, mount, spec, tests};
-use serde_json::json;
+use serde_json::{Value, json};
 
 tests![
     Any a_read_only_root_refuses_writes,
@@ -17,6 +17,8 @@ tests![
     Any sysctls_are_set,
     Any proc_sys_and_dev_are_usable,
     Any devices_follow_their_rules,
+    Ours hooks_of_the_container_run,
+    Any what_the_kernel_shows_can_be_bound,
 ];
 
 fn a_read_only_root_refuses_writes(bed: &Bed) {
@@ -158,4 +160,47 @@ fn devices_follow_their_rules(bed: &Bed) {
         "can't create /tmp/hwrng: Operation not permitted",
     ]);
     assert_eq!(out.text().lines().map(str::trim).collect::<Vec<_>>(), ["null", "4"]);
+}
+
+/// Those of the host's programs see the network's pid and their words are told;
+/// that of the container's own program comes just before its process.
+fn hooks_of_the_container_run(bed: &Bed) {
+    let told = bed.dir().join("told");
+    let script = format!("cat >{}", told.display());
+    let mut spec = spec(&["sh", "-c", "cat /hooked"]);
+    spec["hooks"] = json!({
+        "createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script]}],
+        "startContainer": [
+            {"path": "/bin/sh", "args": ["sh", "-c", "cat >/hooked; echo $X >>/hooked"],
+             "env": ["X=and this", "PATH=/bin:/usr/bin"]},
+        ],
+    });
+    let out = bed.run_spec("a", spec.clone(), &[]).ok().text();
+    let (state, last) = out.trim().rsplit_once('}').unwrap();
+    assert_eq!(last, "and this", "{out}");
+    let state: Value = serde_json::from_str(&format!("{state}}}")).unwrap();
+    assert_eq!(state["id"], bed.id("a"));
+    let told: Value = serde_json::from_str(&fs::read_to_string(told).unwrap()).unwrap();
+    assert_eq!(told["status"], "creating");
+    assert!(told["pid"].as_i64().unwrap() > 0);
+    spec["hooks"]["startContainer"][0]["args"][2] = json!("exit 3");
+    // As under runc, its process ends before it was its program.
+    let failed = bed.run_spec("b", spec.clone(), &[]);
+    assert!(failed.code != 0 && failed.stdout.is_empty(), "{}", failed.errors());
+    spec["hooks"] = json!({
+        "createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "echo not so >&2; exit 1"]}],
+    });
+    bed.run_spec("c", spec, &[]).fails_with(&["createContainer", "not so"]);
+}
+
+/// `-v /sys:/host/sys`, `-v /dev/null:/x`: under a microVM, of its own kernel.
+fn what_the_kernel_shows_can_be_bound(bed: &Bed) {
+    let bind = |from: &str, to: &str| mount(to, "bind", from, &["rbind", "ro"]);
+    let line = "[ -d /host/sys/kernel ] && [ -e /host/proc/version ] && [ -c /null ] && echo so";
+    let mut spec = spec(&["sh", "-c", line]);
+    let mounts = spec["mounts"].as_array_mut().unwrap();
+    mounts.push(bind("/sys", "/host/sys"));
+    mounts.push(bind("/proc", "/host/proc"));
+    mounts.push(bind("/dev/null", "/null"));
+    assert_eq!(bed.run_spec("a", spec, &[]).ok().text().trim(), "so");
 }

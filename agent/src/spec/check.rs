@@ -2,12 +2,13 @@
 
 use std::path::{Component, Path};
 
-use oci_spec::runtime::{
-    Hook, Linux, LinuxNamespaceType, LinuxSeccompAction, Mount, Process, Spec,
-};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxSeccompAction, Mount, Process, Spec};
 use sandbox_agent_protocol::SHARE_DIR;
 
 use super::SpecError;
+
+/// File systems of the kernel.
+const KERNELS: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// Runs every check.
 pub fn all(spec: &Spec) -> Result<(), SpecError> {
@@ -68,6 +69,7 @@ fn check_mount(mount: &Mount) -> Result<(), SpecError> {
         return Ok(());
     }
     match mount.source() {
+        Some(source) if is_kernels(source) => Ok(()),
         Some(source) => below_share(&field(), source),
         None => Err(SpecError::invalid(field(), "is a bind mount without a source")),
     }
@@ -77,6 +79,13 @@ fn check_mount(mount: &Mount) -> Result<(), SpecError> {
 pub fn is_bind(mount: &Mount) -> bool {
     mount.typ().as_deref() == Some("bind")
         || mount.options().iter().flatten().any(|o| o == "bind" || o == "rbind")
+}
+
+/// Whether it is of what the guest's kernel shows: where the host has asked for
+/// its own, a container gets this one's.
+fn is_kernels(path: &Path) -> bool {
+    let climbs = path.components().any(|c| c == Component::ParentDir);
+    !climbs && KERNELS.iter().any(|dir| path.starts_with(dir))
 }
 
 /// The agent's own files must not be shown to a container, so what it is shown
@@ -101,19 +110,13 @@ fn check_names(spec: &Spec) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// Hooks that run in the container's namespaces name programs of the host. The
-/// other kinds are the host's to run, and are left to it.
+/// Programs of these are the host's, which runs them; that of a startContainer
+/// hook is the container's.
 fn check_hooks(spec: &Spec) -> Result<(), SpecError> {
-    let Some(hooks) = spec.hooks() else { return Ok(()) };
-    let none = |hooks: &Option<Vec<Hook>>| hooks.as_deref().unwrap_or_default().is_empty();
-    for (name, list) in [
-        ("hooks.createContainer", hooks.create_container()),
-        ("hooks.startContainer", hooks.start_container()),
-    ] {
-        if !none(list) {
-            let why = "their programs are the host's and not in the guest; use createRuntime hooks";
-            return Err(SpecError::unsupported(name, why));
-        }
+    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.create_container().as_ref());
+    if hooks.is_some_and(|hooks| !hooks.is_empty()) {
+        let why = "their programs are the host's and not in the guest";
+        return Err(SpecError::unsupported("hooks.createContainer", why));
     }
     Ok(())
 }

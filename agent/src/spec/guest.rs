@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
+use oci_spec::runtime::{Hooks, Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
 
 use super::{Features, HOME_OF_USER, Prepared, SpecError};
 use crate::cgroup::Cgroup;
@@ -22,8 +22,14 @@ pub fn adapt(
     let console_size = console_size(&process);
     let net_sysctls = take_net_sysctls(&mut linux)?;
     adapt_linux(id, &mut linux, features);
-    // The host runs its own; those of the container were refused.
-    spec.set_hooks(None).set_linux(Some(linux)).set_process(Some(process));
+    // The host runs its own.
+    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.start_container().clone());
+    let hooks = hooks.map(|start| {
+        let mut hooks = Hooks::default();
+        hooks.set_start_container(Some(start));
+        hooks
+    });
+    spec.set_hooks(hooks).set_linux(Some(linux)).set_process(Some(process));
     Ok(Prepared { spec, net_sysctls, uid, console_size })
 }
 

@@ -76,6 +76,19 @@ fn paths_stay_in_the_share() {
 }
 
 #[test]
+fn what_the_kernel_shows_may_be_bound() {
+    let bind = |from: &str| json!([{"destination": "/x", "type": "bind", "source": from}]);
+    for from in ["/dev/shm", "/sys", "/proc/sys"] {
+        let mut spec = base();
+        spec["mounts"] = bind(from);
+        assert!(prepared(&spec).is_ok(), "{from}");
+    }
+    for from in ["/devices", "/dev/../etc", "/sysx"] {
+        assert!(refusal(|spec| spec["mounts"] = bind(from)).contains("/x"), "{from}");
+    }
+}
+
+#[test]
 fn mounts_without_sense_are_refused() {
     let text = refusal(|spec| spec["mounts"] = json!([{"destination": "x", "type": "proc"}]));
     assert!(text.contains("absolute"), "{text}");

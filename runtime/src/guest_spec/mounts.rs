@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use oci_spec::runtime::{Mount, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 use rustix::fs::statvfs;
 
 use super::{Context, HostBind, SpecError};
@@ -17,8 +17,11 @@ const SHM: &str = "/dev/shm";
 /// Folders and files of the host come through the share; what a kernel makes
 /// is the guest's own.
 pub(super) fn transform(spec: &mut Spec, context: &mut Context) -> Result<(), SpecError> {
+    let shares_memory = !has_ipc_of_its_own(spec);
     for mount in spec.mounts_mut().iter_mut().flatten() {
-        if is_bind(mount) {
+        if shares_memory && mount.destination() == Path::new(SHM) {
+            pods_memory(mount);
+        } else if is_bind(mount) {
             bind(mount, context)?;
         }
     }
@@ -87,6 +90,24 @@ fn special(kind: fs::FileType) -> Option<&'static str> {
         (kind.is_char_device(), "character device"),
     ];
     kinds.into_iter().find(|(is, _)| *is).map(|(_, what)| what)
+}
+
+/// Whether a container shares no memory with others of its pod (runtime-spec,
+/// "Namespaces": with a path it joins another's, without a namespace it has
+/// that of all).
+fn has_ipc_of_its_own(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let mut ipc =
+        namespaces.into_iter().flatten().filter(|one| one.typ() == LinuxNamespaceType::Ipc);
+    ipc.any(|namespace| namespace.path().is_none())
+}
+
+/// The guest's own, which all have who share it.
+fn pods_memory(mount: &mut Mount) {
+    let options = ["bind", "nosuid", "noexec", "nodev"].map(str::to_owned);
+    mount.set_typ(Some("bind".to_owned()));
+    mount.set_source(Some(SHM.into()));
+    mount.set_options(Some(options.to_vec()));
 }
 
 /// A file system in the guest's memory, of the same size.

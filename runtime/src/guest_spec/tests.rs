@@ -47,6 +47,17 @@ fn each_part_comes_out_as_the_guest_needs_it() {
         ),
         ("/root/readonly", json!({"root": {"readonly": true}}), json!(true)),
         ("/hooks", json!({"hooks": {"prestart": [{"path": "/bin/x"}]}}), Value::Null),
+        ("/hooks", json!({"hooks": {"startContainer": []}}), Value::Null),
+        (
+            "/hooks",
+            json!({"hooks": {
+                "createContainer": [{"path": "/bin/x"}],
+                "startContainer": [{"path": "/bin/y"}, {"path": "/bin/z", "timeout": 3}],
+            }}),
+            json!({"startContainer": [
+                {"path": "/bin/y", "timeout": 120}, {"path": "/bin/z", "timeout": 3},
+            ]}),
+        ),
         ("/annotations", json!({"annotations": {"a": "b"}}), Value::Null),
         ("/process/apparmorProfile", json!({"process": {"apparmorProfile": "p"}}), Value::Null),
         ("/process/selinuxLabel", json!({"process": {"selinuxLabel": "l"}}), Value::Null),
@@ -116,7 +127,8 @@ fn mounts_of_the_kernel_stay() {
         {"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "ro"]},
         {"destination": "/x", "type": "bind", "source": "/dev/null", "options": ["bind"]},
     ]);
-    let (guest, binds) = translated(json!({"mounts": mounts}));
+    let linux = json!({"namespaces": [{"type": "ipc"}]});
+    let (guest, binds) = translated(json!({"mounts": mounts, "linux": linux}));
     assert_eq!(guest["mounts"], mounts);
     assert!(binds.is_empty());
 }
@@ -144,12 +156,25 @@ fn mounts_of_the_host_go_through_the_share() {
 #[test]
 fn shared_memory_of_the_host_becomes_the_guests() {
     let dir = tempfile::tempdir().unwrap();
-    let (guest, binds) = translated(json!({"mounts": [
+    let linux = json!({"namespaces": [{"type": "ipc"}]});
+    let (guest, binds) = translated(json!({"linux": linux, "mounts": [
         {"destination": "/dev/shm", "type": "bind", "source": dir.path(), "options": ["rbind"]},
     ]}));
     assert!(binds.is_empty());
     assert_eq!(guest["mounts"][0]["type"], "tmpfs");
     assert!(guest["mounts"][0]["options"][4].as_str().unwrap().starts_with("size="));
+}
+
+#[test]
+fn who_shares_ipc_shares_memory() {
+    let shm = json!([{"destination": "/dev/shm", "type": "tmpfs", "source": "shm"}]);
+    let of = |namespaces: serde_json::Value| {
+        let linux = json!({"namespaces": namespaces});
+        translated(json!({"mounts": shm, "linux": linux})).0["mounts"][0]["type"].clone()
+    };
+    assert_eq!(of(json!([{"type": "ipc"}])), "tmpfs");
+    assert_eq!(of(json!([{"type": "pid"}])), "bind");
+    assert_eq!(of(json!([{"type": "ipc", "path": "/proc/7/ns/ipc"}])), "bind");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn no_limit_is_none() {
     let spec = read(json!({"ociVersion": "1.1.0", "linux": {"resources": limits}}));
     assert_eq!((spec.cpus, spec.memory), (None, None));
     assert_eq!(read(json!({"ociVersion": "1.1.0"})), PodSpec::default());
-    assert_eq!(cpus(50_000, None), Some(0.5));
+    assert_eq!(PodSpec::cpus_of(50_000, None), Some(0.5));
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn hooks_and_servers_of_a_spec() {
     assert!(spec(json!({"hooks": {"prestart": hook}})).has_create_hooks);
     assert!(spec(json!({"hooks": {"createRuntime": hook}})).has_create_hooks);
     // These furnish no namespace.
-    assert!(!spec(json!({"hooks": {"createContainer": hook, "poststop": hook}})).has_create_hooks);
+    assert!(!spec(json!({"hooks": {"startContainer": hook, "poststop": hook}})).has_create_hooks);
     let mounts = json!({"mounts": [
         {"destination": "/etc/hosts", "type": "bind", "source": "/h"},
         {"destination": "/etc/resolv.conf", "type": "bind", "source": "/r"},
