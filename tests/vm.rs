@@ -24,6 +24,7 @@ mod network;
 mod policy;
 mod process;
 mod resources;
+mod sandbox;
 mod share;
 mod stdio;
 
@@ -38,6 +39,7 @@ fn main() -> std::process::ExitCode {
         container::TESTS,
         limits::TESTS,
         resources::TESTS,
+        sandbox::TESTS,
         crash::TESTS,
         bootstrap::TESTS,
         errors::TESTS,

@@ -35,7 +35,7 @@ pub(crate) use policy::names as policy_names;
 pub use setting::{Set, SetError, set_policy};
 pub use store::{Policies, pod_audit, pod_policies};
 
-pub(crate) use plan::{AUDIT_MAX, Files, FurnishError, Mode, Plan};
+pub(crate) use plan::{AUDIT_MAX, Files, FurnishError, Plan};
 
 /// How long the `io` process may take until it serves: it starts with the pod,
 /// on a host that may start many at once.
@@ -120,7 +120,7 @@ impl Network {
 
     /// The resolv.conf that containers without one of their own get.
     pub fn resolv_conf(&self) -> Option<&PathBuf> {
-        (self.plan.mode() == Mode::Developer).then_some(&self.resolv_conf)
+        self.plan.has_resolv_conf().then_some(&self.resolv_conf)
     }
 
     /// Whether it is to be configured no earlier than when the first process is

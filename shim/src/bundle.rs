@@ -28,6 +28,9 @@ const MAX_SMALL: u64 = 8 << 10;
 const GROUP_ANNOTATIONS: [&str; 2] =
     ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
+/// What containerd makes in every bundle, and in those of containers.
+const ROOTFS: &str = "rootfs";
+const SPEC: &str = "config.json";
 const ADDRESS: &str = "address";
 const BOOTSTRAP: &str = "bootstrap.json";
 const CONFIG: &str = "sandbox-config";
@@ -92,10 +95,25 @@ impl Bundle {
         &self.dir
     }
 
+    /// Whether it has a spec: that of a sandbox need not have one.
+    pub fn has_spec(&self) -> bool {
+        self.dir.join(SPEC).exists()
+    }
+
+    /// Whether containerd has removed it. It is the working folder: its path may
+    /// be gone while it is not, so its content counts.
+    pub fn is_gone(&self) -> bool {
+        !self.has_spec() && !self.dir.join(ROOTFS).exists()
+    }
+
     /// Id of the pod that the container `id` with this bundle belongs to: its
-    /// own unless an annotation says another.
+    /// own unless an annotation says another. A bundle without a spec is of a
+    /// sandbox.
     pub fn pod_of(&self, id: &str) -> Result<String, BundleError> {
-        let path = self.dir.join("config.json");
+        if !self.has_spec() && !self.is_gone() {
+            return Ok(id.to_owned());
+        }
+        let path = self.dir.join(SPEC);
         let text = read(&path, MAX_SPEC)?;
         let spec: Annotated =
             serde_json::from_str(&text).map_err(|source| BundleError::Spec { path, source })?;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use containerd_shim_protos::sandbox_async::create_sandbox;
 use containerd_shim_protos::shim_async::create_task;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -25,6 +26,7 @@ use ttrpc::asynchronous::transport::Listener;
 use crate::bundle::Bundle;
 use crate::flags::Flags;
 use crate::outbox::Outbox;
+use crate::sandbox::SandboxService;
 use crate::service::Service;
 use crate::sink::Containerd;
 use crate::socket::ShimSocket;
@@ -214,11 +216,11 @@ async fn serve(
     let sink = Containerd::new(events.into(), flags.namespace.clone());
     tokio::spawn(outbox.deliver(sink));
     // The guest boots while containerd prepares its Create, which tells what
-    // goes wrong.
-    tokio::spawn({
+    // goes wrong. How one without a spec is to be, a CreateSandbox says.
+    if service.bundle().has_spec() {
         let service = service.clone();
-        async move { service.boot().await.map(drop) }
-    });
+        tokio::spawn(async move { service.boot().await.map(drop) });
+    }
     let signals = signals()?;
     say_ready(ready)?;
     info!(namespace = flags.namespace, pod = flags.id, "serving");
@@ -238,6 +240,7 @@ async fn start_server(
     listener: UnixListener,
     service: Arc<Service>,
 ) -> Result<Server, DaemonError> {
+    let sandbox = Arc::new(SandboxService::new(service.clone()));
     let task = Arc::new(TaskService::new(service));
     let mut v2 = create_task(task.clone());
     let methods = v2.remove(TASK_V3).map(|methods| (TASK_V2.to_owned(), methods));
@@ -245,6 +248,7 @@ async fn start_server(
     let mut server = Server::new()
         .add_listener(listener)
         .register_service(create_task(task))
+        .register_service(create_sandbox(sandbox))
         .register_service(methods.into_iter().collect());
     server.start().await?;
     Ok(server)

@@ -16,6 +16,7 @@ mod metrics;
 mod options;
 mod outbox;
 mod payload;
+mod sandbox;
 mod service;
 mod sink;
 mod socket;

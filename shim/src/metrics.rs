@@ -3,7 +3,7 @@
 //!
 //! The text comes from the guest: what is not as expected counts as 0.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 
 use containerd_shim_protos::cgroups_v2::metrics::{
@@ -57,6 +57,31 @@ pub fn of<S: BuildHasher>(files: &HashMap<String, String, S>) -> Metrics {
         hugetlb: HUGE.into_iter().filter_map(|size| huge(size, files)).collect(),
         ..Default::default()
     }
+}
+
+/// Files as of one cgroup that has those of `all` in it: what was used is added
+/// up. Limits, peaks and pressure of several are not those of all.
+pub fn together<S: BuildHasher>(all: &[HashMap<String, String, S>]) -> HashMap<String, String> {
+    let mut files = HashMap::new();
+    for name in ["pids.current", "memory.current"] {
+        let numbers = all.iter().filter_map(|files| files.get(name)).map(|text| number(text));
+        files.insert(name.to_owned(), numbers.fold(0, u64::saturating_add).to_string());
+    }
+    for name in ["cpu.stat", "memory.stat", "memory.events"] {
+        let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+        for (key, value) in
+            all.iter().filter_map(|files| files.get(name)).flat_map(|text| pairs(text))
+        {
+            let sum = sums.entry(key).or_default();
+            *sum = sum.saturating_add(value);
+        }
+        let lines = sums.into_iter().map(|(key, sum)| format!("{key} {sum}\n"));
+        files.insert(name.to_owned(), lines.collect());
+    }
+    for name in ["pids.max", "memory.max"] {
+        files.insert(name.to_owned(), "max".to_owned());
+    }
+    files
 }
 
 type Pairs<'a> = HashMap<&'a str, u64>;

@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 use crate::bundle::Bundle;
 use crate::ledger::Ledger;
 use crate::outbox::Outbox;
+use crate::sandbox;
 use crate::socket::ShimSocket;
 
 /// How long the end of the shim waits for containerd to take the last events.
@@ -28,6 +29,7 @@ pub struct Service {
     socket: ShimSocket,
     socket_identity: Option<(u64, u64)>,
     pod: OnceCell<Pod>,
+    sandbox: sandbox::Life,
     ledger: Arc<Ledger>,
     outbox: Outbox,
     life: Mutex<Life>,
@@ -60,6 +62,7 @@ impl Service {
             socket_identity: socket.identity(),
             socket,
             pod: OnceCell::new(),
+            sandbox: sandbox::Life::default(),
             ledger: Arc::new(Ledger::new(outbox.clone())),
             outbox,
             life: Mutex::default(),
@@ -67,16 +70,38 @@ impl Service {
         }
     }
 
-    /// The pod's virtual machine, started on the first call; a failed start is
-    /// tried again on the next.
+    /// Which pod it is of.
+    pub fn pod_id(&self) -> &PodId {
+        &self.pod_id
+    }
+
+    /// Bundle of the container or sandbox for which the shim was started.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// The life of the sandbox that containerd has asked for, if it has.
+    pub fn sandbox(&self) -> &sandbox::Life {
+        &self.sandbox
+    }
+
+    /// The pod's virtual machine as the bundle's spec has it, started on the
+    /// first call; a failed start is tried again on the next.
     pub async fn boot(&self) -> Result<&Pod, Error> {
+        match self.pod.get() {
+            Some(pod) => Ok(pod),
+            None => self.boot_as(PodSpec::from_bundle(self.bundle.dir())?).await,
+        }
+    }
+
+    /// The same as `spec` has it.
+    pub async fn boot_as(&self, spec: PodSpec) -> Result<&Pod, Error> {
         self.pod
             .get_or_try_init(|| async {
                 if self.life().closing {
                     return Err(self.ending());
                 }
                 let config = Config::load()?;
-                let spec = PodSpec::from_bundle(self.bundle.dir())?;
                 let (pod, events) = Pod::create(config, self.pod_id.clone(), spec).await?;
                 tokio::spawn(follow(events, self.ledger.clone()));
                 Ok(pod)
@@ -148,9 +173,7 @@ impl Service {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            // The bundle is the working folder: its path may be gone while it
-            // is not, so its content counts.
-            if !self.bundle.dir().join("config.json").exists() && self.end_if_empty().await {
+            if self.bundle.is_gone() && self.end_if_empty().await {
                 info!("no containers and no bundle: ended");
                 return;
             }

@@ -404,8 +404,11 @@ impl Task for TaskService {
         request: api::ShutdownRequest,
     ) -> ttrpc::Result<api::Empty> {
         info!(container = request.id, "shutdown");
-        // containerd asks after each container; the shim ends with its last.
-        self.service.end_if_empty().await;
+        // containerd asks after each container; the shim ends with its last,
+        // unless it has a sandbox, which has an end of its own.
+        if !self.service.sandbox().is_asked_for() {
+            self.service.end_if_empty().await;
+        }
         Ok(api::Empty::default())
     }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::containerd::{self, Containerd};
-use crate::{Network, Output, Run, Shell, Shim, exec, image, in_lab, leftovers, paths, patience};
+use crate::{
+    Network, Output, Run, Sandbox, Shell, Shim, exec, image, in_lab, leftovers, paths, patience,
+};
 
 /// What a boot may take where nothing else is configured; more in the lab.
 const BOOT: Duration = Duration::from_secs(30);
@@ -201,6 +203,11 @@ impl Bed {
     /// A bundle of `spec` under a shim that this test drives itself.
     pub fn shim(&self, name: &str, spec: serde_json::Value) -> Shim {
         Shim::start(self, &self.id(name), spec)
+    }
+
+    /// A shim without a container, to be asked for a sandbox.
+    pub fn sandbox(&self, name: &str) -> Sandbox {
+        Sandbox::start(self, &self.id(name))
     }
 
     /// The image unpacked, for bundles and specs that name a root.

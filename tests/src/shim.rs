@@ -30,6 +30,8 @@ use crate::{Bed, Output, Process, exec, paths, patience};
 const NAMESPACE: &str = "default";
 /// The service that every shim of containerd 1.6 and later has.
 const TASK: &str = "containerd.task.v2.Task";
+/// The one of pods, which containerd 2 knows.
+const SANDBOX: &str = "containerd.runtime.sandbox.v1.Sandbox";
 /// The longest that one call may take before the test fails.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -80,9 +82,27 @@ impl Events for Recorder {
 impl Rpc {
     /// Calls `method` of the Task service.
     pub fn call<Q: Message, R: Message>(&self, method: &str, request: &Q) -> ttrpc::Result<R> {
+        self.call_of(TASK, method, request)
+    }
+
+    /// Calls `method` of the Sandbox service.
+    pub fn call_sandbox<Q: Message, R: Message>(
+        &self,
+        method: &str,
+        request: &Q,
+    ) -> ttrpc::Result<R> {
+        self.call_of(SANDBOX, method, request)
+    }
+
+    fn call_of<Q: Message, R: Message>(
+        &self,
+        service: &str,
+        method: &str,
+        request: &Q,
+    ) -> ttrpc::Result<R> {
         let client = ttrpc::Client::connect(&self.address)?;
         let mut call = ttrpc::Request::new();
-        call.service = TASK.to_owned();
+        call.service = service.to_owned();
         call.method = method.to_owned();
         call.payload = request.write_to_bytes().unwrap();
         call.timeout_nano = i64::try_from(patience(LIMIT).as_nanos()).unwrap();
@@ -254,10 +274,15 @@ impl ExecRpc {
 impl Shim {
     /// Makes the bundle and starts the shim; no task yet.
     pub(crate) fn start(bed: &Bed, id: &str, spec: Value) -> Self {
-        let bundle = bed.dir().join("bundles").join(id);
-        fs::create_dir_all(bundle.join("rootfs")).unwrap();
-        fs::write(bundle.join("config.json"), serde_json::to_vec(&spec).unwrap()).unwrap();
+        Self::in_bundle(bed, id, make_bundle(bed, id, Some(spec)))
+    }
 
+    /// The same for a sandbox, whose bundle has no spec; no sandbox yet.
+    pub(crate) fn start_without_spec(bed: &Bed, id: &str) -> Self {
+        Self::in_bundle(bed, id, make_bundle(bed, id, None))
+    }
+
+    fn in_bundle(bed: &Bed, id: &str, bundle: PathBuf) -> Self {
         let events = Arc::new(Recorder::default());
         let events_socket = bed.dir().join(format!("{id}{EVENTS}"));
         let mut server = ttrpc::Server::new()
@@ -294,16 +319,19 @@ impl Shim {
 
     /// The Create request of this bundle, with the image as the root.
     pub fn request(&self, root: PathBuf) -> CreateTaskRequest {
-        let mut mount = Mount::new();
-        mount.type_ = "bind".to_owned();
-        mount.source = root.display().to_string();
-        mount.options = vec!["rbind".to_owned(), "rw".to_owned()];
-        CreateTaskRequest {
-            id: self.rpc.id.clone(),
-            bundle: self.bundle.display().to_string(),
-            rootfs: vec![mount],
-            ..Default::default()
-        }
+        request(&self.rpc.id, &self.bundle, root)
+    }
+
+    /// Makes another task of the same pod, as containerd 2 does: no program is
+    /// run for it. What it writes goes to the file that is the second answer.
+    pub fn member(&self, bed: &Bed, id: &str, spec: Value) -> ttrpc::Result<(Rpc, PathBuf)> {
+        let bundle = make_bundle(bed, id, Some(spec));
+        let out = bundle.join("out");
+        let rpc = Rpc { address: self.rpc.address.clone(), id: id.to_owned() };
+        let mut request = request(id, &bundle, bed.rootfs(id));
+        request.stdout = format!("file://{}", out.display());
+        rpc.call::<_, CreateTaskResponse>("Create", &request)?;
+        Ok((rpc, out))
     }
 
     /// Creates the task.
@@ -379,10 +407,38 @@ impl Shim {
         };
         // The answer may be lost with the process that gives it.
         let _ = self.rpc.call::<_, Empty>("Shutdown", &request);
+        self.gone();
+    }
+
+    /// Waits until its socket is closed.
+    pub(crate) fn gone(self) {
         crate::until("the shim is gone", Duration::from_secs(5), || {
             ttrpc::Client::connect(&self.rpc.address).err()
         });
         self.server.shutdown();
+    }
+}
+
+/// A bundle as containerd makes it.
+fn make_bundle(bed: &Bed, id: &str, spec: Option<Value>) -> PathBuf {
+    let bundle = bed.dir().join("bundles").join(id);
+    fs::create_dir_all(bundle.join("rootfs")).unwrap();
+    if let Some(spec) = spec {
+        fs::write(bundle.join("config.json"), serde_json::to_vec(&spec).unwrap()).unwrap();
+    }
+    bundle
+}
+
+fn request(id: &str, bundle: &Path, root: PathBuf) -> CreateTaskRequest {
+    let mut mount = Mount::new();
+    mount.type_ = "bind".to_owned();
+    mount.source = root.display().to_string();
+    mount.options = vec!["rbind".to_owned(), "rw".to_owned()];
+    CreateTaskRequest {
+        id: id.to_owned(),
+        bundle: bundle.display().to_string(),
+        rootfs: vec![mount],
+        ..Default::default()
     }
 }
 

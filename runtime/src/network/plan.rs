@@ -76,6 +76,8 @@ pub(crate) struct Plan {
     link: LinkSpec,
     policies: Policies,
     resolv: Resolv,
+    /// Whether the pod says so itself, and not each of its containers alone.
+    resolv_is_pods: bool,
     host: Vec<IpAddr>,
     cluster: Vec<String>,
 }
@@ -109,6 +111,7 @@ impl Plan {
             interface,
             policies,
             resolv: resolv(mode, spec.resolv_conf.as_deref()),
+            resolv_is_pods: mode == Mode::Developer || spec.resolv_conf.is_some(),
             host: addresses(&host).map_err(|error| NetworkError::Scan("host", error))?,
             cluster: config.cluster.iter().map(ToString::to_string).collect(),
         })
@@ -117,6 +120,11 @@ impl Plan {
     /// Whose network it is.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Whether containers without a resolv.conf of their own get the pod's.
+    pub fn has_resolv_conf(&self) -> bool {
+        self.resolv_is_pods
     }
 
     /// Whether others furnish the namespace once it was made, until the first
@@ -150,7 +158,7 @@ impl Plan {
     ) -> Result<Files, FurnishError> {
         let listener = folder.listen(&folder.network())?;
         self.policies.write(&folder.policies()).map_err(at("write", &folder.policies()))?;
-        if self.mode == Mode::Developer {
+        if self.resolv_is_pods {
             let path = folder.resolv_conf();
             write_atomically(&path, self.resolv.text.as_bytes()).map_err(at("write", &path))?;
             // Programs of any user read it.

@@ -52,6 +52,13 @@ impl PodSpec {
         Ok(Self::from_spec(bundle, &bundle::read(bundle)?))
     }
 
+    /// CPUs of a quota in microseconds per period; the kernel's period, where
+    /// none is said, is 100 ms. None without a quota.
+    pub fn cpus_of(quota: i64, period: Option<u64>) -> Option<f64> {
+        let period = period.filter(|period| *period > 0).unwrap_or(100_000);
+        (quota > 0).then(|| quota as f64 / period as f64)
+    }
+
     fn from_spec(bundle: &Path, spec: &Spec) -> Self {
         let linux = spec.linux().as_ref();
         let resources = linux.and_then(|linux| linux.resources().as_ref());
@@ -62,7 +69,7 @@ impl PodSpec {
             bundle: bundle.to_owned(),
             hostname: spec.hostname().clone().unwrap_or_default(),
             annotations: spec.annotations().clone().unwrap_or_default(),
-            cpus: cpu.and_then(|cpu| cpus(cpu.quota()?, cpu.period())),
+            cpus: cpu.and_then(|cpu| Self::cpus_of(cpu.quota()?, cpu.period())),
             memory: memory.and_then(|memory| memory.limit()?.try_into().ok()).filter(|l| *l > 0),
             cgroups_path: cgroups_path.map(|path| path.to_string_lossy().into_owned()),
             network: network(spec),
@@ -90,12 +97,6 @@ fn network(spec: &Spec) -> NetworkNamespace {
 pub(crate) fn resolv_conf(spec: &Spec) -> Option<&Mount> {
     let mut mounts = spec.mounts().iter().flatten();
     mounts.rfind(|mount| mount.destination() == Path::new(RESOLV_CONF))
-}
-
-/// The kernel's period when none is said is 100 ms.
-fn cpus(quota: i64, period: Option<u64>) -> Option<f64> {
-    let period = period.filter(|period| *period > 0).unwrap_or(100_000);
-    (quota > 0).then(|| quota as f64 / period as f64)
 }
 
 #[cfg(test)]
