@@ -43,7 +43,7 @@ pub enum StdioError {
         source: io::Error,
     },
     /// A URI that means nothing.
-    #[error("{stream} {uri:?}: only FIFO paths, file:// and binary:// are known")]
+    #[error("{stream} {uri:?}: only FIFO paths, file://, binary:// and binary-v2:// are known")]
     Scheme {
         /// Which stream.
         stream: &'static str,

@@ -5,7 +5,7 @@ use super::class::Class;
 use super::document::{Action, DenyMode, Stance};
 use super::matcher::{Matcher, Probe};
 use super::partial::Partial;
-use super::tier::{Compiled, Policy};
+use super::tier::{Compiled, Policy, Rules};
 use super::{
     Denial, Direction, Flow, Forms, Ground, Invalid, Known, Names, Permit, Protocol, Reason, Tier,
     Verdict,
@@ -22,8 +22,9 @@ struct Ruling {
     stance: Stance,
     ground: Ground,
     mode: DenyMode,
-    /// Denied by a rule that has names: that weighs more than what other names
-    /// of the same address are allowed.
+    /// Denied by a rule that has names, or it would be if those without did not
+    /// deny it first: that weighs more than what other names of the same
+    /// address are allowed.
     by_name: bool,
 }
 
@@ -142,7 +143,7 @@ impl Policy {
             return Some(self.ruling(Stance::Deny, tier, Reason::OtherResolver, mode));
         }
         if let Some(rule) = compiled.first(probe) {
-            return self.by_rule(tier, rule, mode);
+            return self.by_rule(tier, rule, mode, probe);
         }
         if let Some(ruling) = self.implied(probe) {
             return (tier == Tier::Pod || self.pod.is_unset()).then_some(ruling);
@@ -154,7 +155,13 @@ impl Policy {
         }
     }
 
-    fn by_rule(&self, tier: Tier, rule: &Matcher, mode: DenyMode) -> Option<Ruling> {
+    fn by_rule(
+        &self,
+        tier: Tier,
+        rule: &Matcher,
+        mode: DenyMode,
+        probe: &Probe<'_>,
+    ) -> Option<Ruling> {
         let stance = match rule.action {
             Action::Allow => Stance::Allow,
             Action::Deny => Stance::Deny,
@@ -163,8 +170,26 @@ impl Policy {
         let mut ruling = self.ruling(stance, tier, Reason::Rule, mode);
         ruling.ground.rule = Some(rule.id.clone());
         ruling.ground.log = rule.log;
-        ruling.by_name = stance == Stance::Deny && !rule.names.is_empty();
+        ruling.by_name = stance == Stance::Deny && self.denies_name(tier, probe);
         Some(ruling)
+    }
+
+    /// Whether a rule with names denies this where none without names does. To
+    /// go by the first rule alone would have a denial more allow more: put
+    /// before one with names, it would take its weight away.
+    fn denies_name(&self, tier: Tier, probe: &Probe<'_>) -> bool {
+        let compiled = if tier == Tier::Node { &self.node } else { &self.pod };
+        let goes_on = match compiled.first_but_plain_denials(probe).map(|rule| rule.action) {
+            Some(Action::Deny) => return true,
+            Some(Action::Allow) => false,
+            Some(Action::Pass) => true,
+            None => {
+                let allows = |rules: &Rules| rules.stance(&probe.flow) == Stance::Allow;
+                self.implied(probe).is_some() || compiled.tier().is_some_and(allows)
+            }
+        };
+        let pod = || self.tier(Tier::Pod, &self.pod, probe);
+        goes_on && tier == Tier::Node && pod().is_some_and(|ruling| ruling.by_name)
     }
 
     /// A refusal by default, which says so if a rule for names was passed over

@@ -211,6 +211,13 @@ impl Compiled {
         tier.matching(probe).find(|rule| !tier.is_rebound(rule, probe))
     }
 
+    /// The same without those that deny whatever the name.
+    pub(super) fn first_but_plain_denials(&self, probe: &Probe<'_>) -> Option<&Matcher> {
+        let tier = self.tier()?;
+        let is_plain = |rule: &Matcher| rule.action == Action::Deny && rule.names.is_empty();
+        tier.matching(probe).find(|rule| !is_plain(rule) && !tier.is_rebound(rule, probe))
+    }
+
     /// The first rule that matches and does not count, because a name led to
     /// an address inside.
     pub(super) fn rebound(&self, probe: &Probe<'_>) -> Option<&Matcher> {

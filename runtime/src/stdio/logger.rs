@@ -1,8 +1,9 @@
 //! Logging programs: `binary:///path/of/program?key=value`.
 //!
 //! The program gets stdout and stderr to read as descriptors 3 and 4, and
-//! closes descriptor 5 when it is ready (containerd's runtime v2 README,
-//! "Logging binaries"). It ends when both streams do.
+//! closes descriptor 5 when it is ready (containerd's docs/runtime-v2.md,
+//! "Logging"). One of `binary-v2` writes a byte there first, without which it
+//! has died: to `binary` that means ready, too. It ends when both streams do.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,6 +22,15 @@ use super::sink::Sink;
 /// How long the program may take to be ready; containerd's own limit.
 const READY: Duration = Duration::from_secs(10);
 
+/// Schemes of URIs that name a program.
+const BINARY: &str = "binary";
+const BINARY_V2: &str = "binary-v2";
+
+/// Whether a URI names a program.
+pub(super) fn is_one(uri: &str) -> bool {
+    uri.split_once("://").is_some_and(|(scheme, _)| [BINARY, BINARY_V2].contains(&scheme))
+}
+
 /// Starts the program of `stdout` for the process `id`, and answers with its
 /// inputs.
 pub(super) async fn start(
@@ -28,17 +38,25 @@ pub(super) async fn start(
     stdout: &str,
     namespace: &str,
 ) -> Result<(Sink, Sink), StdioError> {
-    let uri = stdout.strip_prefix("binary://").unwrap_or_default();
+    let (scheme, uri) = stdout.split_once("://").unwrap_or_default();
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let path = PathBuf::from(decode(path));
-    run(&path, query, id, namespace).await.map_err(|source| StdioError::Open {
+    let says_so = scheme == BINARY_V2;
+    run(&path, query, says_so, id, namespace).await.map_err(|source| StdioError::Open {
         stream: "stdout",
         path,
         source,
     })
 }
 
-async fn run(path: &Path, query: &str, id: &str, namespace: &str) -> io::Result<(Sink, Sink)> {
+/// `says_so` where a byte says that the program is ready.
+async fn run(
+    path: &Path,
+    query: &str,
+    says_so: bool,
+    id: &str,
+    namespace: &str,
+) -> io::Result<(Sink, Sink)> {
     let (stdout_read, stdout) = io::pipe()?;
     let (stderr_read, stderr) = io::pipe()?;
     let (ready, ready_write) = io::pipe()?;
@@ -60,7 +78,7 @@ async fn run(path: &Path, query: &str, id: &str, namespace: &str) -> io::Result<
     let child = command.spawn()?;
     // With it go the child's ends, which only the child may hold.
     drop(command);
-    let answer = timeout(READY, closed(ready.into())).await;
+    let answer = timeout(READY, is_ready(ready.into(), says_so)).await;
     let sinks = (sender(stdout.into()), sender(stderr.into()));
     match (answer, sinks) {
         (Ok(Ok(())), (Ok(stdout), Ok(stderr))) => {
@@ -72,8 +90,13 @@ async fn run(path: &Path, query: &str, id: &str, namespace: &str) -> io::Result<
     }
 }
 
-async fn closed(ready: OwnedFd) -> io::Result<()> {
-    pipe::Receiver::from_owned_fd(ready)?.read(&mut [0]).await.map(drop)
+async fn is_ready(ready: OwnedFd, says_so: bool) -> io::Result<()> {
+    match pipe::Receiver::from_owned_fd(ready)?.read(&mut [0]).await? {
+        0 if says_so => {
+            Err(io::Error::other("it ended, or closed descriptor 5, before it was ready"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn sender(fd: OwnedFd) -> io::Result<Sink> {

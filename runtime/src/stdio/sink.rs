@@ -39,7 +39,7 @@ pub(super) async fn open(
     stdio: &Stdio,
     namespace: &str,
 ) -> Result<(Option<Sink>, Option<Sink>), StdioError> {
-    if stdio.stdout.starts_with("binary://") {
+    if logger::is_one(&stdio.stdout) {
         let (stdout, stderr) = logger::start(id, &stdio.stdout, namespace).await?;
         return Ok((Some(stdout), (!stdio.terminal).then_some(stderr)));
     }

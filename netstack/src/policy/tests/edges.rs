@@ -66,6 +66,24 @@ fn a_denied_name_weighs_more_than_an_allowed_one() {
     }
 }
 
+/// A denial without names comes before that of a name: the address is no more
+/// open by its other name than it was.
+#[test]
+fn a_denied_name_weighs_as_much_behind_a_denial_without_names() {
+    let yes = ("yes", "allow", "name = [\"a.example\"]");
+    let more = ("more", "deny", "ports = [443]");
+    let no = ("no", "deny", "name = [\"b.example\"]");
+    let known = [&["a.example"][..], &["b.example"]];
+    for rules in [&[yes, no][..], &[yes, more, no]] {
+        assert!(https(&pod(&with(NONE, rules)), &known).starts_with("deny"), "{rules:?}");
+    }
+    let node = with(ANY, &[("pass", "pass", "name = [\"a.example\"]"), more]);
+    for node in [ANY, &node] {
+        let own = with(ANY, &[no]);
+        assert!(https(&both(node, &own), &known).starts_with("deny"), "{node}");
+    }
+}
+
 /// A CNAME to a denied name; and one of evil to an allowed name.
 #[test]
 fn aliases_deny_and_do_not_allow() {

@@ -234,6 +234,9 @@ mod naive {
                 return match rule.action {
                     Action::Allow => Word::Allow,
                     Action::Deny if rule.name.is_some() => Word::DenyName,
+                    Action::Deny if self.denies_name(file, flow, form, known, is_last) => {
+                        Word::DenyName
+                    }
                     Action::Deny => Word::Deny,
                     Action::Pass => Word::Next,
                 };
@@ -247,6 +250,24 @@ mod naive {
                 Stance::Allow if is_last => Word::Allow,
                 Stance::Allow => Word::Next,
             }
+        }
+
+        /// Whether a rule with names denies it in a file without other denials.
+        fn denies_name(
+            &self,
+            file: &Document,
+            flow: &Flow,
+            form: IpAddr,
+            known: Option<&Known>,
+            is_last: bool,
+        ) -> bool {
+            let mut file = file.clone();
+            file.rules.retain(|rule| rule.action != Action::Deny || rule.name.is_some());
+            let word = match self.file(&Some(file), flow, form, known, is_last) {
+                Word::Next if !is_last => self.file(self.pod, flow, form, known, true),
+                word => word,
+            };
+            word == Word::DenyName
         }
 
         fn is_closed(&self, flow: &Flow, form: IpAddr, known: Option<&Known>) -> bool {
