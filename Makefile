@@ -115,11 +115,8 @@ test-vm-pod:
 test-vm-demo:
 	@[ -n "$(TESTS)" ] || $(TIMED) $@ tests/demo/run
 
-# Without TESTS all but those that are known to fail, which are named.
-LEFT_OUT = $(if $(TESTS),,$(shell grep -v '^#' tests/left-out))
 test-vm-features:
-	@[ -z "$(LEFT_OUT)" ] || sed 's/^/left out: /' tests/left-out
-	@$(TIMED) $@ cargo test --locked -p sandbox-tests --test vm -- --test-threads $(TEST_THREADS) $(TESTS) $(LEFT_OUT:%=--skip %)
+	@$(TIMED) $@ cargo test --locked -p sandbox-tests --test vm -- --test-threads $(TEST_THREADS) $(TESTS)
 
 test-kvm: build guest toolbox ## the same tests on the kvm engine; without real KVM, in the lab (root)
 	@$(TIMED) test-kvm tests/kvm/run $(TESTS)

@@ -1,5 +1,6 @@
-//! What listens for TCP in the guest's network namespace, for the host, which
-//! then listens at the pod's addresses in its stead.
+//! What listens in the guest's network namespace, for the host, which then
+//! listens at the pod's addresses in its stead: TCP sockets that listen, and
+//! UDP sockets that [serve](udp).
 //!
 //! The truth is the kernel's list of sockets; when it may have changed, a
 //! [`bell`] rings. Nothing of this runs before the host first asks.
@@ -8,6 +9,7 @@ mod bell;
 mod bpf;
 mod diag;
 mod ring;
+mod udp;
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -20,13 +22,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use bell::{Bell, Event};
 use diag::{Diag, Listening};
+use udp::Servers;
 
 /// Most listeners of a report: it stays far below the largest message, and so
 /// does what a program costs that listens on all that there is.
 pub const MAX_LISTENERS: usize = 4096;
 
 /// Pause after the kernel did not answer, so that a lack of memory does not
-/// become a busy loop.
+/// become a busy loop, or before it is asked again for what is not settled.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// How long to pause after a look, in times of what it took: a program that
@@ -73,8 +76,8 @@ fn listener(listening: &Listening) -> Listener {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
     };
-    let (port, v6_only) = (listening.port.into(), listening.v6_only);
-    Listener { ip, port, v6_only, ..Default::default() }
+    let Listening { udp, port, v6_only, .. } = *listening;
+    Listener { ip, port: port.into(), v6_only, udp, ..Default::default() }
 }
 
 /// Keeps the report true.
@@ -83,6 +86,7 @@ struct Watcher {
     bell: Bell,
     /// Sockets that the kernel may still list, but that cease to listen.
     ending: HashSet<u64>,
+    servers: Servers,
     reports: watch::Sender<Report>,
 }
 
@@ -91,7 +95,8 @@ impl Watcher {
     fn start(bell: Bell) -> io::Result<watch::Receiver<Report>> {
         let diag = Diag::open()?;
         let (reports, receiver) = watch::channel(Report::default());
-        let mut watcher = Self { diag, bell, ending: HashSet::new(), reports };
+        let (ending, servers) = (HashSet::new(), Servers::default());
+        let mut watcher = Self { diag, bell, ending, servers, reports };
         watcher.look()?;
         tokio::spawn(watcher.run());
         Ok(receiver)
@@ -102,7 +107,7 @@ impl Watcher {
             let events = self.bell.rung().await;
             self.note(events);
             let began = Instant::now();
-            while self.look().is_err() {
+            while !self.look().is_ok_and(|settled| settled) {
                 sleep(RETRY).await;
             }
             sleep_until(Instant::now() + began.elapsed() * PAUSE).await;
@@ -112,22 +117,30 @@ impl Watcher {
     fn note(&mut self, events: Vec<Event>) {
         for event in events {
             match event {
-                Event::Began(cookie) => drop(self.ending.remove(&cookie)),
+                Event::Began(cookie) => {
+                    self.ending.remove(&cookie);
+                    self.servers.name(cookie);
+                }
                 Event::Ends(cookie) => drop(self.ending.insert(cookie)),
             }
         }
     }
 
-    fn look(&mut self) -> io::Result<()> {
+    /// Whether all that was seen is settled; otherwise another look is due.
+    fn look(&mut self) -> io::Result<bool> {
         let mut listening = BTreeSet::new();
         let mut still = HashSet::new();
+        let mut look = self.servers.look();
         self.diag.each(&mut |socket| {
             if self.ending.contains(&socket.cookie) {
                 still.insert(socket.cookie);
-                return;
+            } else if !socket.listening.udp {
+                keep(&mut listening, socket.listening);
+            } else if let Some(serving) = look.serving(&socket) {
+                keep(&mut listening, serving);
             }
-            keep(&mut listening, socket.listening);
         })?;
+        let settled = look.done();
         self.ending = still;
         self.reports.send_if_modified(|report| {
             let changed = report.generation == 0 || report.listening != listening;
@@ -136,7 +149,7 @@ impl Watcher {
             }
             changed
         });
-        Ok(())
+        Ok(settled)
     }
 }
 

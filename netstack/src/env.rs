@@ -126,6 +126,14 @@ impl Fixed {
     pub fn gateway(&self, peer: IpAddr) -> IpAddr {
         if peer.is_ipv4() { self.gateway4 } else { self.gateway6 }
     }
+
+    /// Who a client seems to be to the guest: itself, unless that address means
+    /// something else there.
+    pub fn seen(&self, peer: SocketAddr) -> SocketAddr {
+        let ip = peer.ip();
+        let own = self.link.has(ip) || ip.is_loopback() || ip.is_unspecified();
+        SocketAddr::new(if own { self.gateway(ip) } else { ip }, peer.port())
+    }
 }
 
 /// What the protocols share for the length of a turn.

@@ -100,6 +100,9 @@ pub trait HostNet {
         token: Token,
     ) -> Result<Self::Datagrams, Errno>;
 
+    /// A UDP socket at an address of the namespace, for who writes to it there.
+    fn serve(&mut self, at: SocketAddr, token: Token) -> Result<Self::Datagrams, Errno>;
+
     /// A socket for echo requests of this family. Their identifier is its own.
     fn echoes(&mut self, permit: &Permit, v4: bool, token: Token) -> Result<Self::Echoes, Errno>;
 }

@@ -20,6 +20,7 @@ mod fragments;
 pub mod gate;
 pub mod host;
 mod icmp;
+pub mod listeners;
 pub mod listing;
 mod neighbour;
 mod outbox;

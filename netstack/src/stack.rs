@@ -5,7 +5,7 @@
 
 mod outlook;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use smoltcp::iface::Interface;
@@ -20,14 +20,15 @@ use crate::fragments::Fragments;
 use crate::gate::{self, Admitted, Link, MAX_FRAME};
 use crate::host::{Errno, HostNet, Ready};
 use crate::icmp;
+use crate::listeners::{Listen, ListenerRow, Plan, Reported};
 use crate::listing::{FlowRow, NameRow};
 use crate::neighbour;
 use crate::outbox::Outbox;
 use crate::packet::Packet;
-use crate::policy::{Layer, Live, Place};
+use crate::policy::{Layer, Live, Place, Protocol};
 use crate::port::{Capabilities, Offload, Port, Received, SegmentKind};
 use crate::tape::Capture;
-pub use crate::tcp::{Arrival, Listen};
+pub use crate::tcp::Arrival;
 use crate::tcp::{Nothing, Tcp, segment};
 use crate::udp::Udp;
 
@@ -88,6 +89,7 @@ pub struct Load {
 pub struct Stack<H: HostNet> {
     fixed: Fixed,
     pod: Vec<IpAddr>,
+    plan: Plan,
     host: H,
     interface: Interface,
     outbox: Outbox,
@@ -148,6 +150,7 @@ impl<H: HostNet> Stack<H> {
         Self {
             fixed,
             pod: config.pod,
+            plan: Plan::default(),
             host,
             interface,
             outbox,
@@ -399,15 +402,25 @@ impl<H: HostNet> Stack<H> {
         more
     }
 
-    /// Listens in the namespace for exactly what the guest listens on.
-    pub fn report(&mut self, port: &mut dyn Port, listeners: &[SocketAddr], now: Instant) {
+    /// Listens in the namespace for exactly what the guest listens on, by a
+    /// whole report.
+    pub fn report(&mut self, port: &mut dyn Port, listeners: &[Reported], now: Instant) {
+        let mut plan = Plan::new(listeners, &self.pod, &self.fixed);
         let mut env = env!(self, port, now);
-        self.tcp.listeners().report(&mut env, listeners, &self.pod);
+        plan.failed = self.tcp.listeners().listen(&mut env, &plan.of(Protocol::Tcp));
+        plan.failed.extend(self.udp.serve(&mut env, &plan.of(Protocol::Udp)));
+        env.counters.listeners_failed += u64::try_from(plan.failed.len()).unwrap_or(0);
+        self.plan = plan;
     }
 
     /// What the last report asked for and could not be bound, and why.
     pub fn failed_listeners(&self) -> &[(Listen, Errno)] {
-        self.tcp.listening().failed()
+        &self.plan.failed
+    }
+
+    /// What the guest listens on, where that is bound, and what is not, and why.
+    pub fn listeners(&self) -> Vec<ListenerRow> {
+        self.plan.rows(&self.pod, &self.fixed)
     }
 
     /// The next connection to the guest's loopback. Who takes it tells of it
@@ -434,6 +447,7 @@ impl<H: HostNet> Stack<H> {
         self.tcp.end(&mut env);
         self.udp.end(&mut env);
         self.echo.end(&mut env);
+        self.plan = Plan::default();
         port.end_batch();
     }
 

@@ -32,7 +32,7 @@ use crate::port::Capabilities;
 use crate::wheel::Wheel;
 use dials::Dials;
 use flow::{Close, Connection, Context, Turn};
-pub use inbound::{Listen, Listeners};
+pub use inbound::Listeners;
 use line::Track;
 pub use loopback::{Arrival, Loopback};
 use pool::Pool;
@@ -135,11 +135,6 @@ impl<H: HostNet> Tcp<H> {
             hairpins: 0,
             reaped: Instant::ZERO,
         }
-    }
-
-    /// What listens.
-    pub fn listening(&self) -> &Listeners<H> {
-        &self.listeners
     }
 
     /// Those whom somebody outside can reach.

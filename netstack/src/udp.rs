@@ -3,7 +3,10 @@
 //! One socket serves a port of the guest whomever it writes to, so that
 //! mappings do not depend on the destination (RFC 4787, REQ-1). Who may write
 //! back is another matter: those whom the guest was allowed to write to, and
-//! those whom the policy lets in.
+//! those whom the policy lets in. A port that the guest
+//! [serves](Udp::serve) is bound before it has written to anybody.
+
+mod serve;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -27,8 +30,9 @@ use crate::wheel::Wheel;
 /// Stops a guest from taking every file descriptor of the process.
 pub const SOCKETS: usize = 1_024;
 
-/// Others that one port talks with, for the same reason.
+/// Others that one port talks with, and one that serves, for the same reason.
 const PEERS: usize = 256;
+const CLIENTS: usize = 1_024;
 
 /// Datagrams received of one socket in a turn.
 const TURN: usize = 64;
@@ -51,6 +55,8 @@ pub const ROOM: usize = HEADERS + 65_535;
 
 struct Peer {
     flow: u64,
+    /// Its address, which is not always what the guest sees.
+    remote: SocketAddr,
     permit: Permit,
     since: Instant,
     used: Instant,
@@ -62,6 +68,10 @@ struct Socket<D> {
     guest: SocketAddr,
     serial: u32,
     datagrams: D,
+    /// Where it is to be for what the guest serves; otherwise it is there for
+    /// whom the guest writes to, and ends when that has.
+    serves: Option<SocketAddr>,
+    /// By their addresses in the guest's eyes.
     peers: HashMap<SocketAddr, Peer>,
     used: Instant,
     queued: bool,
@@ -104,12 +114,15 @@ impl<H: HostNet> Udp<H> {
         let Some((from, to, payload)) = parse(packet, ip, sealed) else {
             return env.counters.refuse("UDP header or checksum");
         };
-        let ends = Ends {
-            guest: SocketAddr::new(packet.source, from),
-            remote: SocketAddr::new(packet.destination, to),
-        };
+        let ends = self.answering(
+            env,
+            Ends {
+                guest: SocketAddr::new(packet.source, from),
+                remote: SocketAddr::new(packet.destination, to),
+            },
+        );
         let ip = ip.get(..packet.length).unwrap_or(ip);
-        match self.allowed(env, ends, Direction::Egress) {
+        match self.allowed(env, ends, ends.remote, Direction::Egress) {
             Ok(index) if self.may_ask(env, index, ends, payload) => {
                 self.send(env, index, ends, packet, ip, payload);
             }
@@ -147,11 +160,13 @@ impl<H: HostNet> Udp<H> {
         self.sockets.get(index).map(|socket| Channel(token(index, socket.serial).0))
     }
 
-    /// The socket for the guest's port, with the peer among its own.
+    /// The socket for the guest's port, with the peer among its own: `remote`,
+    /// if it is new.
     fn allowed(
         &mut self,
         env: &mut Env<'_, H>,
         ends: Ends,
+        remote: SocketAddr,
         direction: Direction,
     ) -> Result<usize, Refused> {
         let known = self.index.get(&ends.guest).copied();
@@ -159,10 +174,15 @@ impl<H: HostNet> Udp<H> {
             && let Some(socket) = self.sockets.get_mut(index)
             && let Some(peer) = socket.peers.get_mut(&ends.remote)
         {
+            if direction == Direction::Ingress && !is_same(peer.remote, remote) {
+                return Err(Refused::Taken);
+            }
             (socket.used, peer.used) = (env.now, env.now);
             env.outbox.tape.about(peer.flow);
             return Ok(index);
         }
+        let seen = ends.remote;
+        let ends = Ends { remote, ..ends };
         let permit = env.decide(direction, Protocol::Udp, ends).map_err(Refused::Policy)?;
         let now = env.now;
         let index = match known {
@@ -172,8 +192,8 @@ impl<H: HostNet> Udp<H> {
         let socket = self.sockets.get_mut(index).ok_or(Refused::Host)?;
         socket.make_room(env);
         let flow = env.begin(ends, &permit);
-        let peer = Peer { flow, permit, since: now, used: now, sent: 0, received: 0 };
-        socket.peers.insert(ends.remote, peer);
+        let peer = Peer { flow, remote, permit, since: now, used: now, sent: 0, received: 0 };
+        socket.peers.insert(seen, peer);
         socket.used = now;
         self.wheel.set(index, now + RESOLVED);
         Ok(index)
@@ -185,29 +205,44 @@ impl<H: HostNet> Udp<H> {
         ends: Ends,
         permit: &Permit,
     ) -> Result<usize, Refused> {
+        let guest = ends.guest;
+        let opened = self.insert(env, guest, None, |host, token| {
+            host.datagrams(permit, guest.is_ipv4(), guest.port(), token)
+        });
+        opened.map_err(|_| {
+            env.fail(ends, permit);
+            Refused::Host
+        })
+    }
+
+    /// Opens a socket for a port of the guest that has none.
+    fn insert(
+        &mut self,
+        env: &mut Env<'_, H>,
+        guest: SocketAddr,
+        serves: Option<SocketAddr>,
+        open: impl FnOnce(&mut H, Token) -> Result<H::Datagrams, Errno>,
+    ) -> Result<usize, Errno> {
         if self.sockets.len() >= SOCKETS {
-            let oldest = self.sockets.iter().min_by_key(|(_, socket)| socket.used);
-            if let Some(index) = oldest.map(|(index, _)| index) {
+            // Those that serve have a bound of their own, far below.
+            let others = self.sockets.iter().filter(|(_, socket)| socket.serves.is_none());
+            if let Some((index, _)) = others.min_by_key(|(_, socket)| socket.used) {
                 self.close(env, index, "evicted");
             }
         }
         self.serial = self.serial.wrapping_add(1) & 0xff_ffff;
         let (index, serial) = (self.sockets.vacant_key(), self.serial);
-        let v4 = ends.guest.is_ipv4();
-        let opened = env.host.datagrams(permit, v4, ends.guest.port(), token(index, serial));
-        let datagrams = opened.map_err(|_| {
-            env.fail(ends, permit);
-            Refused::Host
-        })?;
+        let datagrams = open(env.host, token(index, serial))?;
         self.sockets.insert(Socket {
-            guest: ends.guest,
+            guest,
             serial,
             datagrams,
+            serves,
             peers: HashMap::new(),
             used: env.now,
             queued: false,
         });
-        self.index.insert(ends.guest, index);
+        self.index.insert(guest, index);
         Ok(index)
     }
 
@@ -221,7 +256,8 @@ impl<H: HostNet> Udp<H> {
         payload: &[u8],
     ) {
         let Some(socket) = self.sockets.get_mut(index) else { return };
-        let mut result = socket.datagrams.send(ends.remote, payload, packet.whole);
+        let Some(remote) = socket.peers.get(&ends.remote).map(|peer| peer.remote) else { return };
+        let mut result = socket.datagrams.send(remote, payload, packet.whole);
         let mut mtu = None;
         if result.is_err() {
             // It may be about something that was sent before: that is in the
@@ -234,7 +270,7 @@ impl<H: HostNet> Udp<H> {
                 }
             }
             if result != Err(Errno::MSGSIZE) {
-                result = socket.datagrams.send(ends.remote, payload, packet.whole);
+                result = socket.datagrams.send(remote, payload, packet.whole);
             }
         }
         let told = match result {
@@ -304,14 +340,14 @@ impl<H: HostNet> Udp<H> {
 
     fn deliver(&mut self, env: &mut Env<'_, H>, index: usize, from: SocketAddr, length: usize) {
         let Some(guest) = self.sockets.get(index).map(|socket| socket.guest) else { return };
-        let ends = Ends { guest, remote: from };
+        let ends = Ends { guest, remote: env.fixed.seen(from) };
         let is_other = from.is_ipv4() != guest.is_ipv4();
-        if is_other || self.allowed(env, ends, Direction::Ingress).is_err() {
+        if is_other || self.allowed(env, ends, from, Direction::Ingress).is_err() {
             env.counters.strangers += 1;
             return;
         }
         if let Some(peer) =
-            self.sockets.get_mut(index).and_then(|socket| socket.peers.get_mut(&from))
+            self.sockets.get_mut(index).and_then(|socket| socket.peers.get_mut(&ends.remote))
         {
             peer.received += u64::try_from(length).unwrap_or(0);
         }
@@ -350,7 +386,13 @@ impl<H: HostNet> Udp<H> {
 
     fn expire(&mut self, env: &mut Env<'_, H>) {
         while let Some(index) = self.wheel.pop(env.now) {
-            let Some(socket) = self.sockets.get(index) else { continue };
+            let Some(socket) = self.sockets.get_mut(index) else { continue };
+            if socket.serves.is_some() {
+                if let Some(until) = socket.let_go(env) {
+                    self.wheel.set(index, until);
+                }
+                continue;
+            }
             let until = socket.used + socket.life();
             if until <= env.now {
                 self.close(env, index, "idle");
@@ -365,19 +407,19 @@ impl<H: HostNet> Udp<H> {
         self.index.remove(&socket.guest);
         self.wheel.clear(index);
         env.witness.forget(Channel(token(index, socket.serial).0));
-        for (remote, peer) in socket.peers.drain() {
-            peer.over(env, Ends { guest: socket.guest, remote }, reason);
+        for (_, peer) in socket.peers.drain() {
+            peer.over(env, socket.guest, reason);
         }
     }
 
     /// What there is to see of them: each port with each that it talks with.
     pub fn rows(&self) -> impl Iterator<Item = FlowRow> {
         self.sockets.iter().flat_map(|(_, socket)| {
-            socket.peers.iter().map(|(remote, peer)| {
-                let state = if peer.received > 0 { "open" } else { "unanswered" };
-                let Peer { sent, received, since, used, .. } = *peer;
+            socket.peers.values().map(|peer| {
+                let state = if peer.is_answered() { "open" } else { "unanswered" };
+                let Peer { remote, sent, received, since, used, .. } = *peer;
                 let progress = Progress { state, sent, received, since, used };
-                let ends = Ends { guest: socket.guest, remote: *remote };
+                let ends = Ends { guest: socket.guest, remote };
                 FlowRow::of(peer.flow, ends, &peer.permit, progress)
             })
         })
@@ -399,11 +441,11 @@ impl<H: HostNet> Udp<H> {
         let mut ended = 0;
         for (_, socket) in &mut self.sockets {
             let guest = socket.guest;
-            let denied = socket.peers.extract_if(|remote, peer| {
-                !env.may_go_on(peer.flow, Ends { guest, remote: *remote }, &peer.permit)
+            let denied = socket.peers.extract_if(|_, peer| {
+                !env.may_go_on(peer.flow, Ends { guest, remote: peer.remote }, &peer.permit)
             });
-            for (remote, peer) in denied.collect::<Vec<_>>() {
-                peer.over(env, Ends { guest, remote }, "revoked");
+            for (_, peer) in denied.collect::<Vec<_>>() {
+                peer.over(env, guest, "revoked");
                 ended += 1;
             }
         }
@@ -412,8 +454,17 @@ impl<H: HostNet> Udp<H> {
 }
 
 impl Peer {
-    fn over<H: HostNet>(self, env: &mut Env<'_, H>, ends: Ends, reason: &'static str) {
-        let Self { flow, permit, since, sent, received, .. } = self;
+    /// Whether who was written to has written back.
+    fn is_answered(&self) -> bool {
+        match self.permit.direction() {
+            Direction::Egress => self.received > 0,
+            Direction::Ingress => self.sent > 0,
+        }
+    }
+
+    fn over<H: HostNet>(self, env: &mut Env<'_, H>, guest: SocketAddr, reason: &'static str) {
+        let Self { flow, remote, permit, since, sent, received, .. } = self;
+        let ends = Ends { guest, remote };
         env.witness.closed(ends, &permit, &End { flow, reason, sent, received, since }, env.now);
     }
 }
@@ -421,10 +472,9 @@ impl Peer {
 impl<D: Datagrams> Socket<D> {
     /// How long it lives unused.
     fn life(&self) -> Duration {
-        let answered = |peer: &Peer| peer.received > 0;
-        if !self.peers.values().any(answered) {
+        if !self.peers.values().any(Peer::is_answered) {
             UNANSWERED
-        } else if self.peers.iter().all(|(to, peer)| to.port() == DNS && answered(peer)) {
+        } else if self.peers.iter().all(|(to, peer)| to.port() == DNS && peer.is_answered()) {
             RESOLVED
         } else {
             ANSWERED
@@ -433,20 +483,25 @@ impl<D: Datagrams> Socket<D> {
 
     /// Forgets the peer heard of longest ago, if there are too many.
     fn make_room<H: HostNet>(&mut self, env: &mut Env<'_, H>) {
-        if self.peers.len() < PEERS {
+        let most = if self.serves.is_some() { CLIENTS } else { PEERS };
+        if self.peers.len() < most {
             return;
         }
         let oldest = self.peers.iter().min_by_key(|(_, peer)| peer.used).map(|(to, _)| *to);
         if let Some(remote) = oldest
             && let Some(peer) = self.peers.remove(&remote)
         {
-            peer.over(env, Ends { guest: self.guest, remote }, "evicted");
+            peer.over(env, self.guest, "evicted");
         }
     }
 
     /// Tells the guest what was reported about a datagram to a peer of its.
     fn tell<H: HostNet>(&self, env: &mut Env<'_, H>, notice: &Notice) {
-        let Some(peer) = self.peers.get(&notice.to) else { return };
+        let seen = env.fixed.seen(notice.to);
+        let Some(peer) = self.peers.get(&seen) else { return };
+        if !is_same(peer.remote, notice.to) {
+            return;
+        }
         env.outbox.tape.about(peer.flow);
         let error = match notice.origin {
             Origin::Icmp(kind, code) => match notice.errno {
@@ -461,7 +516,7 @@ impl<D: Datagrams> Socket<D> {
         };
         let guest = self.guest.ip();
         let mut quote = vec![0; ip_header(guest) + UDP];
-        write_udp(&mut quote, self.guest, notice.to);
+        write_udp(&mut quote, self.guest, seen);
         let from = notice.from.unwrap_or(env.fixed.gateway(guest));
         env.error(error, &quote, guest, from);
     }
@@ -471,6 +526,13 @@ impl<D: Datagrams> Socket<D> {
 enum Refused {
     Policy(DenyMode),
     Host,
+    /// Somebody else has the address that the guest would see.
+    Taken,
+}
+
+/// Whether two addresses are of one, whatever interface they were seen on.
+fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    (one.ip(), one.port()) == (other.ip(), other.port())
 }
 
 /// Whether it is a DNS server whose answers teach names.

@@ -17,6 +17,7 @@ tests![
     Any each_half_and_resets_from_outside,
     Any two_hundred_clients_at_once,
     Any a_forwarded_port_reaches_the_loopback,
+    Any a_udp_server_is_reached,
     Any a_listener_is_reachable_at_once,
 ];
 
@@ -164,6 +165,82 @@ fn a_forwarded_port_reaches_the_loopback(bed: &Bed) {
     }
     bed.remove(&id);
     refused(host, at("127.0.0.1:9004"));
+}
+
+/// How long to wait for a datagram that need not come.
+fn patience() -> &'static str {
+    if in_lab() { "patience:10000" } else { "patience:2000" }
+}
+
+/// What `from` is told that asks a UDP server who it is, once there is one.
+/// Until then it need not be told that there is none: kernels send so many
+/// errors per second, and no more.
+fn ask(from: &Namespace, to: SocketAddr, words: &[&str]) -> String {
+    let to = to.to_string();
+    let ask = ["connect", "local", patience(), "say:peer", "text"];
+    let words = [&["udp", &to], words, &ask].concat();
+    until(&format!("{to} answers"), Duration::from_secs(20), || {
+        let told = from.toolbox(&words);
+        let answer = told.rsplit_once("text=").map(|(_, answer)| answer.parse::<SocketAddr>());
+        matches!(answer, Some(Ok(_))).then_some(told)
+    })
+}
+
+/// Named ports, also one of those that the kernel gives to clients. Who asks
+/// is seen as itself, and answered from where it asked; a client's port is not
+/// open, nor one at the loopback, nor one that takes IPv6 alone for IPv4, nor
+/// one whose server has ended.
+fn a_udp_server_is_reached(bed: &Bed) {
+    let network = bed.network();
+    let line = "toolbox udp-echo [::]:5300 & toolbox udp-echo 0.0.0.0:45300 & \
+                toolbox udp-echo 127.0.0.1:5301 & wait";
+    let id = bed.run("a").pod(network.pod()).detached(&["sh", "-c", line]);
+    let address = |told: &str, word: &str| {
+        let found = told.split(' ').find_map(|part| part.strip_prefix(word));
+        let found = found.and_then(|found| found.parse::<SocketAddr>().ok());
+        let found = found.unwrap_or_else(|| panic!("no {word} in {told}"));
+        SocketAddr::new(found.ip().to_canonical(), found.port())
+    };
+    for (to, from) in pod(network, 5300).into_iter().zip(SERVER.each()) {
+        let bind = format!("bind:{}", SocketAddr::new(from, 0));
+        for (client, words) in [
+            (&network.world, &[bind.as_str()][..]),
+            (&network.world, &[]),
+            (&network.neighbour().namespace, &[]),
+        ] {
+            let told = ask(client, to, words);
+            assert_eq!(address(&told, "local="), address(&told, "text="), "{told}");
+        }
+        // Itself, by an address of its own that the guest has too.
+        let told = ask(&network.pod().namespace, to, &[]);
+        assert_eq!(address(&told, "local=").ip(), to.ip(), "{told}");
+        assert_ne!(address(&told, "text=").ip(), to.ip(), "{told}");
+    }
+    let refused = |to: SocketAddr| {
+        let words = ["udp", &to.to_string(), patience(), "send:1", "recv"];
+        until(&format!("{to} is closed"), Duration::from_secs(20), || {
+            let told = network.world.toolbox(&words);
+            assert!(!told.ends_with("recv=1"), "{to} answers");
+            told.ends_with("recv=ECONNREFUSED").then_some(())
+        });
+    };
+    let [v4, v6] = pod(network, 45_300);
+    ask(&network.world, v4, &[]);
+    refused(v6);
+    pod(network, 5301).into_iter().for_each(refused);
+    let shown = bed.ctl(&["net", "listeners", &id]).ok().text();
+    let row = |words: [&str; 4]| {
+        let found = |line: &str| line.split_whitespace().take(4).eq(words);
+        assert!(shown.lines().any(found), "no {words:?} in {shown}");
+    };
+    row(["udp", "0.0.0.0:45300", &v4.to_string(), "bound"]);
+    row(["udp", "127.0.0.1:5301", "-", "not"]);
+    for to in pod(network, 5300) {
+        let any = if to.is_ipv4() { "0.0.0.0:5300" } else { "[::]:5300" };
+        row(["udp", any, &to.to_string(), "bound"]);
+    }
+    bed.remove(&id);
+    pod(network, 5300).into_iter().for_each(refused);
 }
 
 /// From just before listen(2) in the container to a connection from the pod's

@@ -18,7 +18,7 @@ pub use generated::{agent, agent_ttrpc};
 
 /// Version of everything in this crate. Host and guest refuse each other when
 /// theirs differ; the guest image is built from the same tree as the shim.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// Host port that the agent connects to once it can serve. The connection then
 /// carries ttrpc, with the agent as the server. The only port that the host

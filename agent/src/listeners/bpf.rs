@@ -1,7 +1,7 @@
 //! The few things of `bpf(2)` that the bell needs.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// `BPF_MAP_CREATE`
 const MAP_CREATE: libc::c_int = 0;
@@ -10,14 +10,54 @@ const PROG_LOAD: libc::c_int = 5;
 /// `BPF_PROG_ATTACH`
 const PROG_ATTACH: libc::c_int = 8;
 
+/// `BPF_MAP_TYPE_HASH`
+const MAP_TYPE_HASH: u32 = 1;
 /// `BPF_MAP_TYPE_RINGBUF`
 const MAP_TYPE_RINGBUF: u32 = 27;
-/// `BPF_PROG_TYPE_SOCK_OPS`
-const PROG_TYPE_SOCK_OPS: u32 = 13;
-/// `BPF_CGROUP_SOCK_OPS`
-const CGROUP_SOCK_OPS: u32 = 3;
+/// `BPF_F_NO_PREALLOC`: memory is taken for what is in a map.
+const NO_PREALLOC: u32 = 1;
 /// `BPF_F_ALLOW_MULTI`: cgroups below may have programs too.
 const ALLOW_MULTI: u32 = 2;
+
+/// Where a program on a cgroup is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// Events of TCP sockets (`BPF_CGROUP_SOCK_OPS`).
+    SockOps,
+    /// Before bind(2) of an IPv4 socket (`BPF_CGROUP_INET4_BIND`).
+    Bind4,
+    /// Before bind(2) of an IPv6 socket (`BPF_CGROUP_INET6_BIND`).
+    Bind6,
+    /// When an IPv4 socket is bound (`BPF_CGROUP_INET4_POST_BIND`).
+    Bound4,
+    /// When an IPv6 socket is bound (`BPF_CGROUP_INET6_POST_BIND`).
+    Bound6,
+    /// Before a socket ends (`BPF_CGROUP_INET_SOCK_RELEASE`).
+    Release,
+}
+
+impl Hook {
+    /// `enum bpf_prog_type`: sockets, their addresses, and what TCP's do.
+    const fn program(self) -> u32 {
+        match self {
+            Self::Bound4 | Self::Bound6 | Self::Release => 9,
+            Self::SockOps => 13,
+            Self::Bind4 | Self::Bind6 => 18,
+        }
+    }
+
+    /// `enum bpf_attach_type`
+    const fn attach(self) -> u32 {
+        match self {
+            Self::SockOps => 3,
+            Self::Bind4 => 8,
+            Self::Bind6 => 9,
+            Self::Bound4 => 12,
+            Self::Bound6 => 13,
+            Self::Release => 34,
+        }
+    }
+}
 
 /// `BPF_PSEUDO_MAP_FD`
 const PSEUDO_MAP_FD: u8 = 1;
@@ -68,6 +108,11 @@ impl Instruction {
         Self::new(0x61, to, from, offset, 0)
     }
 
+    /// `*(u64 *)(to + offset) = value`
+    pub const fn store_value(to: u8, offset: i16, value: i32) -> Self {
+        Self::new(0x7a, to, 0, offset, value)
+    }
+
     /// `*(u64 *)(to + offset) = from`
     pub const fn store(to: u8, offset: i16, from: u8) -> Self {
         Self::new(0x7b, to, from, offset, 0)
@@ -112,6 +157,7 @@ struct MapCreate {
     key_size: u32,
     value_size: u32,
     max_entries: u32,
+    map_flags: u32,
 }
 
 /// The start of `union bpf_attr` for [`PROG_LOAD`].
@@ -121,6 +167,9 @@ struct ProgLoad {
     insn_cnt: u32,
     insns: u64,
     license: u64,
+    /// Of logs, the kernel's version, flags, a name and an interface.
+    others: [u32; 11],
+    expected_attach_type: u32,
 }
 
 /// The start of `union bpf_attr` for [`PROG_ATTACH`].
@@ -134,20 +183,42 @@ struct ProgAttach {
 
 /// Makes a ring buffer of `bytes`, a power of two of whole pages.
 pub fn ring_buffer(bytes: u32) -> io::Result<OwnedFd> {
-    let attr = MapCreate { map_type: MAP_TYPE_RINGBUF, max_entries: bytes, ..MapCreate::default() };
+    map(&MapCreate { map_type: MAP_TYPE_RINGBUF, max_entries: bytes, ..MapCreate::default() })
+}
+
+/// Makes a set of at most `entries` numbers of 64 bits: a map whose values, of
+/// as many, say nothing.
+pub fn set(entries: u32) -> io::Result<OwnedFd> {
+    map(&MapCreate {
+        map_type: MAP_TYPE_HASH,
+        key_size: 8,
+        value_size: 8,
+        max_entries: entries,
+        map_flags: NO_PREALLOC,
+    })
+}
+
+fn map(attr: &MapCreate) -> io::Result<OwnedFd> {
     // SAFETY: MapCreate is the start of the command's attributes.
-    let map = unsafe { bpf(MAP_CREATE, &attr) }?;
+    let map = unsafe { bpf(MAP_CREATE, attr) }?;
     // SAFETY: the kernel has just opened it for us, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(map) })
 }
 
-/// Loads a program that is called at the events of TCP sockets.
-pub fn load_sock_ops(program: &[Instruction]) -> io::Result<OwnedFd> {
+/// Has a program called at `hook` for every socket of `cgroup` and of those
+/// below it, until the cgroup ends.
+pub fn hang(cgroup: BorrowedFd<'_>, hook: Hook, program: &[Instruction]) -> io::Result<()> {
+    attach(cgroup, hook, load(hook, program)?.as_fd())
+}
+
+fn load(hook: Hook, program: &[Instruction]) -> io::Result<OwnedFd> {
     let attr = ProgLoad {
-        prog_type: PROG_TYPE_SOCK_OPS,
+        prog_type: hook.program(),
         insn_cnt: u32::try_from(program.len()).map_err(io::Error::other)?,
         insns: program.as_ptr() as u64,
         license: c"Apache-2.0".as_ptr() as u64,
+        others: [0; 11],
+        expected_attach_type: hook.attach(),
     };
     let load = || {
         // SAFETY: ProgLoad is the start of the command's attributes, and its two
@@ -170,13 +241,11 @@ fn until_uninterrupted<T>(mut load: impl FnMut() -> io::Result<T>) -> io::Result
     }
 }
 
-/// Has a program of [`load_sock_ops`] called for every socket of `cgroup` and of
-/// those below it, until the cgroup ends.
-pub fn attach_sock_ops(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+fn attach(cgroup: BorrowedFd<'_>, hook: Hook, program: BorrowedFd<'_>) -> io::Result<()> {
     let attr = ProgAttach {
         target_fd: cgroup.as_raw_fd(),
         attach_bpf_fd: program.as_raw_fd(),
-        attach_type: CGROUP_SOCK_OPS,
+        attach_type: hook.attach(),
         attach_flags: ALLOW_MULTI,
     };
     // SAFETY: ProgAttach is the start of the command's attributes.

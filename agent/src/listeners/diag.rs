@@ -11,6 +11,12 @@ use crate::netlink::Netlink;
 /// `SOCK_DIAG_BY_FAMILY`
 const BY_FAMILY: u16 = 20;
 
+// States of sockets, TCP's names for UDP's too: with one peer, with none, and
+// a listener.
+/// `TCP_ESTABLISHED`
+const ESTABLISHED: u8 = 1;
+/// `TCP_CLOSE`
+const CLOSE: u8 = 7;
 /// `TCP_LISTEN`
 const LISTEN: u8 = 10;
 
@@ -20,9 +26,12 @@ const MESSAGE: usize = 72;
 /// `INET_DIAG_SKV6ONLY`
 const SKV6ONLY: u16 = 11;
 
-/// A listening TCP socket. Ordered by port, then address.
+/// A TCP socket that listens, or a UDP socket. TCP comes first, then ports are
+/// in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listening {
+    /// Whether it is of UDP.
+    pub udp: bool,
     /// Where it is bound.
     pub port: u16,
     /// Where it is bound; unspecified is every address.
@@ -31,11 +40,13 @@ pub struct Listening {
     pub v6_only: bool,
 }
 
-/// A listening socket with its number.
+/// Such a socket with its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {
     /// The kernel's number for it, never used twice.
     pub cookie: u64,
+    /// Whether it is of UDP and takes datagrams of one peer alone.
+    pub connected: bool,
     /// Where.
     pub listening: Listening,
 }
@@ -51,11 +62,16 @@ impl Diag {
         Ok(Self { netlink: Netlink::open(NETLINK_SOCK_DIAG)? })
     }
 
-    /// Hands every listening TCP socket to `f`.
+    /// Hands every TCP socket that listens and every UDP socket to `f`.
     pub fn each(&mut self, f: &mut dyn FnMut(Socket)) -> io::Result<()> {
-        for family in [libc::AF_INET, libc::AF_INET6] {
-            self.netlink.each(&request(family as u8), &mut |payload| {
-                if let Some(socket) = parse(payload) {
+        for (family, udp) in [
+            (libc::AF_INET, false),
+            (libc::AF_INET6, false),
+            (libc::AF_INET, true),
+            (libc::AF_INET6, true),
+        ] {
+            self.netlink.each(&request(family as u8, udp), &mut |payload| {
+                if let Some(socket) = parse(payload, udp) {
                     f(socket);
                 }
             })?;
@@ -64,26 +80,31 @@ impl Diag {
     }
 }
 
+/// The states that are asked for.
+fn states(udp: bool) -> &'static [u8] {
+    if udp { &[ESTABLISHED, CLOSE] } else { &[LISTEN] }
+}
+
 /// `struct nlmsghdr`, then `struct inet_diag_req_v2`.
-fn request(family: u8) -> Vec<u8> {
+fn request(family: u8, udp: bool) -> Vec<u8> {
     let mut bytes = vec![0; 16 + 56];
     let length = bytes.len() as u32;
     bytes[..4].copy_from_slice(&length.to_ne_bytes());
     bytes[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
     bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
     bytes[16] = family;
-    bytes[17] = libc::IPPROTO_TCP as u8;
-    let states = 1_u32 << LISTEN;
+    bytes[17] = if udp { libc::IPPROTO_UDP } else { libc::IPPROTO_TCP } as u8;
+    let states = states(udp).iter().fold(0_u32, |mask, state| mask | 1 << state);
     bytes[20..24].copy_from_slice(&states.to_ne_bytes());
     bytes
 }
 
-/// Reads a `struct inet_diag_msg` with its attributes; none if it is not of a
-/// listening socket.
-fn parse(payload: &[u8]) -> Option<Socket> {
+/// Reads a `struct inet_diag_msg` with its attributes; none if it is not of
+/// what was asked for.
+fn parse(payload: &[u8], udp: bool) -> Option<Socket> {
     let (message, attributes) = payload.split_at_checked(MESSAGE)?;
     let (family, state) = (message[0], message[1]);
-    if state != LISTEN {
+    if !states(udp).contains(&state) {
         return None;
     }
     let port = u16::from_be_bytes(array(message, 4)?);
@@ -96,7 +117,8 @@ fn parse(payload: &[u8]) -> Option<Socket> {
     let cookie = u64::from_ne_bytes(array(message, 44)?);
     let mut attributes = NlasIterator::new(attributes).filter_map(Result::ok);
     let v6_only = attributes.any(|a| a.kind() == SKV6ONLY && a.value().first() == Some(&1));
-    Some(Socket { cookie, listening: Listening { port, ip, v6_only } })
+    let connected = state == ESTABLISHED;
+    Some(Socket { cookie, connected, listening: Listening { udp, port, ip, v6_only } })
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use super::*;
 
@@ -11,7 +11,8 @@ fn holds(report: &Report, at: SocketAddr) -> bool {
 fn watcher() -> (Watcher, watch::Receiver<Report>) {
     let (reports, receiver) = watch::channel(Report::default());
     let diag = Diag::open().unwrap();
-    (Watcher { diag, bell: Bell::clock(), ending: HashSet::new(), reports }, receiver)
+    let (bell, ending, servers) = (Bell::clock(), HashSet::new(), Servers::default());
+    (Watcher { diag, bell, ending, servers, reports }, receiver)
 }
 
 #[tokio::test]
@@ -65,19 +66,37 @@ async fn a_socket_that_is_about_to_end_does_not_listen() {
     assert!(watcher.ending.is_empty());
 }
 
+/// A UDP socket on a port of its program's choice, and none that the kernel
+/// chose.
+#[tokio::test]
+async fn udp_sockets_that_serve_are_reported() {
+    let (mut watcher, reports) = watcher();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // Below what the kernel gives out: any of them that is free.
+    let server = (1_024..32_768).find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok());
+    let server = server.unwrap();
+    let (client, at) = (client.local_addr().unwrap(), server.local_addr().unwrap());
+    watcher.look().unwrap();
+    assert!(holds(&reports.borrow(), at));
+    assert!(!holds(&reports.borrow(), client));
+    drop(server);
+    watcher.look().unwrap();
+    assert!(!holds(&reports.borrow(), at));
+}
+
 #[test]
 fn a_listener_is_told_as_bytes() {
-    let of = |ip: &str, v6_only| {
-        let told = listener(&Listening { port: 80, ip: ip.parse().unwrap(), v6_only });
-        (told.ip, told.port, told.v6_only)
+    let of = |ip: &str, v6_only, udp| {
+        let told = listener(&Listening { udp, port: 80, ip: ip.parse().unwrap(), v6_only });
+        (told.ip, told.port, told.v6_only, told.udp)
     };
-    assert_eq!(of("127.0.0.1", false), (vec![127, 0, 0, 1], 80, false));
-    assert_eq!(of("::", true), (vec![0; 16], 80, true));
+    assert_eq!(of("127.0.0.1", false, false), (vec![127, 0, 0, 1], 80, false, false));
+    assert_eq!(of("::", true, true), (vec![0; 16], 80, true, true));
 }
 
 #[test]
 fn a_report_has_a_bound_and_no_favourites() {
-    let one = |n: u16| Listening { port: n, ip: [127, 0, 0, 1].into(), v6_only: false };
+    let one = |n: u16| Listening { udp: false, port: n, ip: [127, 0, 0, 1].into(), v6_only: false };
     let (mut up, mut down) = (BTreeSet::new(), BTreeSet::new());
     (1..=10_000).for_each(|n| keep(&mut up, one(n)));
     (1..=10_000).rev().for_each(|n| keep(&mut down, one(n)));

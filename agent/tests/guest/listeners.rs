@@ -15,7 +15,7 @@ use crate::{Case, case};
 pub const CASES: &[Case] = &[case!(listeners::reported), case!(listeners::forwarded)];
 
 /// Ports of this file's programs: what else listens is not looked at.
-const PORTS: std::ops::Range<u32> = 20_000..30_000;
+const PORTS: std::ops::Range<u32> = 20_000..60_000;
 
 struct Program {
     stdin: BufReader<UnixStream>,
@@ -83,7 +83,9 @@ impl<'a> Reports<'a> {
                 _ => IpAddr::from(<[u8; 16]>::try_from(&listener.ip[..]).unwrap()),
             };
             let at = SocketAddr::new(ip, listener.port as u16);
-            if listener.v6_only { format!("{at} only") } else { at.to_string() }
+            let udp = if listener.udp { "udp " } else { "" };
+            let only = if listener.v6_only { " only" } else { "" };
+            format!("{udp}{at}{only}")
         });
         self.listeners = shown.collect();
     }
@@ -121,6 +123,17 @@ pub async fn reported(vm: &Vm) {
             "listen [::ffff:127.0.0.1]:20005",
             &["0.0.0.0:20003", "127.0.0.1:20005", "[::]:20001", "[::1]:20004 only"],
         ),
+        ("none", &[]),
+        // The kernel chooses, as for a client.
+        ("udp 0.0.0.0:0", &[]),
+        ("udp 0.0.0.0:20006", &["udp 0.0.0.0:20006"]),
+        ("udp [::]:20007", &["udp 0.0.0.0:20006", "udp [::]:20007"]),
+        ("udp-close 0.0.0.0:20006", &["udp [::]:20007"]),
+        // Of those that the kernel chooses from, and named all the same.
+        ("udp 127.0.0.1:45000", &["udp 127.0.0.1:45000", "udp [::]:20007"]),
+        ("udp-connect [::]:20007 [::1]:9", &["udp 127.0.0.1:45000", "udp [::]:20007"]),
+        ("udp-close 127.0.0.1:45000", &["udp [::]:20007"]),
+        ("udp-close [::]:20007", &[]),
         ("none", &[]),
     ] {
         let began = Instant::now();

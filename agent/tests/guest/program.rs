@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read, Write};
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -46,6 +46,13 @@ pub fn run() -> ExitCode {
         match words[..] {
             ["listen", at] => drop(listeners.insert(at.to_owned(), listener(at).into())),
             ["only", at] => drop(listeners.insert(at.to_owned(), v6_only(at))),
+            ["udp", at] => drop(listeners.insert(format!("udp {at}"), datagrams(at).into())),
+            ["udp-connect", at, to] => {
+                let socket = UdpSocket::from(listeners.remove(&format!("udp {at}")).unwrap());
+                socket.connect(to).unwrap();
+                listeners.insert(format!("udp {at}"), socket.into());
+            }
+            ["udp-close", at] => drop(listeners.remove(&format!("udp {at}")).unwrap()),
             ["close", at] => drop(listeners.remove(at).unwrap()),
             ["shutdown", at] => shut_down(&listeners[at]),
             ["many", first, count] => many(&mut listeners, first, count),
@@ -67,6 +74,10 @@ fn say(line: &str) {
 
 fn listener(at: &str) -> TcpListener {
     TcpListener::bind(at).unwrap()
+}
+
+fn datagrams(at: &str) -> UdpSocket {
+    UdpSocket::bind(at).unwrap()
 }
 
 fn many(listeners: &mut HashMap<String, OwnedFd>, first: &str, count: &str) {

@@ -38,6 +38,9 @@ pub trait Datagrams {
 
     /// The next error that was reported.
     fn notice(&mut self) -> Option<Notice>;
+
+    /// The port that it is bound to.
+    fn port(&self) -> Result<u16, Errno>;
 }
 
 /// A socket of the host for ICMP echo.

@@ -151,6 +151,12 @@ impl HostNet for KernelNet {
         Ok(socket)
     }
 
+    fn serve(&mut self, at: SocketAddr, token: Token) -> Result<KernelDatagrams, Errno> {
+        let socket = KernelDatagrams::bound(at)?;
+        self.watch(&socket, token, false)?;
+        Ok(socket)
+    }
+
     fn echoes(&mut self, _permit: &Permit, v4: bool, token: Token) -> Result<KernelEchoes, Errno> {
         let socket = KernelEchoes::open(v4)?;
         self.watch(&socket, token, false)?;

@@ -102,6 +102,20 @@ impl MockNet {
         self.queues.borrow().keys().copied().collect()
     }
 
+    /// Addresses at which the stack takes datagrams of anybody, in order.
+    pub fn serving(&self) -> Vec<SocketAddr> {
+        let open = self.messages.iter().filter(|socket| !socket.borrow().closed);
+        let mut found: Vec<_> = open.filter_map(|socket| socket.borrow().at).collect();
+        found.sort();
+        found
+    }
+
+    fn messages(&mut self, messages: Messages) -> MockDatagrams {
+        let messages = Rc::new(RefCell::new(messages));
+        self.messages.push(messages.clone());
+        MockDatagrams(messages)
+    }
+
     /// Somebody connects to a listener; false if there is none.
     pub fn dial(&mut self, at: SocketAddr, peer: SocketAddr) -> bool {
         let mut queues = self.queues.borrow_mut();
@@ -254,16 +268,24 @@ impl HostNet for MockNet {
     fn datagrams(
         &mut self,
         _permit: &Permit,
-        _v4: bool,
+        v4: bool,
         port: u16,
         token: Token,
     ) -> Result<MockDatagrams, Errno> {
         if let Some(error) = self.exhausted {
             return Err(error);
         }
-        let messages = Rc::new(RefCell::new(Messages::new(port, token)));
-        self.messages.push(messages.clone());
-        Ok(MockDatagrams(messages))
+        // Somebody else's: another is as good.
+        let taken = self.occupied.iter().any(|other| other.is_ipv4() == v4 && other.port() == port);
+        let port = if taken { 0 } else { port };
+        Ok(self.messages(Messages::new(port, None, token)))
+    }
+
+    fn serve(&mut self, at: SocketAddr, token: Token) -> Result<MockDatagrams, Errno> {
+        if self.occupied.contains(&at) || self.serving().contains(&at) {
+            return Err(Errno::ADDRINUSE);
+        }
+        Ok(self.messages(Messages::new(at.port(), Some(at), token)))
     }
 
     fn echoes(&mut self, _permit: &Permit, _v4: bool, token: Token) -> Result<MockEchoes, Errno> {
@@ -333,8 +355,10 @@ impl Drop for MockStream {
 /// What goes through a UDP socket.
 #[derive(Debug)]
 pub struct Messages {
-    /// The port that was asked for.
+    /// Its port.
     pub port: u16,
+    /// Its address, if it is bound to one.
+    pub at: Option<SocketAddr>,
     token: Token,
     /// What the stack sent: to whom, what, and whether it must stay whole.
     pub sent: Vec<(SocketAddr, Vec<u8>, bool)>,
@@ -349,9 +373,10 @@ pub struct Messages {
 }
 
 impl Messages {
-    fn new(port: u16, token: Token) -> Self {
+    fn new(port: u16, at: Option<SocketAddr>, token: Token) -> Self {
         Self {
             port,
+            at,
             token,
             sent: Vec::new(),
             incoming: VecDeque::new(),
@@ -387,6 +412,10 @@ impl Datagrams for MockDatagrams {
 
     fn notice(&mut self) -> Option<Notice> {
         self.0.borrow_mut().notices.pop_front()
+    }
+
+    fn port(&self) -> Result<u16, Errno> {
+        Ok(self.0.borrow().port)
     }
 }
 

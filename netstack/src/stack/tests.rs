@@ -12,6 +12,7 @@ mod limits;
 mod listings;
 mod names;
 mod opening;
+mod serving;
 mod states;
 mod streams;
 mod waiting;

@@ -1,24 +1,17 @@
-//! Connections from outside: the guest's listeners, mirrored in the namespace.
-//!
-//! What the guest is said to listen on comes from its agent and may be
-//! anything: a report names ports and addresses of the guest, and what is
-//! bound for it is always an address that the pod has.
+//! Connections from outside, to what the guest listens on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use slab::Slab;
 
 use super::endpoint::Endpoint;
 use super::flow::Connection;
 use super::{FLOWS, Flow, Key, Stage, Tcp, own_mss, token, track};
-use crate::env::{Env, Fixed};
+use crate::env::Env;
 use crate::host::{Errno, HostNet, Stream, Token};
+use crate::listeners::Listen;
 use crate::policy::{Direction, Protocol};
-
-/// Listeners at a time. Stops a report from taking every port of the
-/// namespace, and every file descriptor of the process.
-pub const MOST: usize = 256;
 
 /// Connections at a time whose client has an address of the pod's own. A guest
 /// whose service leads back to it may call itself without end; stops that
@@ -28,60 +21,18 @@ const HAIRPINS: usize = 256;
 /// Connections accepted of one listener in a turn; the backlog keeps the rest.
 const ACCEPTED: usize = 64;
 
-/// What is bound in the namespace for a listener of the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Listen {
-    /// Where.
-    pub at: SocketAddr,
-    /// Who connects is to reach the guest's loopback.
-    pub loopback: bool,
-}
-
 /// What listens.
 pub struct Listeners<H: HostNet> {
     bound: BTreeMap<Listen, usize>,
     slots: Slab<(Listen, H::Listener)>,
-    /// Those of the last report that could not be bound.
-    failed: Vec<(Listen, Errno)>,
     /// Those of which a turn did not accept everything.
     rest: BTreeSet<usize>,
 }
 
 impl<H: HostNet> Default for Listeners<H> {
     fn default() -> Self {
-        Self {
-            bound: BTreeMap::new(),
-            slots: Slab::new(),
-            failed: Vec::new(),
-            rest: BTreeSet::new(),
-        }
+        Self { bound: BTreeMap::new(), slots: Slab::new(), rest: BTreeSet::new() }
     }
-}
-
-/// What is to be bound for a guest that listens on these: the pod's addresses
-/// for what outside can reach, and the loopback's for what is reached by who
-/// is in the namespace.
-fn plan(reported: &[SocketAddr], pod: &[IpAddr], fixed: &Fixed) -> BTreeSet<Listen> {
-    let mut wanted = BTreeSet::new();
-    for listener in reported.iter().filter(|listener| listener.port() != 0) {
-        let (ip, port) = (listener.ip(), listener.port());
-        let any = ip.is_unspecified();
-        // A wildcard of IPv6 takes IPv4 too, unless told not to.
-        let family = |other: &IpAddr| other.is_ipv4() == ip.is_ipv4() || (any && ip.is_ipv6());
-        if any || fixed.link.has(ip) {
-            let at = pod.iter().filter(|own| family(own)).map(|own| (*own, port).into());
-            wanted.extend(at.map(|at| Listen { at, loopback: false }));
-        }
-        if any || ip.is_loopback() {
-            let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-            let at = loopback.into_iter().filter(family).map(|ip| (ip, port).into());
-            wanted.extend(at.map(|at| Listen { at, loopback: true }));
-        }
-        if wanted.len() >= MOST {
-            break;
-        }
-    }
-    wanted.into_iter().take(MOST).collect()
 }
 
 fn listener_token(slot: usize) -> Token {
@@ -89,9 +40,12 @@ fn listener_token(slot: usize) -> Token {
 }
 
 impl<H: HostNet> Listeners<H> {
-    /// Listens for exactly what the guest listens on, by a whole report.
-    pub fn report(&mut self, env: &mut Env<'_, H>, reported: &[SocketAddr], pod: &[IpAddr]) {
-        let wanted = plan(reported, pod, env.fixed);
+    /// Listens on exactly these; answers what could not be bound.
+    pub fn listen(
+        &mut self,
+        env: &mut Env<'_, H>,
+        wanted: &BTreeSet<Listen>,
+    ) -> Vec<(Listen, Errno)> {
         let gone: Vec<Listen> =
             self.bound.keys().filter(|bound| !wanted.contains(bound)).copied().collect();
         for listen in gone {
@@ -99,28 +53,21 @@ impl<H: HostNet> Listeners<H> {
                 self.slots.try_remove(slot);
             }
         }
-        self.failed.clear();
+        let mut failed = Vec::new();
         for listen in wanted {
-            if self.bound.contains_key(&listen) {
+            if self.bound.contains_key(listen) {
                 continue;
             }
             let slot = self.slots.vacant_key();
             match env.host.listen(listen.at, listener_token(slot)) {
                 Ok(listener) => {
-                    self.slots.insert((listen, listener));
-                    self.bound.insert(listen, slot);
+                    self.slots.insert((*listen, listener));
+                    self.bound.insert(*listen, slot);
                 }
-                Err(error) => {
-                    env.counters.listeners_failed += 1;
-                    self.failed.push((listen, error));
-                }
+                Err(error) => failed.push((*listen, error)),
             }
         }
-    }
-
-    /// What the last report asked for and could not be bound, and why.
-    pub fn failed(&self) -> &[(Listen, Errno)] {
-        &self.failed
+        failed
     }
 }
 
@@ -161,7 +108,7 @@ impl<H: HostNet> Tcp<H> {
         let Ok(permit) = env.decide(Direction::Ingress, Protocol::Tcp, ends) else {
             return stream.reset();
         };
-        let key = Key { guest, remote: seen(env.fixed, peer) };
+        let key = Key { guest, remote: env.fixed.seen(peer) };
         let hairpin = key.remote != peer;
         if hairpin && self.hairpins >= HAIRPINS {
             env.counters.hairpins_refused += 1;
@@ -198,16 +145,5 @@ impl<H: HostNet> Tcp<H> {
             self.accept(env, listener_token(*slot));
         }
         !slots.is_empty()
-    }
-}
-
-/// Who the client seems to be to the guest: itself, unless that address means
-/// something else there.
-fn seen(fixed: &Fixed, peer: SocketAddr) -> SocketAddr {
-    let own = fixed.link.has(peer.ip()) || peer.ip().is_loopback() || peer.ip().is_unspecified();
-    if own {
-        SocketAddr::new(fixed.gateway(peer.ip()), peer.port())
-    } else {
-        SocketAddr::new(peer.ip(), peer.port())
     }
 }

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sandbox_agent_protocol::agent::{Listener, ListenersResponse};
-use sandbox_vm_spec::network::{MAX_LISTENERS, Reply, Request};
+use sandbox_agent_protocol::agent::{self, ListenersResponse};
+use sandbox_vm_spec::network::{Listener, MAX_LISTENERS, Reply, Request, Transport};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
@@ -20,6 +20,9 @@ const BURST: u32 = 256;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long to wait after a call that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// What could not be bound, where, and why.
+type Failed = (Transport, SocketAddr, String);
 
 /// Follows the agent until the sandbox ends.
 pub(super) async fn follow(agent: Agent, socket: PathBuf, ended: Ended) {
@@ -58,17 +61,19 @@ async fn pass_on(agent: Agent, socket: PathBuf) {
 
 /// What of a report is taken: as much as is bound, and nothing that is not an
 /// address with a port.
-fn read(report: &ListenersResponse) -> BTreeSet<SocketAddr> {
-    report.listeners.iter().flat_map(addresses).take(MAX_LISTENERS).collect()
+fn read(report: &ListenersResponse) -> BTreeSet<Listener> {
+    report.listeners.iter().flat_map(listeners).take(MAX_LISTENERS).collect()
 }
 
 /// An IPv6 socket for every address takes IPv4 too, unless it says otherwise.
-fn addresses(listener: &Listener) -> impl Iterator<Item = SocketAddr> + use<> {
+fn listeners(listener: &agent::Listener) -> impl Iterator<Item = Listener> + use<> {
+    let transport = if listener.udp { Transport::Udp } else { Transport::Tcp };
     let port = u16::try_from(listener.port).ok().filter(|port| *port != 0);
     let ip = ip(&listener.ip).map(|ip| ip.to_canonical());
     let both = ip == Some(Ipv6Addr::UNSPECIFIED.into()) && !listener.v6_only;
     let ipv4 = both.then_some(IpAddr::from(Ipv4Addr::UNSPECIFIED));
-    ip.into_iter().chain(ipv4).filter_map(move |ip| Some(SocketAddr::new(ip, port?)))
+    let addresses = ip.into_iter().chain(ipv4);
+    addresses.filter_map(move |ip| Some(Listener { transport, at: SocketAddr::new(ip, port?) }))
 }
 
 fn ip(bytes: &[u8]) -> Option<IpAddr> {
@@ -77,20 +82,16 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// Tells the `io` process. Answers with what it could not bind.
-async fn tell(
-    socket: &Path,
-    listeners: BTreeSet<SocketAddr>,
-    before: Vec<(SocketAddr, String)>,
-) -> Vec<(SocketAddr, String)> {
+async fn tell(socket: &Path, listeners: BTreeSet<Listener>, before: Vec<Failed>) -> Vec<Failed> {
     let socket = socket.to_owned();
     let request = Request::Listeners { listeners: listeners.into_iter().collect() };
     let told = spawn_blocking(move || Client::connect(&socket)?.ask(&request)).await;
     match told {
         Ok(Ok(Reply::Listening { failed })) => {
-            for (address, reason) in failed.iter().filter(|one| !before.contains(one)) {
+            for (transport, address, reason) in failed.iter().filter(|one| !before.contains(one)) {
                 tracing::warn!(
-                    "the guest listens on {address}, which cannot be bound in the sandbox's \
-                     network namespace: {}",
+                    "the guest listens on {transport} {address}, which cannot be bound in the \
+                     sandbox's network namespace: {}",
                     reason.escape_default()
                 );
             }
@@ -102,7 +103,7 @@ async fn tell(
     }
 }
 
-fn complain(error: &ClientError, before: Vec<(SocketAddr, String)>) -> Vec<(SocketAddr, String)> {
+fn complain(error: &ClientError, before: Vec<Failed>) -> Vec<Failed> {
     tracing::warn!("listeners are not passed on: {}", crate::error::chain(error));
     before
 }

@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(header.to_string().parse::<StreamHeader>(), Ok(header));
     }
     let Some((which, bytes)) = bytes.split_first() else { return };
-    match which % 10 {
+    match which % 11 {
         0 => message::<HandshakeRequest>(bytes),
         1 => message::<HandshakeResponse>(bytes),
         2 => message::<CreateContainerRequest>(bytes),
@@ -24,7 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
         6 => message::<KillRequest>(bytes),
         7 => message::<WaitResponse>(bytes),
         8 => message::<PidsResponse>(bytes),
-        _ => message::<ContainerRequest>(bytes),
+        9 => message::<ContainerRequest>(bytes),
+        _ => message::<ListenersResponse>(bytes),
     }
 });
 

@@ -17,7 +17,8 @@ use sandbox_netstack::gate::Link;
 use sandbox_netstack::host::mock::{Fate, MockNet};
 use sandbox_netstack::host::{Errno, Notice, Origin};
 use sandbox_netstack::pcap::{Way, Writer};
-use sandbox_netstack::policy::{Document, Layer, Live, Place};
+use sandbox_netstack::listeners::Reported;
+use sandbox_netstack::policy::{Document, Layer, Live, Place, Protocol};
 use sandbox_netstack::port::{
     Capabilities, MemoryPort, Offload, Partial, SegmentKind, Segments, parse_vnet,
 };
@@ -181,19 +182,26 @@ impl Run<'_> {
 
     fn report(&mut self) {
         let count = self.byte();
-        let listeners: Vec<SocketAddr> = (0..count)
-            .map(|_| match self.byte() & 3 {
-                0 => SocketAddr::from(([0; 4], self.input.half())),
-                1 => SocketAddr::from(([0u16; 8], self.input.half())),
-                2 => SocketAddr::from(([127, 0, 0, 1], self.input.half())),
-                _ => self.server(),
+        let listeners: Vec<Reported> = (0..count)
+            .map(|_| {
+                let kind = self.byte();
+                let at = match kind & 3 {
+                    0 => SocketAddr::from(([0; 4], self.input.half())),
+                    1 => SocketAddr::from(([0u16; 8], self.input.half())),
+                    2 => SocketAddr::from(([127, 0, 0, 1], self.input.half())),
+                    _ => self.server(),
+                };
+                let protocol = Protocol::ALL[usize::from(kind >> 2) % Protocol::ALL.len()];
+                Reported { protocol, at }
             })
             .collect();
         self.stack.report(&mut self.port, &listeners, self.now);
-        let bound = self.stack.host().listening();
-        assert!(bound.len() <= 256);
-        let own = |ip: IpAddr| ip == OWN4 || ip == OWN6 || ip.is_loopback();
-        assert!(bound.iter().all(|at| own(at.ip())), "{bound:?}");
+        let (bound, serving) = (self.stack.host().listening(), self.stack.host().serving());
+        assert!(bound.len() + serving.len() <= 256);
+        let own = |ip: IpAddr| ip == OWN4 || ip == OWN6;
+        assert!(bound.iter().all(|at| own(at.ip()) || at.ip().is_loopback()), "{bound:?}");
+        assert!(serving.iter().all(|at| own(at.ip())), "{serving:?}");
+        assert!(self.stack.listeners().len() >= listeners.len());
     }
 
     fn dial(&mut self) {
@@ -366,6 +374,7 @@ fuzz_target!(|bytes: &[u8]| {
         (0, 0, 0, 0, 0)
     );
     assert!(run.stack.flows().is_empty() && run.stack.host().listening().is_empty());
+    assert!(run.stack.host().serving().is_empty());
     assert!(run.stack.host().pipes.iter().all(|pipe| pipe.borrow().closed));
     whole(kept.lock().unwrap().get_mut());
 });

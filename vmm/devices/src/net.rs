@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use sandbox_netstack::env::Witness;
 use sandbox_netstack::host::{HostNet, KernelNet};
+use sandbox_netstack::listeners::Reported;
 use sandbox_netstack::policy::Live;
 use sandbox_netstack::port::{Capabilities, Offload, Port, Received};
 use sandbox_netstack::stack::{self, Arrival, RINGS, Stack};
@@ -154,7 +155,7 @@ struct Configured {
     settings: Settings,
     live: Live,
     /// What the guest listens on, if it was reported.
-    listeners: Vec<std::net::SocketAddr>,
+    listeners: Vec<Reported>,
 }
 
 /// There is a stack as long as there are driver and network.

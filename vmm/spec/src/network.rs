@@ -7,6 +7,7 @@
 //! connection carries one request after the other. [`Request::Capture`] is
 //! answered with frames until the client hangs up; every other one with one.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -73,8 +74,10 @@ pub enum Request {
     /// The guest listens on exactly these, by its agent's word.
     Listeners {
         /// All of them, in the guest.
-        listeners: Vec<SocketAddr>,
+        listeners: Vec<Listener>,
     },
+    /// Where what the guest listens on is bound.
+    Listening,
     /// Puts other policies in force for new flows.
     SetPolicy {
         /// The node's.
@@ -106,6 +109,47 @@ pub enum Request {
         /// Bytes kept of each frame.
         snap: u32,
     },
+}
+
+/// Something that the guest listens on. A wildcard takes its own family alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// What is spoken there.
+    pub transport: Transport,
+    /// Where, in the guest.
+    pub at: SocketAddr,
+}
+
+impl Listener {
+    /// One of TCP.
+    pub fn tcp(at: SocketAddr) -> Self {
+        Self { transport: Transport::Tcp, at }
+    }
+
+    /// One of UDP.
+    pub fn udp(at: SocketAddr) -> Self {
+        Self { transport: Transport::Udp, at }
+    }
+}
+
+/// What listeners speak. TCP comes first where some must be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
 }
 
 /// A pod's network.
@@ -164,8 +208,13 @@ pub enum Reply {
     },
     /// To [`Request::Listeners`].
     Listening {
-        /// What could not be bound in the namespace, with the reason.
-        failed: Vec<(SocketAddr, String)>,
+        /// What could not be bound in the namespace, and where, with the reason.
+        failed: Vec<(Transport, SocketAddr, String)>,
+    },
+    /// To [`Request::Listening`].
+    Listeners {
+        /// One for each address that is to be bound, and for what has none.
+        listeners: Vec<ListenerRow>,
     },
     /// To [`Request::SetPolicy`].
     PolicySet {
@@ -243,6 +292,19 @@ pub struct FlowRow {
     pub age_ms: u64,
     /// Milliseconds since something was carried.
     pub idle_ms: u64,
+}
+
+/// Where something is bound that the guest listens on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerRow {
+    /// `tcp` or `udp`.
+    pub proto: String,
+    /// Where, in the guest.
+    pub guest: SocketAddr,
+    /// Where in the pod's namespace; none if it is not to be bound.
+    pub at: Option<SocketAddr>,
+    /// Why it is not bound; none if it is.
+    pub error: Option<String>,
 }
 
 /// A name that leads to an address.

@@ -16,7 +16,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 
 use guest::{GUEST4, PARTIAL, PLAIN, SERVER, segment, tcp};
-use sandbox_vm_spec::network::{PolicySource, Reply, Request};
+use sandbox_vm_spec::network::{Listener, PolicySource, Reply, Request};
 use smoltcp::wire::TcpControl;
 use world::World;
 
@@ -124,7 +124,8 @@ fn a_listener_of_the_guest_is_bound_in_the_namespace_and_reached() {
     // So that the driver is there.
     engine.send(PLAIN, &guest::arp());
     engine.receive();
-    let listeners = vec!["10.0.0.2:90".parse().unwrap(), "0.0.0.0:91".parse().unwrap()];
+    let listeners = ["10.0.0.2:90", "0.0.0.0:91"].map(|at| Listener::tcp(at.parse().unwrap()));
+    let listeners = listeners.to_vec();
     let reply = world.ask(&Request::Listeners { listeners });
     assert_eq!(reply, Reply::Listening { failed: vec![] }, "also below 1024");
     let client = world.dial(GUEST4, 90);

@@ -24,15 +24,23 @@ fn v6_only(value: u8) -> Vec<u8> {
 }
 
 fn listening(ip: &str, port: u16, v6_only: bool) -> Listening {
-    Listening { port, ip: ip.parse().unwrap(), v6_only }
+    Listening { udp: false, port, ip: ip.parse().unwrap(), v6_only }
 }
 
 #[test]
 fn a_socket_is_read() {
-    let v4 = parse(&message(libc::AF_INET, LISTEN, 80, &[127, 0, 0, 1], &[])).unwrap();
-    assert_eq!(v4, Socket { cookie: 7, listening: listening("127.0.0.1", 80, false) });
+    let v4 = parse(&message(libc::AF_INET, LISTEN, 80, &[127, 0, 0, 1], &[]), false).unwrap();
+    let expected = listening("127.0.0.1", 80, false);
+    assert_eq!(v4, Socket { cookie: 7, connected: false, listening: expected });
+    for (state, connected) in [(ESTABLISHED, true), (CLOSE, false)] {
+        let bytes = message(libc::AF_INET, state, 80, &[127, 0, 0, 1], &[]);
+        let listening = Listening { udp: true, ..expected };
+        assert_eq!(parse(&bytes, true), Some(Socket { cookie: 7, connected, listening }));
+        assert_eq!(parse(&bytes, false), None);
+    }
     for (value, only) in [(0, false), (1, true)] {
-        let v6 = parse(&message(libc::AF_INET6, LISTEN, 65535, &[0; 16], &v6_only(value))).unwrap();
+        let bytes = message(libc::AF_INET6, LISTEN, 65535, &[0; 16], &v6_only(value));
+        let v6 = parse(&bytes, false).unwrap();
         assert_eq!(v6.listening, listening("::", 65535, only));
     }
 }
@@ -41,16 +49,16 @@ fn a_socket_is_read() {
 fn an_ipv4_address_of_an_ipv6_socket_is_an_ipv4_address() {
     let mapped: std::net::Ipv6Addr = "::ffff:10.1.2.3".parse().unwrap();
     let bytes = message(libc::AF_INET6, LISTEN, 80, &mapped.octets(), &v6_only(0));
-    assert_eq!(parse(&bytes).unwrap().listening, listening("10.1.2.3", 80, false));
+    assert_eq!(parse(&bytes, false).unwrap().listening, listening("10.1.2.3", 80, false));
 }
 
 #[test]
 fn what_does_not_listen_is_none() {
-    assert_eq!(parse(&message(libc::AF_INET, 1, 80, &[10, 0, 0, 1], &[])), None);
-    assert_eq!(parse(&message(libc::AF_UNIX, LISTEN, 80, &[], &[])), None);
+    assert_eq!(parse(&message(libc::AF_INET, 1, 80, &[10, 0, 0, 1], &[]), false), None);
+    assert_eq!(parse(&message(libc::AF_UNIX, LISTEN, 80, &[], &[]), false), None);
     let whole = message(libc::AF_INET, LISTEN, 80, &[10, 0, 0, 1], &[]);
     for length in 0..whole.len() {
-        assert_eq!(parse(&whole[..length]), None, "{length}");
+        assert_eq!(parse(&whole[..length], false), None, "{length}");
     }
 }
 
@@ -81,9 +89,11 @@ proptest! {
     #[test]
     fn no_bytes_are_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut bytes = bytes;
-        if let Some(state) = bytes.get_mut(1) {
-            *state = LISTEN;
+        for (udp, of) in [(false, LISTEN), (true, CLOSE)] {
+            if let Some(state) = bytes.get_mut(1) {
+                *state = of;
+            }
+            let _ = parse(&bytes, udp);
         }
-        let _ = parse(&bytes);
     }
 }

@@ -71,9 +71,9 @@ fn run(options: &Options) -> Result<Infallible, Failure> {
         seed: seed()?,
     };
     let mut stack = Stack::new(config, host, live, Box::new(watch(options)?), time(started));
-    stack.report(&mut tap, &options.publish(), time(started));
+    stack.report(&mut tap, &options.published(), time(started));
     for (listen, error) in stack.failed_listeners() {
-        eprintln!("netstack-tap: cannot listen on {}: {error}", listen.at);
+        eprintln!("netstack-tap: cannot listen on {} {}: {error}", listen.protocol, listen.at);
     }
     if let Some(path) = &options.pcap {
         let capture = FileCapture::create(path, &options.name, options.pcap_max, epoch())?;

@@ -1,12 +1,13 @@
 //! The command line.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Parser;
 use sandbox_netstack::gate::Link;
-use sandbox_netstack::policy::{Cidr, Document, Layer, Place};
+use sandbox_netstack::listeners::Reported;
+use sandbox_netstack::policy::{Cidr, Document, Layer, Place, Protocol};
 use smoltcp::wire::EthernetAddress;
 
 use crate::failure::Failure;
@@ -51,9 +52,12 @@ pub struct Options {
     /// DNS servers whose answers teach names
     #[arg(long)]
     pub resolver: Vec<IpAddr>,
-    /// A port of the guest that is reachable at --publish-at
+    /// A TCP port of the guest that is reachable at --publish-at
     #[arg(long)]
     pub publish: Vec<u16>,
+    /// A UDP port of the guest that is reachable at --publish-at
+    #[arg(long)]
+    pub publish_udp: Vec<u16>,
     /// Addresses of this namespace at which published ports are bound
     #[arg(long, default_values = ["0.0.0.0", "::"])]
     pub publish_at: Vec<IpAddr>,
@@ -92,11 +96,13 @@ impl Options {
     }
 
     /// What the guest is said to listen on.
-    pub fn publish(&self) -> Vec<SocketAddr> {
-        self.publish
-            .iter()
-            .flat_map(|port| self.addresses().map(|ip| SocketAddr::new(ip, *port)))
-            .collect()
+    pub fn published(&self) -> Vec<Reported> {
+        let tcp = self.publish.iter().map(|port| (Protocol::Tcp, *port));
+        let udp = self.publish_udp.iter().map(|port| (Protocol::Udp, *port));
+        let reported = tcp.chain(udp).flat_map(|(protocol, port)| {
+            self.addresses().map(move |ip| Reported { protocol, at: (ip, port).into() })
+        });
+        reported.collect()
     }
 
     /// Where the guest is.

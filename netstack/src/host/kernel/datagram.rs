@@ -13,7 +13,8 @@ use rustix::net::sockopt::{
     set_ipv6_v6only,
 };
 use rustix::net::{
-    RecvFlags, SendFlags, SocketAddrAny, SocketType, bind, ipproto, recvfrom, sendto, socket_with,
+    RecvFlags, SendFlags, SocketAddrAny, SocketType, bind, getsockname, ipproto, recvfrom, sendto,
+    socket_with,
 };
 
 use super::{FLAGS, family};
@@ -35,17 +36,29 @@ pub struct KernelDatagrams {
 }
 
 impl KernelDatagrams {
+    /// At every address, on `port` if that is free.
     pub(super) fn open(v4: bool, port: u16) -> Result<Self, Errno> {
+        let datagrams = Self::unbound(v4)?;
+        match bind(&datagrams.socket, &any(v4, port)) {
+            // Somebody else's: another is as good, except for who knows the
+            // guest's port from elsewhere.
+            Err(Errno::ADDRINUSE | Errno::ACCESS) => bind(&datagrams.socket, &any(v4, 0))?,
+            other => other?,
+        }
+        Ok(datagrams)
+    }
+
+    pub(super) fn bound(at: SocketAddr) -> Result<Self, Errno> {
+        let datagrams = Self::unbound(at.is_ipv4())?;
+        bind(&datagrams.socket, &at)?;
+        Ok(datagrams)
+    }
+
+    fn unbound(v4: bool) -> Result<Self, Errno> {
         let socket = socket_with(family(v4), SocketType::DGRAM, FLAGS, Some(ipproto::UDP))?;
         report_errors(&socket, v4)?;
         if !v4 {
             set_ipv6_v6only(&socket, true)?;
-        }
-        match bind(&socket, &any(v4, port)) {
-            // Somebody else's: another is as good, except for who knows the
-            // guest's port from elsewhere.
-            Err(Errno::ADDRINUSE | Errno::ACCESS) => bind(&socket, &any(v4, 0))?,
-            other => other?,
         }
         Ok(Self { socket, v4, whole: None })
     }
@@ -97,6 +110,10 @@ impl Datagrams for KernelDatagrams {
 
     fn notice(&mut self) -> Option<Notice> {
         reported(self.socket.as_fd(), &mut [0; QUOTE]).map(|(notice, _)| notice)
+    }
+
+    fn port(&self) -> Result<u16, Errno> {
+        Ok(SocketAddr::try_from(getsockname(&self.socket)?)?.port())
     }
 }
 

@@ -5,16 +5,23 @@ use std::net::SocketAddr;
 use smoltcp::time::Duration;
 
 use super::*;
+use crate::listeners::{ListenerState, Reported};
+use crate::policy::Protocol;
 
 const CLIENT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7)), 5_000);
 
-fn at(ip: &str, port: u16) -> SocketAddr {
+pub fn at(ip: &str, port: u16) -> SocketAddr {
     (ip.parse::<std::net::IpAddr>().unwrap(), port).into()
 }
 
 fn listen(sim: &mut Sim, listeners: &[SocketAddr]) {
-    sim.stack.report(&mut sim.port, listeners, sim.now);
+    report(sim, Protocol::Tcp, listeners);
+}
+
+pub fn report(sim: &mut Sim, protocol: Protocol, listeners: &[SocketAddr]) {
+    let reported = listeners.iter().map(|at| Reported { protocol, at: *at });
+    sim.stack.report(&mut sim.port, &reported.collect::<Vec<_>>(), sim.now);
 }
 
 /// Group 22: the guest sees the client's own address, and bytes go both ways.
@@ -56,7 +63,8 @@ fn reports_are_mirrored() {
     let mut sim = Sim::new();
     let rows: &[(&[&str], &[&str])] = &[
         (&["0.0.0.0"], &["10.0.0.2", "127.0.0.1"]),
-        (&["::"], &["10.0.0.2", "127.0.0.1", "::1", "fd00::2"]),
+        (&["::"], &["::1", "fd00::2"]),
+        (&["0.0.0.0", "::"], &["10.0.0.2", "127.0.0.1", "::1", "fd00::2"]),
         (&["127.0.0.1"], &["127.0.0.1"]),
         (&["::1"], &["::1"]),
         (&["10.0.0.2", "10.0.0.2"], &["10.0.0.2"]),
@@ -84,6 +92,45 @@ fn reports_are_hostile() {
     listen(&mut sim, &[at("10.0.0.2", 443), at("10.0.0.2", 80)]);
     assert_eq!(sim.stack.host().listening(), [at("10.0.0.2", 80)]);
     assert_eq!(sim.stack.failed_listeners()[0].0.at, at("10.0.0.2", 443));
+}
+
+/// What becomes of each that is reported is shown.
+#[test]
+fn listeners_are_shown() {
+    let mut sim = Sim::new();
+    sim.stack.host().occupied.insert(at("10.0.0.2", 443));
+    let tcp = |ip, port| Reported { protocol: Protocol::Tcp, at: at(ip, port) };
+    let udp = |ip, port| Reported { protocol: Protocol::Udp, at: at(ip, port) };
+    let many: Vec<_> = (1..=250).map(|port| udp("10.0.0.2", port)).collect();
+    let others = [
+        tcp("10.0.0.2", 443),
+        tcp("0.0.0.0", 80),
+        tcp("172.17.0.1", 80),
+        udp("::", 53),
+        udp("127.0.0.1", 53),
+        tcp("10.0.0.2", 81),
+        tcp("10.0.0.2", 82),
+    ];
+    sim.stack.report(&mut sim.port, &[&others[..], &many].concat(), sim.now);
+    let rows = sim.stack.listeners();
+    let shown: Vec<_> = rows.iter().take(8).map(|row| (row.at, row.state)).collect();
+    assert_eq!(
+        shown,
+        [
+            (Some(at("10.0.0.2", 443)), ListenerState::Failed(crate::host::Errno::ADDRINUSE)),
+            (Some(at("10.0.0.2", 80)), ListenerState::Bound),
+            (Some(at("127.0.0.1", 80)), ListenerState::Bound),
+            (None, ListenerState::Foreign),
+            (Some(at("fd00::2", 53)), ListenerState::Bound),
+            (None, ListenerState::Loopback),
+            (Some(at("10.0.0.2", 81)), ListenerState::Bound),
+            (Some(at("10.0.0.2", 82)), ListenerState::Bound),
+        ]
+    );
+    // 256 of both are bound, or were to be; the rest is not looked at.
+    let host = sim.stack.host();
+    assert_eq!(host.listening().len() + host.serving().len(), 255);
+    assert_eq!(rows.len(), 257);
 }
 
 /// Group 22: refused stays refused: a guest that resets, and one that says

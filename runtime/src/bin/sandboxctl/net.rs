@@ -3,6 +3,7 @@
 mod audit;
 mod dns;
 mod flows;
+mod listeners;
 mod pcap;
 
 use std::thread;
@@ -21,6 +22,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 pub enum Command {
     /// The flows that are open: ends, names, bytes, times, and the rule that allowed each.
     Flows(Live),
+    /// What the guest listens on, where that is bound on the host, and what is not, and why.
+    Listeners(Still),
     /// The verdicts: what was allowed, denied or blocked, when, and by which rule.
     Audit(audit::Options),
     /// The names that DNS servers of the pod gave addresses, as name rules know them.
@@ -65,6 +68,11 @@ pub fn run(command: &Command) -> Outcome {
                 }
                 thread::sleep(PERIOD);
             }
+        }
+        Command::Listeners(still) => {
+            let mut client = connect(&config, &still.pod)?;
+            super::print(&listeners::text(&mut client, still.json)?)?;
+            Ok(())
         }
         Command::Audit(options) => audit::run(&config, options),
         Command::Dns(still) => {

@@ -1,15 +1,24 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 
+/// What is taken of these: the same for UDP as for TCP.
 fn report(listeners: &[(&[u8], u32, bool)]) -> Vec<String> {
-    let listeners = listeners.iter().map(|(ip, port, v6_only)| Listener {
-        ip: ip.to_vec(),
-        port: *port,
-        v6_only: *v6_only,
-        ..Default::default()
+    let [tcp, udp] = [false, true].map(|udp| {
+        let listeners = listeners.iter().map(|(ip, port, v6_only)| agent::Listener {
+            ip: ip.to_vec(),
+            port: *port,
+            v6_only: *v6_only,
+            udp,
+            ..Default::default()
+        });
+        let report = ListenersResponse { listeners: listeners.collect(), ..Default::default() };
+        let read = read(&report);
+        let transport = if udp { Transport::Udp } else { Transport::Tcp };
+        assert!(read.iter().all(|listener| listener.transport == transport));
+        read.iter().map(|listener| listener.at.to_string()).collect::<Vec<_>>()
     });
-    let report = ListenersResponse { listeners: listeners.collect(), ..Default::default() };
-    read(&report).iter().map(ToString::to_string).collect()
+    assert_eq!(tcp, udp);
+    tcp
 }
 
 #[test]

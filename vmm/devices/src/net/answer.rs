@@ -1,10 +1,8 @@
-use std::net::SocketAddr;
-
 use sandbox_netstack::host::HostNet;
 use sandbox_netstack::listing::OutlookRow;
 use sandbox_netstack::policy::Names;
 use sandbox_netstack::port::Port;
-use sandbox_vm_spec::network::{Reply, Request};
+use sandbox_vm_spec::network::{Listener, Reply, Request};
 use smoltcp::time::Instant;
 
 use super::command::Command;
@@ -128,6 +126,14 @@ impl<H: HostNet> Net<H> {
         };
         match request {
             Request::Listeners { listeners } => self.listen(listeners, port, now),
+            Request::Listening => {
+                let waiting = self.network.iter().flat_map(|network| &network.listeners);
+                let listeners = match stack {
+                    Some(stack) => rows::listeners(stack.listeners()),
+                    None => rows::waiting(waiting),
+                };
+                Reply::Listeners { listeners }
+            }
             Request::Policy => self.policy(),
             Request::Counters => Reply::Counters { counters: self.counted() },
             Request::Flows => {
@@ -148,16 +154,18 @@ impl<H: HostNet> Net<H> {
         }
     }
 
-    fn listen(&mut self, listeners: Vec<SocketAddr>, port: &mut dyn Port, now: Instant) -> Reply {
+    fn listen(&mut self, listeners: Vec<Listener>, port: &mut dyn Port, now: Instant) -> Reply {
         let Some(network) = &mut self.network else { return unconfigured() };
-        network.listeners = listeners;
+        network.listeners = listeners.into_iter().map(rows::reported).collect();
         let State::Up(stack) = &mut self.state else {
             // Bound when the guest's driver is there.
             return Reply::Listening { failed: Vec::new() };
         };
         stack.report(port, &network.listeners, now);
         let failed = stack.failed_listeners().iter();
-        let failed = failed.map(|(listen, error)| (listen.at, error.to_string()));
+        let failed = failed.map(|(listen, error)| {
+            (rows::transport(listen.protocol), listen.at, error.to_string())
+        });
         Reply::Listening { failed: failed.collect() }
     }
 

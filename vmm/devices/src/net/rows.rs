@@ -1,8 +1,11 @@
 //! What the stack shows, as it is told to clients.
 
+use std::net::SocketAddr;
+
+use sandbox_netstack::listeners::{self, ListenerState, Reported};
 use sandbox_netstack::listing;
-use sandbox_netstack::policy::{Answer, Names};
-use sandbox_vm_spec::network::{FlowRow, NameRow, OutlookRow};
+use sandbox_netstack::policy::{Answer, Names, Protocol};
+use sandbox_vm_spec::network::{FlowRow, Listener, ListenerRow, NameRow, OutlookRow, Transport};
 use smoltcp::time::Instant;
 
 /// Bytes of names in a reply: the guest chooses them, and a client takes only
@@ -28,6 +31,51 @@ pub fn names(rows: Vec<listing::NameRow>) -> Vec<NameRow> {
     let mut left = TEXT;
     let long = |row: &NameRow| row.name.len() + row.aliases.iter().map(String::len).sum::<usize>();
     rows.into_iter().map(name).take_while(|row| spend(&mut left, long(row))).collect()
+}
+
+/// What the agent says of a listener, as the stack takes it.
+pub fn reported(listener: Listener) -> Reported {
+    let protocol = match listener.transport {
+        Transport::Tcp => Protocol::Tcp,
+        Transport::Udp => Protocol::Udp,
+    };
+    Reported { protocol, at: listener.at }
+}
+
+/// The other way round; nothing listens for echo.
+pub fn transport(protocol: Protocol) -> Transport {
+    match protocol {
+        Protocol::Tcp | Protocol::Icmp => Transport::Tcp,
+        Protocol::Udp => Transport::Udp,
+    }
+}
+
+/// Listeners as they are now.
+pub fn listeners(rows: Vec<listeners::ListenerRow>) -> Vec<ListenerRow> {
+    let row = |row: listeners::ListenerRow| listener(row.reported, row.at, why(row.state));
+    rows.into_iter().map(row).collect()
+}
+
+/// Listeners that are bound when the guest's driver is there.
+pub fn waiting<'a>(reported: impl Iterator<Item = &'a Reported>) -> Vec<ListenerRow> {
+    let why = "the guest's network driver is not there".to_owned();
+    reported.map(|reported| listener(*reported, None, Some(why.clone()))).collect()
+}
+
+fn listener(reported: Reported, at: Option<SocketAddr>, error: Option<String>) -> ListenerRow {
+    ListenerRow { proto: reported.protocol.to_string(), guest: reported.at, at, error }
+}
+
+fn why(state: ListenerState) -> Option<String> {
+    match state {
+        ListenerState::Bound => None,
+        ListenerState::Failed(error) => Some(error.to_string()),
+        ListenerState::TooMany => {
+            Some(format!("there are {} listeners, the most that may be", listeners::MOST))
+        }
+        ListenerState::Loopback => Some("UDP at the guest's loopback is not passed on".into()),
+        ListenerState::Foreign => Some("the pod has no such address".into()),
+    }
 }
 
 /// What would become of flows. The rows are few, and so are names of a row.

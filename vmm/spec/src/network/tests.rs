@@ -6,7 +6,7 @@ use super::*;
 fn what_is_sent_is_received() {
     let requests = [
         Request::Flows,
-        Request::Listeners { listeners: vec!["[::]:80".parse().unwrap()] },
+        Request::Listeners { listeners: vec![Listener::udp("[::]:80".parse().unwrap())] },
         Request::SetPolicy {
             node: PolicySource::Unset,
             pod: PolicySource::Text("version = 1".into()),

@@ -1,5 +1,6 @@
 //! What the device is told from outside, with a driver and without.
 
+use sandbox_vm_spec::network::{Listener, ListenerRow, Transport};
 use smoltcp::wire::TcpControl;
 
 use super::guest::*;
@@ -13,6 +14,10 @@ fn text(text: &str) -> PolicySource {
 
 fn set(pod: PolicySource, recheck: bool) -> Request {
     Request::SetPolicy { node: PolicySource::Unset, pod, recheck }
+}
+
+fn listener(at: &str) -> Listener {
+    Listener::tcp(at.parse().unwrap())
 }
 
 fn error(reply: Reply) -> String {
@@ -63,7 +68,7 @@ fn everything_is_answered_without_a_driver() {
     let mut world = World::bare();
     assert!(error(world.ask(Request::Policy)).contains("not configured"));
     assert!(error(world.ask(set(PolicySource::Unset, false))).contains("not configured"));
-    let listeners = vec!["0.0.0.0:80".parse().unwrap()];
+    let listeners = vec![listener("0.0.0.0:80")];
     let listen = Request::Listeners { listeners };
     assert!(error(world.ask(listen.clone())).contains("not configured"));
     assert_eq!(world.ask(Request::Configure(Box::new(network()))), Reply::Done);
@@ -111,7 +116,7 @@ fn a_network_that_cannot_be_is_refused() {
     assert!(error(world.ask(Request::Configure(Box::new(mtu)))).contains("MTU of 9000"));
     let cluster = Network { cluster: vec!["10.0.0.1/8".into()], ..network() };
     assert!(error(world.ask(Request::Configure(Box::new(cluster)))).contains("10.0.0.1/8"));
-    let listeners = vec!["0.0.0.0:80".parse().unwrap(); 257];
+    let listeners = vec![listener("0.0.0.0:80"); 257];
     let refused = error(world.ask(Request::Listeners { listeners }));
     assert!(refused.contains("257 listeners"), "{refused}");
     assert!(error(world.ask(Request::Policy)).contains("not configured"));
@@ -148,12 +153,12 @@ fn a_policy_that_is_checked_anew_ends_what_it_denies() {
 #[test]
 fn a_driver_that_starts_over_finds_nothing_of_the_last() {
     let mut world = World::up();
-    let listeners = vec!["10.0.0.2:80".parse().unwrap(), "10.0.0.2:81".parse().unwrap()];
+    let listeners = vec![listener("10.0.0.2:80"), listener("10.0.0.2:81")];
     world.host().occupied.insert("10.0.0.2:81".parse().unwrap());
     let Reply::Listening { failed } = world.ask(Request::Listeners { listeners }) else { panic!() };
     assert_eq!(failed.len(), 1);
-    assert_eq!(failed[0].0, "10.0.0.2:81".parse().unwrap());
-    assert!(!failed[0].1.is_empty());
+    assert_eq!((failed[0].0, failed[0].1), (Transport::Tcp, "10.0.0.2:81".parse().unwrap()));
+    assert!(!failed[0].2.is_empty());
     dial(&mut world);
     let pipe = world.host().pipes[0].clone();
     world.net.end();
@@ -235,4 +240,33 @@ fn what_the_policy_in_force_says_of_a_destination() {
     assert!(refused.contains("`nowhere` is no destination"), "{refused}");
     let refused = error(world.ask(explain("192.0.2.1:80", "sctp")));
     assert!(refused.contains("none of tcp, udp and icmp"), "{refused}");
+}
+
+#[test]
+fn listeners_are_shown_with_where_they_are_bound_and_why_not() {
+    let shown = |world: &mut World| {
+        let Reply::Listeners { listeners } = world.ask(Request::Listening) else { panic!() };
+        let row = |row: ListenerRow| {
+            let at = row.at.map_or("-".to_owned(), |at| at.to_string());
+            format!("{} {} {at} {}", row.proto, row.guest, row.error.unwrap_or_default())
+        };
+        listeners.into_iter().map(row).collect::<Vec<_>>()
+    };
+    let mut world = World::bare();
+    assert_eq!(shown(&mut world), [""; 0]);
+    assert_eq!(world.ask(Request::Configure(Box::new(network()))), Reply::Done);
+    let udp = |at: &str| Listener::udp(at.parse().unwrap());
+    let listeners =
+        vec![listener("0.0.0.0:80"), udp("10.0.0.2:53"), udp("127.0.0.1:53"), udp("192.0.2.1:53")];
+    world.ask(Request::Listeners { listeners: listeners.clone() });
+    assert_eq!(shown(&mut world)[0], "tcp 0.0.0.0:80 - the guest's network driver is not there");
+    world.net.begin(0).unwrap();
+    world.host().occupied.insert("10.0.0.2:53".parse().unwrap());
+    world.ask(Request::Listeners { listeners: vec![] });
+    world.ask(Request::Listeners { listeners });
+    let rows = shown(&mut world);
+    assert_eq!(rows[..2], ["tcp 0.0.0.0:80 10.0.0.2:80 ", "tcp 0.0.0.0:80 127.0.0.1:80 "]);
+    assert!(rows[2].starts_with("udp 10.0.0.2:53 10.0.0.2:53 Address"), "{rows:?}");
+    assert_eq!(rows[3], "udp 127.0.0.1:53 - UDP at the guest's loopback is not passed on");
+    assert_eq!(rows[4], "udp 192.0.2.1:53 - the pod has no such address");
 }
