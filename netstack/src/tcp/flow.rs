@@ -167,8 +167,11 @@ impl<S: Stream> Connection<S> {
         if found.has(SYN) {
             // The guest's answer to somebody outside says how it counts.
             let options = segment::clamp_options(tcp, track.own_mss);
-            if self.inbound && self.endpoint.state() == State::SynSent {
-                self.endpoint.agree(options);
+            let (acked, next) = (track.acked, track.next);
+            match self.endpoint.state() {
+                State::SynSent if self.inbound => self.endpoint.agree(options),
+                State::Listen | State::SynSent | State::SynReceived => {}
+                _ => segment::be_challenged(tcp, acked, next),
             }
             return false;
         }

@@ -146,6 +146,25 @@ pub fn reply(
     bytes
 }
 
+/// Makes of a SYN in a connection that is open one that smoltcp challenges, as
+/// it must be (RFC 9293, 3.10.7.4; RFC 5961, 4.2): without an acknowledgement it
+/// drops it, and the guest that has forgotten the connection tries in vain. Out
+/// of the window it answers whatever it is, and no more than once in a second.
+/// The guest knows that it has `acked` arrived, and was sent all before `next`.
+pub fn be_challenged(tcp: &mut [u8], acked: u32, next: u32) {
+    const FAR: u32 = 1 << 30;
+    if let Some(numbers) = tcp.get_mut(4..12) {
+        let seq = acked.wrapping_sub(FAR);
+        numbers[..4].copy_from_slice(&seq.to_be_bytes());
+        numbers[4..].copy_from_slice(&next.to_be_bytes());
+    }
+    if let Some(flags) = tcp.get_mut(FLAGS)
+        && *flags & RST == 0
+    {
+        *flags = SYN | ACK;
+    }
+}
+
 fn number(seq: u32) -> TcpSeqNumber {
     TcpSeqNumber(seq.cast_signed())
 }

@@ -167,15 +167,54 @@ fn a_connection_from_the_same_port() {
     sim.connect_with(GUEST, SERVER, seq.wrapping_sub(10), &[]);
 }
 
-/// Group 11: a SYN with other numbers in an open connection, as of a guest that
-/// has forgotten it, does not disturb it (RFC 5961, 4).
+/// Group 11: a SYN in an open connection does not disturb it and is challenged
+/// (RFC 5961, 4.2), whatever its number and with whatever it comes, once in a
+/// second (7).
 #[test]
 fn a_syn_in_an_open_connection() {
+    for arrange in [established, close_wait, fin_wait_1, fin_wait_2, last_ack] {
+        for (shift, flags, data) in [
+            (70_000u32, SYN, &b""[..]),
+            (0, SYN, b"data"),
+            (u32::MAX, SYN | ACK, b""),
+            (5, SYN | FIN, b""),
+        ] {
+            let mut sim = Sim::new();
+            let (seq, ack) = arrange(&mut sim);
+            let before = sim.stack.host().pipes[0].borrow().written.clone();
+            let syn = Tcp { seq: seq.wrapping_add(shift), flags, data, ..Tcp::default() };
+            sim.send(GUEST, SERVER, &syn);
+            let challenge = sim.one();
+            assert_eq!((challenge.flags, challenge.ack), (ACK, seq), "{challenge:?}");
+            assert!(challenge.seq.wrapping_sub(ack) <= 1, "{challenge:?} {ack}");
+            sim.send(GUEST, SERVER, &syn);
+            sim.nothing();
+            assert_eq!(sim.stack.load().connections, 1);
+            assert_eq!(sim.stack.host().pipes[0].borrow().written, before);
+        }
+    }
     let mut sim = Sim::new();
     let (seq, ack) = sim.connect(GUEST, SERVER);
-    sim.send(GUEST, SERVER, &Tcp { seq: seq + 70_000, flags: SYN, ..Tcp::default() });
-    let challenge = sim.segments();
-    assert!(challenge.iter().all(|got| got.flags == ACK && got.ack == seq), "{challenge:?}");
+    sim.send(GUEST, SERVER, &Tcp { seq: seq + 7, flags: SYN, ..Tcp::default() });
+    sim.one();
     sim.send(GUEST, SERVER, &Tcp { seq, ack, data: b"on", ..Tcp::default() });
     assert_eq!(sim.stack.host().pipes[0].borrow().written, b"on");
+}
+
+/// Group 11: a guest that has forgotten a connection, and uses its port again,
+/// answers the challenge with a reset and is connected by its next SYN.
+#[test]
+fn a_forgotten_connections_port_is_used_again() {
+    for (from, to) in BOTH {
+        let mut sim = Sim::new();
+        sim.connect(from, to);
+        let syn = Tcp { seq: 90_000, flags: SYN, ..Tcp::default() };
+        sim.send(from, to, &syn);
+        let challenge = sim.one();
+        sim.send(from, to, &Tcp { seq: challenge.ack, flags: RST, ..Tcp::default() });
+        sim.nothing();
+        assert!(sim.stack.host().pipes[0].borrow().reset);
+        sim.connect_with(from, to, 90_000, &[]);
+        assert_eq!(sim.stack.host().pipes.len(), 2);
+    }
 }
