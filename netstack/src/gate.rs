@@ -121,6 +121,10 @@ pub enum Refusal {
     /// Neighbour discovery that speaks for another address.
     #[error("neighbour discovery that speaks for {0}")]
     Neighbour(Ipv6Address),
+    /// Neighbour discovery that a receiver has to discard (RFC 4861, 6.1 and
+    /// 7.1).
+    #[error("neighbour discovery with {0}")]
+    Discovery(&'static str),
     /// What only routers send.
     #[error("ICMPv6 type {0} is for routers to send")]
     RouterMessage(u8),
@@ -149,6 +153,7 @@ impl Refusal {
             Self::ArpKind => "ARP kind",
             Self::ArpSender(..) => "ARP sender",
             Self::Neighbour(_) => "neighbour",
+            Self::Discovery(_) => "neighbour discovery",
             Self::RouterMessage(_) => "router message",
             Self::HiddenDiscovery => "hidden discovery",
             Self::Extension(_) => "extension",

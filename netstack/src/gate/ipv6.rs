@@ -3,6 +3,7 @@
 use smoltcp::wire::{IPV6_HEADER_LEN, IpProtocol, Ipv6Address, Ipv6Packet};
 
 use super::{Link, Refusal};
+use crate::checksum;
 
 /// Extension headers in a row; RFC 8200 has four kinds that a host sends, each
 /// once. A longer row only costs the walk.
@@ -17,6 +18,9 @@ const REDIRECT: u8 = 137;
 
 /// Where the target address stands in a solicitation or advertisement.
 const TARGET: std::ops::Range<usize> = 8..24;
+
+/// Bytes of a router solicitation before its options.
+const SOLICITATION_HEADER: usize = 8;
 
 pub(super) fn check(link: &Link, payload: &[u8]) -> Result<(), Refusal> {
     if payload.len() < IPV6_HEADER_LEN {
@@ -34,7 +38,7 @@ pub(super) fn check(link: &Link, payload: &[u8]) -> Result<(), Refusal> {
     let upper = walk(packet.next_header(), body.ok_or(Refusal::Truncated("IPv6"))?)?;
     let source = packet.src_addr();
     match upper {
-        Upper::Icmp { message, hidden } => check_icmp(link, source, message, hidden),
+        Upper::Icmp { message, hidden } => check_icmp(link, &packet, message, hidden),
         Upper::Other => check_source(link, source),
     }
 }
@@ -92,10 +96,11 @@ fn fragment(body: &[u8]) -> Result<Upper<'_>, Refusal> {
 
 fn check_icmp(
     link: &Link,
-    source: Ipv6Address,
+    packet: &Ipv6Packet<&[u8]>,
     message: &[u8],
     hidden: bool,
 ) -> Result<(), Refusal> {
+    let source = packet.src_addr();
     let kind = *message.first().ok_or(Refusal::Truncated("ICMPv6"))?;
     if !(ROUTER_SOLICITATION..=REDIRECT).contains(&kind) {
         return check_source(link, source);
@@ -103,8 +108,11 @@ fn check_icmp(
     if hidden {
         return Err(Refusal::HiddenDiscovery);
     }
+    if matches!(kind, ROUTER_ADVERTISEMENT | REDIRECT) {
+        return Err(Refusal::RouterMessage(kind));
+    }
+    check_discovery(packet, message, kind)?;
     match kind {
-        ROUTER_ADVERTISEMENT | REDIRECT => Err(Refusal::RouterMessage(kind)),
         // Before it has an address, a host may ask for routers without one.
         ROUTER_SOLICITATION if source.is_unspecified() => Ok(()),
         NEIGHBOUR_SOLICITATION if source.is_unspecified() => check_target(link, message),
@@ -114,6 +122,33 @@ fn check_icmp(
         }
         _ => check_source(link, source),
     }
+}
+
+/// What every receiver has to see to (RFC 4861, 6.1.1, 7.1.1 and 7.1.2). A
+/// packet that a router has passed on has a lower hop limit.
+fn check_discovery(packet: &Ipv6Packet<&[u8]>, message: &[u8], kind: u8) -> Result<(), Refusal> {
+    let fixed = if kind == ROUTER_SOLICITATION { SOLICITATION_HEADER } else { TARGET.end };
+    let mut options = message.get(fixed..).ok_or(Refusal::Truncated("ICMPv6"))?;
+    if packet.hop_limit() != 255 {
+        return Err(Refusal::Discovery("a hop limit below 255"));
+    }
+    if message.get(1) != Some(&0) {
+        return Err(Refusal::Discovery("a code"));
+    }
+    let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
+    let pseudo = checksum::pseudo(from, to, IpProtocol::Icmpv6, message.len());
+    if checksum::sum(message, pseudo) != 0xffff {
+        return Err(Refusal::Discovery("a wrong checksum"));
+    }
+    while !options.is_empty() {
+        options = match options {
+            [_, 0, ..] => return Err(Refusal::Discovery("an option without a length")),
+            [_, units, ..] => options.get(usize::from(*units) * 8..),
+            _ => None,
+        }
+        .ok_or(Refusal::Discovery("an option cut short"))?;
+    }
+    Ok(())
 }
 
 /// The address that a probe or an advertisement is about must be the link's.

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::*;
+use crate::checksum;
 
 const MAC: EthernetAddress = EthernetAddress([0x02, 0, 0, 0, 0, 0x01]);
 const OTHER_MAC: EthernetAddress = EthernetAddress([0x02, 0, 0, 0, 0, 0x02]);
@@ -48,8 +49,14 @@ fn ipv6(source: Ipv6Address, next: u8, body: &[u8]) -> Vec<u8> {
     bytes.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
     bytes.extend([next, 255]);
     bytes.extend(source.octets());
-    bytes.extend(Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets());
+    let to = Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    bytes.extend(to.octets());
     bytes.extend(body);
+    if next == 58 && body.len() >= 8 {
+        let pseudo = checksum::pseudo(source.into(), to.into(), next.into(), body.len());
+        let sum = !checksum::sum(body, pseudo);
+        bytes[42..44].copy_from_slice(&sum.to_be_bytes());
+    }
     bytes
 }
 
@@ -245,6 +252,33 @@ fn neighbour_discovery() {
         ),
         ("later fragment", hidden(44, &[58, 0, 0, 9, 0, 0, 0, 1], &[0; 8]), Ok(Admitted::Ipv6)),
     ]);
+}
+
+/// RFC 4861, 6.1.1, 7.1.1 and 7.1.2: what a router has passed on, what is of
+/// another code, has a wrong sum, or options without a length, is discarded.
+#[test]
+fn discovery_that_is_not_valid() {
+    let changed = |message: &[u8], at: usize, value: u8| {
+        let mut packet = ipv6(IP6, 58, message);
+        packet[at] = value;
+        frame(MAC, 0x86dd, &packet)
+    };
+    let router = [133, 0, 0, 0, 0, 0, 0, 0];
+    for message in [&neighbour(135, OTHER_IP6)[..], &neighbour(136, IP6), &router] {
+        let refused = |what| Err(Refusal::Discovery(what));
+        let with = |option: &[u8]| frame(MAC, 0x86dd, &ipv6(IP6, 58, &[message, option].concat()));
+        let mut coded = message.to_vec();
+        coded[1] = 1;
+        table(&[
+            ("hop limit", changed(message, 7, 254), refused("a hop limit below 255")),
+            ("sum", changed(message, 43, 0), refused("a wrong checksum")),
+            ("code", frame(MAC, 0x86dd, &ipv6(IP6, 58, &coded)), refused("a code")),
+            ("option", with(&[1, 1, 2, 0, 0, 0, 0, 1]), Ok(Admitted::Ipv6)),
+            ("no length", with(&[1, 0, 2, 0, 0, 0, 0, 1]), refused("an option without a length")),
+            ("option cut", with(&[1, 2, 2, 0, 0, 0, 0, 1]), refused("an option cut short")),
+            ("half an option", with(&[1]), refused("an option cut short")),
+        ]);
+    }
 }
 
 /// Every prefix of every good frame, and every byte of it changed: refused or
