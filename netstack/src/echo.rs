@@ -21,8 +21,8 @@ use crate::wheel::Wheel;
 /// socket; the one used longest ago makes room.
 pub const MOST: usize = 64;
 
-/// How long one lives without a request.
-const LIFE: Duration = Duration::from_secs(10);
+/// How long one lives without a request (RFC 5508, REQ-2).
+const LIFE: Duration = Duration::from_secs(60);
 
 /// Replies received of one socket in a turn.
 const TURN: usize = 64;
@@ -100,7 +100,7 @@ impl<H: HostNet> Echo<H> {
                 let sequence = u16::from_be_bytes([*s0, *s1]);
                 self.send(env, index, sequence, data, packet, ip);
             }
-            Err(Some(DenyMode::Reject)) if !packet.destination.is_multicast() => {
+            Err(Some(DenyMode::Reject)) if packet.is_to_one() => {
                 let from = env.fixed.gateway(packet.source);
                 env.error(icmp::Error::Prohibited, ip, packet.source, from);
             }

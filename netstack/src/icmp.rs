@@ -10,10 +10,10 @@ use crate::emit::{ip_header, write_ip};
 /// Bytes of an ICMP header.
 pub const HEADER: usize = 8;
 
-/// Most bytes of a packet that an error quotes: with the headers in front it
-/// fits the smallest MTU there may be, 576 (RFC 1812, 4.3.2.3), which is right
-/// for IPv6 too.
-const MAX_QUOTE: usize = 576 - 40 - HEADER;
+/// Most bytes of an error with what it quotes: the smallest MTU there may be
+/// (RFC 1812, 4.3.2.3; RFC 4443, 2.4 c).
+const MOST: usize = 576;
+const MOST6: usize = 1_280;
 
 /// What the guest is told about a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,8 @@ impl Error {
 /// `from`. The two are of one family.
 pub fn error(from: IpAddr, to: IpAddr, error: Error, packet: &[u8]) -> Vec<u8> {
     let (kind, code, rest) = error.words(to.is_ipv4());
-    let quote = packet.get(..MAX_QUOTE).unwrap_or(packet);
+    let most = if to.is_ipv4() { MOST } else { MOST6 } - ip_header(to) - HEADER;
+    let quote = packet.get(..most).unwrap_or(packet);
     message(from, to, kind, code, rest, quote)
 }
 
@@ -98,3 +99,6 @@ pub fn message(
     bytes.extend_from_slice(body);
     bytes
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,6 +65,12 @@ impl Packet {
         }
     }
 
+    /// Whether it is for one receiver: nothing is told to who sends to many
+    /// (RFC 1122, 3.2.2; RFC 4443, 2.4 e).
+    pub fn is_to_one(&self) -> bool {
+        !self.destination.is_multicast() && self.destination != IpAddr::from([255; 4])
+    }
+
     /// What is behind the IP headers.
     pub fn payload<'a>(&self, ip: &'a [u8]) -> &'a [u8] {
         ip.get(self.header..self.length).unwrap_or_default()

@@ -376,7 +376,7 @@ impl<H: HostNet> Stack<H> {
             _ => {
                 env.counters.refuse("protocol");
                 let from = env.fixed.gateway(packet.source);
-                if !packet.destination.is_multicast() {
+                if packet.is_to_one() {
                     let whole = ip.get(..packet.length).unwrap_or(ip);
                     env.error(icmp::Error::Protocol, whole, packet.source, from);
                 }

@@ -127,7 +127,7 @@ impl<H: HostNet> Udp<H> {
                 self.send(env, index, ends, packet, ip, payload);
             }
             Ok(_) => {}
-            Err(Refused::Policy(DenyMode::Reject)) if is_one(packet) => {
+            Err(Refused::Policy(DenyMode::Reject)) if packet.is_to_one() => {
                 let from = env.fixed.gateway(packet.source);
                 env.error(icmp::Error::Prohibited, ip, packet.source, from);
             }
@@ -538,12 +538,6 @@ fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
 /// Whether it is a DNS server whose answers teach names.
 fn is_pinned<H: HostNet>(env: &Env<'_, H>, server: SocketAddr) -> bool {
     server.port() == DNS && env.live.policy().is_pinned(server.ip())
-}
-
-/// Whether errors may be sent about it: not about what went to many.
-fn is_one(packet: &Packet) -> bool {
-    let broadcast = packet.destination == std::net::IpAddr::from([255; 4]);
-    !packet.destination.is_multicast() && !broadcast
 }
 
 /// Ports and payload, if the header holds.

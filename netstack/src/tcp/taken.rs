@@ -37,8 +37,11 @@ impl<'a> Taken<'a> {
         plain(self.packet, self.ip, self.found.header).to_vec()
     }
 
-    /// Answers it with a reset.
+    /// Answers it with a reset, if it is for one receiver (RFC 9293, MUST-57).
     pub fn reset<H: HostNet>(&self, env: &mut Env<'_, H>) {
+        if !self.packet.is_to_one() {
+            return;
+        }
         let Key { guest, remote } = self.key;
         if let Some(reset) = self.found.reset(guest.ip(), remote.ip()) {
             env.outbox.whole(env.port, &reset);

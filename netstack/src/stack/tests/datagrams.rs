@@ -279,7 +279,10 @@ fn pings() {
             (message[0], &message[4..]),
             (kind, [&[0xab, 0xcd, 0, 3], b"data".as_slice()].concat().as_slice())
         );
-        sim.pass(Duration::from_secs(21));
+        // RFC 5508, REQ-2.
+        sim.pass(Duration::from_secs(59));
+        assert_eq!(sim.stack.load().pings, 1);
+        sim.pass(Duration::from_secs(61));
         assert_eq!(sim.stack.load().pings, 0);
     }
 }

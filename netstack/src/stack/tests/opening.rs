@@ -1,10 +1,15 @@
 //! How connections begin, and how they do not.
 
+use std::net::SocketAddr;
+
 use smoltcp::time::Duration;
+use smoltcp::wire::IpProtocol;
 
 use super::*;
+use crate::emit::{ip_header, write_ip};
 use crate::host::Errno;
 use crate::host::mock::Fate;
+use crate::port::Offload;
 
 fn syn<'a>() -> Tcp<'a> {
     Tcp { seq: 1_000, flags: SYN, ..Tcp::default() }
@@ -174,6 +179,31 @@ fn a_handshake_that_is_not_finished() {
     sim.pass(Duration::from_secs(31));
     assert_eq!(sim.stack.load().connections, 0);
     assert!(sim.stack.host().pipes[0].borrow().reset);
+}
+
+/// What goes to many is no connection: it is denied, and nobody is told (RFC
+/// 9293, MUST-57; RFC 1122, 3.2.2).
+#[test]
+fn nothing_answers_what_goes_to_many() {
+    let many4 = ["224.0.0.1", "255.255.255.255"].map(|ip| (GUEST, ip.parse().unwrap()));
+    let many = many4.into_iter().chain([(GUEST6, "ff02::1".parse().unwrap())]);
+    for (from, ip) in many {
+        let to = SocketAddr::new(ip, 80);
+        let mut sim = Sim::new();
+        for flags in [SYN, ACK, ACK | FIN] {
+            sim.send(from, to, &Tcp { seq: 1_000, flags, ..Tcp::default() });
+            sim.nothing();
+        }
+        assert_eq!(sim.stack.counters().denied, 1);
+        let kind = if from.is_ipv4() { 8 } else { 128 };
+        let ping = crate::icmp::message(from.ip(), ip, kind, 0, [0, 1, 0, 1], b"data");
+        sim.packet(&ping, Offload::default());
+        let mut other = vec![0; ip_header(from.ip()) + 8];
+        write_ip(&mut other, from.ip(), ip, IpProtocol::from(132), 8);
+        sim.packet(&other, Offload::default());
+        sim.datagram(from, to, b"data");
+        sim.nothing();
+    }
 }
 
 /// R66: what the policy refuses is refused at once, or in silence, as it says.
