@@ -153,10 +153,10 @@ pub fn reply(
 /// The guest knows that it has `acked` arrived, and was sent all before `next`.
 pub fn be_challenged(tcp: &mut [u8], acked: u32, next: u32) {
     const FAR: u32 = 1 << 30;
-    if let Some(numbers) = tcp.get_mut(4..12) {
-        let seq = acked.wrapping_sub(FAR);
-        numbers[..4].copy_from_slice(&seq.to_be_bytes());
-        numbers[4..].copy_from_slice(&next.to_be_bytes());
+    for (at, number) in [(4, acked.wrapping_sub(FAR)), (8, next)] {
+        if let Some(field) = tcp.get_mut(at..at + 4) {
+            field.copy_from_slice(&number.to_be_bytes());
+        }
     }
     if let Some(flags) = tcp.get_mut(FLAGS)
         && *flags & RST == 0
