@@ -9,6 +9,7 @@
 pub mod child;
 pub(crate) mod executable;
 mod home;
+pub mod id_map;
 pub(crate) mod report;
 pub(crate) mod workload;
 
@@ -104,6 +105,9 @@ async fn create_in(
     spec::make_cwd(&prepared.spec)
         .map_err(CreateError::io(format!("making the working directory {cwd:?}")))?;
 
+    if id_map::is_needed(&prepared.spec) {
+        id_map::provide().map_err(CreateError::io("making what writes user namespaces"))?;
+    }
     let arguments = [OsStr::new(COMMAND), bundle.as_os_str()];
     launch(&arguments, &bundle, &prepared, wanted, reaper).await
 }
@@ -183,6 +187,7 @@ async fn run_child(
     let child = Command::new("/proc/self/exe")
         .args(arguments)
         .env_clear()
+        .env("PATH", id_map::DIR)
         .current_dir("/")
         .stdin(ends.stdin)
         .stdout(ends.stdout)

@@ -1,6 +1,7 @@
 //! `/init` of the guest. As process 1 it is the agent; otherwise only the agent
-//! itself starts it, to create one container (see `sandbox_agent::create`) or to
-//! run a process in one (see `sandbox_agent::exec`).
+//! itself starts it, to create one container (see `sandbox_agent::create`), to
+//! run a process in one (see `sandbox_agent::exec`), or as a tool that
+//! libcontainer looks for (see `sandbox_agent::create::id_map`).
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -15,7 +16,10 @@ fn main() -> ExitCode {
     if std::process::id() == 1 {
         boot::run();
     }
-    let mut args = std::env::args_os().skip(1);
+    let mut args = std::env::args_os();
+    if let Some(file) = args.next().as_deref().and_then(create::id_map::file) {
+        return create::id_map::run(file, args);
+    }
     match (args.next().as_deref(), args.next(), args.next()) {
         (Some(command), Some(bundle), None) if command == OsStr::new(create::COMMAND) => {
             create::child::run(Path::new(&bundle))

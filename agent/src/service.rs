@@ -291,8 +291,11 @@ impl Agent for Service {
     ) -> ttrpc::Result<PidsResponse> {
         let container = self.container(&request.container_id)?;
         let pids = container.cgroup().pids().map_err(Error::from)?;
-        let pids = pids.iter().map(|pid| pid.as_raw_nonzero().get().unsigned_abs()).collect();
-        Ok(PidsResponse { pids, ..Default::default() })
+        let pids: Vec<u32> =
+            pids.iter().map(|pid| pid.as_raw_nonzero().get().unsigned_abs()).collect();
+        let first = container.process("").map_or(0, |process| process.pid());
+        let first = if pids.contains(&first) { first } else { 0 };
+        Ok(PidsResponse { pids, first, ..Default::default() })
     }
 
     async fn resize_pty(

@@ -96,6 +96,15 @@ pub(crate) struct GuestExit {
     pub oom_killed: bool,
 }
 
+/// The processes of a container, in the guest's numbers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pids {
+    /// All of them.
+    pub numbers: Vec<u32>,
+    /// Which is the first one; 0 once that has ended.
+    pub first: u32,
+}
+
 /// The connection to one agent.
 #[derive(Clone)]
 pub(crate) struct Agent {
@@ -222,11 +231,12 @@ impl Agent {
         Ok(GuestExit { exit, oom_killed: answer.oom_killed })
     }
 
-    pub async fn pids(&self, container: &str) -> Result<Vec<u32>, AgentError> {
+    pub async fn pids(&self, container: &str) -> Result<Pids, AgentError> {
         let answer = self.client.pids(within(CALL_TIMEOUT), &of_container(container)).await;
-        let mut pids = answer.map_err(|e| failed("Pids", CALL_TIMEOUT, e))?.pids;
-        pids.truncate(MAX_PIDS);
-        Ok(pids)
+        let answer = answer.map_err(|e| failed("Pids", CALL_TIMEOUT, e))?;
+        let (mut numbers, first) = (answer.pids, answer.first);
+        numbers.truncate(MAX_PIDS);
+        Ok(Pids { numbers, first })
     }
 
     pub async fn resize(

@@ -93,7 +93,8 @@ pub struct ProcessState {
     pub exit: Option<Exit>,
 }
 
-/// A process of a container, in the guest's numbers.
+/// A process of a container: the first has the task's number, others have the
+/// guest's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pid {
     /// Its number.

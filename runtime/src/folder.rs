@@ -19,7 +19,7 @@
 //! cannot fill the host's `/run`, and nothing that it made is ever removed
 //! recursively.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -233,6 +233,9 @@ impl Folder {
         for dir in [self.sockets(), self.tree(), self.share(), self.hooks()] {
             on("make the folder", &dir, make_dir(&dir))?;
         }
+        // The guest sees it; see `SEARCHABLE`.
+        let searchable = fs::set_permissions(self.tree(), Permissions::from_mode(SEARCHABLE));
+        on("open", &self.tree(), searchable)?;
         let share = self.share();
         on("mount", &share, mount_share(&self.tree(), &share))?;
         let console = self.console();
@@ -306,6 +309,11 @@ fn mount_share(tree: &Path, share: &Path) -> io::Result<()> {
     mount_change(share, MountPropagationFlags::SHARED)?;
     Ok(())
 }
+
+/// Mode of folders of the share. Users of the guest pass through them: root in a
+/// container with a user namespace is one of those, as libcontainer sets its
+/// mounts up. On the host they are in a folder that is private.
+pub(crate) const SEARCHABLE: u32 = 0o711;
 
 fn make_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{RwLock, mpsc, watch};
 use tokio::task::spawn_blocking;
 
-use crate::agent::{Agent, AgentError};
+use crate::agent::{Agent, AgentError, Pids};
 use crate::config::Config;
 use crate::container::{ContainerState, CreateContainer, Pid, Status};
 use crate::error::{Error, ErrorKind};
@@ -235,22 +235,31 @@ impl Pod {
         Ok(member.exit().unwrap_or_else(killed))
     }
 
-    /// Processes of a container in the guest's numbers, never empty: once
-    /// there are none, [`Pod::pid`] stands for them.
+    /// Processes of a container, never empty: once there are none, [`Pod::pid`]
+    /// stands for them. The first process has that number, as it has everywhere
+    /// else, the others have the guest's.
     pub async fn pids(&self, container: &str) -> Result<Vec<Pid>, Error> {
         let member = self.inner.member(container)?;
-        let numbers = match self.inner.call(async |agent| agent.pids(container).await).await {
-            Ok(pids) if !pids.is_empty() => pids,
-            Ok(_) | Err(Error::Ended { .. }) => vec![self.inner.pid],
+        let pids = match self.inner.call(async |agent| agent.pids(container).await).await {
+            Ok(pids) => pids,
+            Err(Error::Ended { .. }) => Pids::default(),
             Err(error) => return Err(error),
         };
+        let own = Pid { number: self.inner.pid, exec: String::new() };
+        if pids.numbers.is_empty() {
+            return Ok(vec![own]);
+        }
         let execs = member.execs.all();
         let exec_of = |number: u32| {
             let running = execs.iter().filter(|exec| exec.exit().is_none());
             let mut of_it = running.filter(|exec| exec.guest_pid() == Some(number));
             of_it.next().map(|exec| exec.asked.id.clone()).unwrap_or_default()
         };
-        Ok(numbers.into_iter().map(|number| Pid { number, exec: exec_of(number) }).collect())
+        let pid = |number: u32| match number {
+            first if first == pids.first => own.clone(),
+            number => Pid { number, exec: exec_of(number) },
+        };
+        Ok(pids.numbers.iter().copied().map(pid).collect())
     }
 
     /// Gives a process the end of its standard input, after all that was

@@ -77,7 +77,7 @@ pub enum DaemonError {
     /// The cgroup of the options cannot be joined.
     #[error("the shim cannot join cgroup {path}, which the runtime options name")]
     Cgroup {
-        /// Which file.
+        /// The cgroup, or its file.
         path: String,
         /// Why.
         source: io::Error,
@@ -165,8 +165,8 @@ fn private_mounts() -> Result<(), DaemonError> {
     step("separate its mounts", mount(none, "/", none, flags, none))
 }
 
-/// Joins the cgroup that the options name: below the root of each hierarchy on
-/// cgroup v1, of the only one on v2.
+/// Joins the cgroup that the options name: of the only hierarchy on cgroup v2,
+/// on v1 of each that has it.
 fn join_cgroup() -> Result<(), DaemonError> {
     let Ok(cgroup) = std::env::var(CGROUP_VARIABLE) else {
         return Ok(());
@@ -178,8 +178,14 @@ fn join_cgroup() -> Result<(), DaemonError> {
         let entries = step("read /sys/fs/cgroup", fs::read_dir(root))?;
         entries.flatten().map(|entry| entry.path()).collect()
     };
-    for root in roots {
-        let procs = root.join(cgroup.trim_start_matches('/')).join("cgroup.procs");
+    let below = Path::new(cgroup.trim_start_matches('/')).join("cgroup.procs");
+    let all = roots.into_iter().map(|root| root.join(&below));
+    let there: Vec<_> = all.filter(|procs| procs.exists()).collect();
+    if there.is_empty() {
+        let source = io::ErrorKind::NotFound.into();
+        return Err(DaemonError::Cgroup { path: cgroup, source });
+    }
+    for procs in there {
         fs::write(&procs, std::process::id().to_string())
             .map_err(|source| DaemonError::Cgroup { path: procs.display().to_string(), source })?;
     }

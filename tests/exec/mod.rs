@@ -340,6 +340,8 @@ fn pids_tell_of_execs(bed: &Bed) {
     rpc.run(&process(&["sleep", "1000"])).unwrap();
     let processes = shim.rpc().pids().unwrap().processes;
     assert_eq!(processes.len(), 2);
+    let task = shim.rpc().state().unwrap().pid;
+    assert!(processes.iter().any(|one| one.pid == task), "the first has the task's pid");
     let told: Vec<_> = processes.iter().filter_map(|one| one.info.as_ref()).collect();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].type_url, "containerd.runc.v1.ProcessDetails");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{Hooks, Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
+use oci_spec::runtime::{Hooks, Linux, LinuxNamespaceType, LinuxResources, Mount, Process, Spec};
 
 use super::{Features, HOME_OF_USER, Prepared, SpecError};
 use crate::cgroup::Cgroup;
@@ -29,6 +29,9 @@ pub fn adapt(
         hooks.set_start_container(Some(start));
         hooks
     });
+    if has_users_of_its_own(&linux) {
+        spec.mounts_mut().iter_mut().flatten().for_each(bind_sysfs);
+    }
     spec.set_hooks(hooks).set_linux(Some(linux)).set_process(Some(process));
     Ok(Prepared { spec, net_sysctls, uid, console_size })
 }
@@ -118,6 +121,23 @@ fn take_net_sysctls(linux: &mut Linux) -> Result<Vec<(String, String)>, SpecErro
     }
     linux.set_sysctl((!other.is_empty()).then(|| other.into_iter().collect()));
     Ok(net)
+}
+
+fn has_users_of_its_own(linux: &Linux) -> bool {
+    let mut namespaces = linux.namespaces().iter().flatten();
+    namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::User)
+}
+
+/// The kernel gives a sysfs to who owns the network namespace, which is the
+/// guest's: root in a user namespace gets the guest's, as runc does it.
+fn bind_sysfs(mount: &mut Mount) {
+    if mount.typ().as_deref() == Some("sysfs") {
+        let mut options = mount.options().clone().unwrap_or_default();
+        options.push("rbind".to_owned());
+        mount.set_typ(Some("bind".to_owned()));
+        mount.set_source(Some("/sys".into()));
+        mount.set_options(Some(options));
+    }
 }
 
 fn adapt_linux(id: &str, linux: &mut Linux, features: Features) {

@@ -228,7 +228,9 @@ impl Execs {
     /// turn finds out. Answers with its exit.
     pub fn remove(&self, exec: &Exec) -> Exit {
         exec.deleted.store(true, Ordering::Relaxed);
-        let end = killed();
+        // One that never ran has not failed either.
+        let unused = || Exit { status: 0, at: SystemTime::now() };
+        let end = if exec.guest_pid().is_some() { killed() } else { unused() };
         exec.finish(end);
         self.lock().remove(&exec.asked.id);
         exec.exit().unwrap_or(end)

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use crate::bundle;
 use crate::container::{CreateContainer, RootfsMount};
 use crate::error::Error;
-use crate::folder::Folder;
+use crate::folder::{Folder, SEARCHABLE};
 use crate::guest_spec::{HostBind, translate};
 use crate::hooks::Hooks;
 use crate::machine::Holdings;
@@ -73,7 +73,7 @@ impl HostSide {
 
     fn make_dirs(&self) -> Result<(), MountError> {
         for dir in [self.tree.clone(), self.tree.join("rootfs"), self.tree.join("mounts")] {
-            let made = DirBuilder::new().mode(0o700).create(&dir);
+            let made = DirBuilder::new().mode(SEARCHABLE).create(&dir);
             made.map_err(|source| MountError::Point { path: dir, source })?;
         }
         Ok(())
