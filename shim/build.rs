@@ -1,9 +1,12 @@
-//! Generates the messages of `proto/cri.proto`.
+//! Generates the messages of `proto/cri.proto`, without what only reflection needs.
+
+use protobuf_codegen::{Codegen, Customize};
 
 fn main() {
     println!("cargo:rerun-if-changed=proto");
-    protobuf_codegen::Codegen::new()
+    Codegen::new()
         .pure()
+        .customize(Customize::default().lite_runtime(true))
         .include("proto")
         .input("proto/cri.proto")
         .cargo_out_dir("proto")

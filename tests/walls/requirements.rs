@@ -154,3 +154,26 @@ fn the_crates_tests_are_there() {
         .collect();
     none(missing, "a requirement's test is gone");
 }
+
+/// In the tables, what is in backquotes in the last column is a test.
+#[test]
+fn tests_that_the_page_of_rfcs_names_are_there() {
+    let page = "docs/conformance-network.md";
+    let text = fs::read_to_string(tree().join(page)).unwrap();
+    let last = text.lines().filter_map(|line| line.strip_suffix(" |")?.rsplit_once(" | "));
+    let named = last.flat_map(|(_, tests)| tests.split('`').skip(1).step_by(2));
+    let named: std::collections::BTreeSet<&str> = named.collect();
+    assert!(named.len() > 50, "{page} has lost its tables");
+    let code: String = lines()
+        .into_iter()
+        .filter(|(path, ..)| {
+            ["netstack/src", "tests"]
+                .map(|dir| tree().join(dir))
+                .iter()
+                .any(|dir| path.starts_with(dir))
+        })
+        .map(|(_, _, line)| line + "\n")
+        .collect();
+    let missing = named.into_iter().filter(|name| !code.contains(&format!("fn {name}(")));
+    none(missing.map(str::to_owned).collect(), "docs/conformance-network.md names no such tests");
+}

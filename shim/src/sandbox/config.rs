@@ -13,7 +13,7 @@ use thiserror::Error as ThisError;
 use super::resolv_conf;
 
 /// Messages of the CRI, generated.
-#[allow(clippy::all, clippy::pedantic, clippy::unwrap_used, missing_docs)]
+#[allow(clippy::all, clippy::pedantic, missing_docs)]
 mod messages {
     include!(concat!(env!("OUT_DIR"), "/proto/mod.rs"));
 }
