@@ -70,7 +70,7 @@ clean: ## what was built in this tree; caches outside it stay
 	rm -rf build
 
 ##@ Check
-.PHONY: check fmt clippy walls deny test-unit test-net test-vm test-kvm fuzz test
+.PHONY: check fmt clippy walls deny test-unit test-net test-vm test-conformance test-kvm fuzz test
 check: fmt clippy walls deny ## format, lints, the walls of the design, licences and bans
 
 fmt:
@@ -118,13 +118,18 @@ test-vm-demo:
 test-vm-features:
 	@$(TIMED) $@ cargo test --locked -p sandbox-tests --test vm -- --test-threads $(TEST_THREADS) $(TESTS)
 
+test-conformance: export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
+test-conformance: export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
+test-conformance: build guest ## containerd's own tests, with io.sandbox.v1 as their runtime (root)
+	@$(TIMED) $@ tests/conformance/run $(TESTS)
+
 test-kvm: build guest toolbox ## the same tests on the kvm engine; without real KVM, in the lab (root)
 	@$(TIMED) test-kvm tests/kvm/run $(TESTS)
 
 fuzz: ## every fuzz target for FUZZ_SECONDS each
 	@$(TIMED) fuzz tests/fuzz/run
 
-test: check test-unit test-net test-vm test-kvm fuzz ## all of the above, with the time that each part takes
+test: check test-unit test-net test-vm test-conformance test-kvm fuzz ## all of the above, with the time that each part takes
 
 ##@ Measure
 .PHONY: bench-boot bench-net

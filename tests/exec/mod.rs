@@ -23,6 +23,7 @@ tests![
     Ours limits_and_privileges,
     Any the_filter_holds_for_execs,
     Any a_terminal_of_its_own,
+    Any a_terminals_last_words_arrive,
     Ours programs_that_cannot_be_run,
     Any the_life_of_an_exec,
     Ours signals_reach_one_exec,
@@ -195,6 +196,38 @@ fn the_filter_holds_for_execs(bed: &Bed) {
         let (_, text) = output(&shim, name, &wanted);
         assert!(text.contains("Operation not permitted"), "{name}: {text}");
         assert!(text.ends_with("Seccomp:\t2"), "{name}: {text}");
+    }
+    finish(shim);
+}
+
+/// A megabyte on a terminal, to the last byte, when Delete has returned.
+fn a_terminals_last_words_arrive(bed: &Bed) {
+    let shim = started(bed);
+    let mut wanted = process(&["sh", "-c", "seq -s ' ' 200000"]);
+    wanted["terminal"] = json!(true);
+    for round in 0..3 {
+        let rpc = shim.rpc().exec("x");
+        let fifo = shim.fifo(&format!("out{round}"));
+        let mut request = rpc.request(&wanted);
+        request.terminal = true;
+        request.stdout = fifo.display().to_string();
+        let mut reader = open_reader(&fifo);
+        rpc.add(&request).unwrap();
+        rpc.start().unwrap();
+        let told = thread::spawn(move || {
+            let mut told = Vec::new();
+            reader.read_to_end(&mut told).map(|_| told)
+        });
+        assert_eq!(rpc.wait().unwrap().exit_status, 0);
+        let told = told.join().unwrap().unwrap();
+        rpc.delete().unwrap();
+        let end = &told[told.len().saturating_sub(30)..];
+        assert_eq!(
+            told.len(),
+            1_288_896,
+            "round {round} ends with {:?}",
+            String::from_utf8_lossy(end)
+        );
     }
     finish(shim);
 }
