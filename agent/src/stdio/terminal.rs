@@ -44,7 +44,7 @@ impl Terminal {
     pub async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut ready = self.master.readable().await?;
-            let read = ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut *buf)?));
+            let read = ready.try_io(|fd| Ok(read_master(fd.get_ref(), buf)?));
             match read {
                 Ok(Err(e)) if e.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Ok(0),
                 Ok(read) => return read,
@@ -61,5 +61,16 @@ impl Terminal {
                 return written;
             }
         }
+    }
+}
+
+/// EIO says that nobody has the other side open any more, and need not come
+/// after the last that was written there: the kernel (`n_tty_read`) waits for
+/// output that was on its way when it began to look, and looks whether the other
+/// side is closed after that. A second read waits for all of it.
+fn read_master(master: &OwnedFd, buf: &mut [u8]) -> Result<usize, Errno> {
+    match rustix::io::read(master, &mut *buf) {
+        Err(Errno::IO) => rustix::io::read(master, buf),
+        read => read,
     }
 }
