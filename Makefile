@@ -132,9 +132,12 @@ fuzz: ## every fuzz target for FUZZ_SECONDS each
 test: check test-unit test-net test-vm test-conformance test-kvm fuzz ## all of the above, with the time that each part takes
 
 ##@ Measure
-.PHONY: bench-boot bench-net
+.PHONY: bench-boot bench-net bench-shim
 bench-boot: build guest ## exec of the VM's first process to agent ready, counted, beside its peers
 	@tests/bench/boot
+
+bench-shim: build guest toolbox ## containerd's calls beside runc's shim, in turns (root)
+	@tests/bench/shim $(foreach name,ROUNDS TURNS CROWDS ENGINE,$(if $($(name)),$(name)="$($(name))"))
 
 # Without NAME=value it is the whole run, a quarter of an hour.
 NARROWED = $(foreach name,RUNS SECONDS ONLY BACKENDS SMOKE BIN GUEST PAGE PLOT,$(if $($(name)),$(name)=$($(name))))

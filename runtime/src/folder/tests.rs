@@ -18,8 +18,12 @@ fn folders_and_files_are_private() {
     let folder = Folder::create(dir.path(), &id()).unwrap();
     folder.furnish().unwrap();
     folder.listen(&folder.vsock()).unwrap();
-    for path in [folder.path(), &folder.sockets(), &folder.tree(), &folder.share()] {
+    for path in [folder.path(), &folder.sockets(), &folder.hooks()] {
         assert_eq!(mode(path), 0o700, "{path:?}");
+    }
+    // The guest's users pass through these; the first of all keeps out others.
+    for path in [folder.tree(), folder.share()] {
+        assert_eq!(mode(&path), 0o711, "{path:?}");
     }
     for path in [folder.console(), folder.vsock()] {
         assert_eq!(mode(&path), 0o600, "{path:?}");
