@@ -357,7 +357,7 @@ pub async fn refused_specs(vm: &Vm) {
         (|s| mount(s, "/x", "bind", "/run/sandbox/c", &["rbind"]), "not below"),
         (|s| s["linux"]["namespaces"][1]["path"] = "/proc/1/ns/ipc".into(), "ipc namespace"),
         (|s| s["linux"]["namespaces"] = json!([{"type": "pid"}]), "mount namespace"),
-        (|s| s["hooks"] = json!({"startContainer": [{"path": "/x"}]}), "hooks.startContainer"),
+        (|s| s["hooks"] = json!({"createContainer": [{"path": "/x"}]}), "hooks.createContainer"),
         (|s| s["linux"]["intelRdt"] = json!({"closID": "x"}), "linux.intelRdt"),
         (|s| s["ociVersion"] = "2.0.0".into(), "ociVersion"),
         (|s| s["process"]["capabilities"]["bounding"] = json!(["CAP_NOPE"]), "cannot be read"),
