@@ -6,8 +6,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::{self, Message, MessageField};
@@ -22,11 +21,6 @@ use crate::socket::ShimSocket;
 
 /// Exit status of a container whose shim died: killed.
 const KILLED: u32 = 137;
-
-/// How long a killed shim may hold its socket; containerd gives `delete` 5 s.
-const DYING: Duration = Duration::from_secs(2);
-/// Between two looks at it.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Nothing could be cleaned.
 #[derive(Debug, Error)]
@@ -61,7 +55,7 @@ pub fn run(flags: &Flags) -> Result<(), DeleteError> {
     let socket = socket(&bundle, flags, &pod);
     // With a living shim only the container is gone, and after its containers
     // the shim itself cleans up.
-    if !is_alive(&bundle, &socket) {
+    if !socket.is_served_by_the_living(&bundle) {
         let config = config(&bundle)?;
         sandbox_runtime::cleanup(&config, &pod, &folder(flags)).map_err(|error| {
             DeleteError::Cleanup { pod: pod.to_string(), reason: error.report() }
@@ -76,19 +70,6 @@ pub fn run(flags: &Flags) -> Result<(), DeleteError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(&answer.write_to_bytes()?)?;
     Ok(stdout.flush()?)
-}
-
-/// A shim that was killed holds its socket until the last of its threads and
-/// of its children that were being started is gone: that is waited for.
-fn is_alive(bundle: &Bundle, socket: &ShimSocket) -> bool {
-    let end = Instant::now() + DYING;
-    while socket.is_served() {
-        if !bundle.shim_has_ended() || Instant::now() >= end {
-            return true;
-        }
-        thread::sleep(LOOK_AGAIN);
-    }
-    false
 }
 
 /// The bundle is the working folder where no flag names it.

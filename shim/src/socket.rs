@@ -5,15 +5,24 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::bundle::Bundle;
+
 #[cfg(test)]
 mod tests;
 
 const SCHEME: &str = "unix://";
+
+/// How long a killed shim may hold its socket; containerd gives `delete` 5 s.
+const DYING: Duration = Duration::from_secs(2);
+/// Between two looks at it.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A socket that cannot be had.
 #[derive(Debug, Error)]
@@ -97,6 +106,20 @@ impl ShimSocket {
         fs::set_permissions(&self.path, Permissions::from_mode(0o600))
             .map_err(|source| self.cannot_listen(source))?;
         Ok(Claim::Ours(listener))
+    }
+
+    /// Whether a shim serves it that is not dying: one that was killed holds it
+    /// until the last of its threads and of its children that were being started
+    /// is gone, which is waited for. `bundle` knows which process it is.
+    pub fn is_served_by_the_living(&self, bundle: &Bundle) -> bool {
+        let end = Instant::now() + DYING;
+        while self.is_served() {
+            if !bundle.shim_has_ended() || Instant::now() >= end {
+                return true;
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+        false
     }
 
     /// Whether a shim listens.

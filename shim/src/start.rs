@@ -84,6 +84,8 @@ fn shim_of(request: &Request) -> Result<String, StartError> {
     }
     let socket =
         ShimSocket::of_pod(&request.socket_dir, &request.grpc_address, &request.namespace, &pod);
+    // Not one that was killed in this bundle.
+    socket.is_served_by_the_living(&bundle);
     if let Claim::Ours(listener) = socket.claim()? {
         let identity = socket.identity();
         let started = start_shim(request, &pod, &socket, listener);
