@@ -1,11 +1,12 @@
 //! What a container has on the host: its part of the share.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, openat2};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::bundle;
@@ -17,6 +18,7 @@ use crate::hooks::Hooks;
 use crate::machine::Holdings;
 use crate::mounts::{Bind, MountError, bind, make_point, mount_rootfs, unmount_below};
 
+use super::RESOLV_CONF;
 use super::hooked::Hooked;
 
 /// The pod's holdings, gone once the pod is torn down. Held for reading while
@@ -57,7 +59,8 @@ impl HostSide {
         let Some(folder) = folder(locked) else { return Ok(None) };
         let spec = bundle::read(&create.bundle)?;
         let hooks = Hooks::of(&spec, &create.id, &create.bundle);
-        let spec = translate(spec, &create.id, resolv_conf)?;
+        let with = |resolv_conf| translate(spec.clone(), &create.id, resolv_conf);
+        let mut spec = with(resolv_conf)?;
         let stage = folder.stage(&create.id);
         let side = Self {
             held,
@@ -66,6 +69,9 @@ impl HostSide {
         };
         side.make_dirs()?;
         side.mount_root(create, &spec.root, &stage)?;
+        if resolv_conf.is_some() && !side.can_have(Path::new(RESOLV_CONF)) {
+            spec = with(None)?;
+        }
         side.mount_binds(&spec.binds, &stage)?;
         let hooks = Hooked::new(hooks, folder.hooks());
         Ok(Some(Prepared { side, spec: spec.json, hooks }))
@@ -98,6 +104,21 @@ impl HostSide {
             options: vec!["rbind".to_owned()],
         };
         mount_rootfs(&[own], stage, &rootfs)
+    }
+
+    /// Whether something can be mounted there: it is there, or can be made. What
+    /// a container has not asked for is no reason that it does not start.
+    fn can_have(&self, path: &Path) -> bool {
+        let rootfs = self.share.join("rootfs");
+        let Ok(root) = File::open(&rootfs) else { return false };
+        let below = path.strip_prefix("/").unwrap_or(path);
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let there = openat2(&root, below, flags, Mode::empty(), ResolveFlags::IN_ROOT).is_ok();
+        let is_writable = || {
+            let of = fstatvfs(&root);
+            of.is_ok_and(|of| !of.f_flag.contains(StatVfsMountFlags::RDONLY))
+        };
+        there || is_writable()
     }
 
     fn mount_binds(&self, binds: &[HostBind], stage: &Path) -> Result<(), MountError> {
