@@ -171,6 +171,8 @@ impl<S: Stream> Connection<S> {
             match self.endpoint.state() {
                 State::SynSent if self.inbound => self.endpoint.agree(options),
                 State::Listen | State::SynSent | State::SynReceived => {}
+                // Its answer would be a reset, which takes what the host has not read.
+                State::TimeWait | State::Closed => {}
                 _ => segment::be_challenged(tcp, acked, next),
             }
             return false;
