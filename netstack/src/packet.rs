@@ -152,12 +152,14 @@ fn parse_ipv6(ip: &[u8]) -> Result<Packet, Unfit> {
                 let word = u16::from_be_bytes([o0, o1]);
                 found.protocol = next.into();
                 found.header += 8;
-                found.fragment = Some(Fragment {
-                    id: u32::from_be_bytes([i0, i1, i2, i3]),
-                    offset: usize::from(word & !7),
-                    more: word & 1 != 0,
-                });
-                return Ok(found);
+                let (offset, more) = (usize::from(word & !7), word & 1 != 0);
+                // A part that is the whole is not put together with others,
+                // whatever waits under its number (RFC 6946, 4).
+                if offset != 0 || more {
+                    let id = u32::from_be_bytes([i0, i1, i2, i3]);
+                    found.fragment = Some(Fragment { id, offset, more });
+                    return Ok(found);
+                }
             }
             _ => return Ok(found),
         }

@@ -352,7 +352,9 @@ impl<H: HostNet> Stack<H> {
         received: Option<Received>,
         now: Instant,
     ) {
-        if let (IpProtocol::Icmpv6, IpAddr::V6(from)) = (packet.protocol, packet.source)
+        // The gate has seen no discovery in what came in parts (RFC 6980).
+        if received.is_some()
+            && let (IpProtocol::Icmpv6, IpAddr::V6(from)) = (packet.protocol, packet.source)
             && let Some(reply) = neighbour::advertisement(
                 &self.fixed.link,
                 self.outbox.gateway(),

@@ -186,6 +186,13 @@ impl<H: HostNet> Tcp<H> {
                     self.abandon(env, index, Close::ByGuest);
                 }
             }
+            Stage::Open(connection) if connection.is_ended() => {
+                let track = &connection.endpoint.track;
+                if let Some(bytes) = tombstone::answer(&taken.key, &found, track.next, track.acked)
+                {
+                    env.outbox.whole(env.port, &bytes);
+                }
+            }
             Stage::Open(connection) => {
                 let ip = taken.plain();
                 env.counters.fins_held += u64::from(connection.hear(&found, ip, env.now));

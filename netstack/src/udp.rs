@@ -26,7 +26,8 @@ use crate::packet::Packet;
 use crate::policy::{DenyMode, Direction, Permit, Protocol};
 use crate::wheel::Wheel;
 
-/// Ports of the guest at a time; the one that was used longest ago makes room.
+/// Ports of the guest at a time; of those that nobody has answered, and then of
+/// all, the one that was used longest ago makes room.
 /// Stops a guest from taking every file descriptor of the process.
 pub const SOCKETS: usize = 1_024;
 
@@ -37,9 +38,9 @@ const CLIENTS: usize = 1_024;
 /// Datagrams received of one socket in a turn.
 const TURN: usize = 64;
 
-/// How long a port lives that got no answer, one that got some, and one that
-/// only asked DNS servers and got them (RFC 4787, REQ-5).
-const UNANSWERED: Duration = Duration::from_secs(30);
+/// How long a port lives that got no answer, one that got some (RFC 4787,
+/// REQ-5), and one that only asked DNS servers and got them (REQ-5 b).
+const UNANSWERED: Duration = Duration::from_secs(120);
 const ANSWERED: Duration = Duration::from_secs(180);
 const RESOLVED: Duration = Duration::from_secs(10);
 
@@ -226,7 +227,8 @@ impl<H: HostNet> Udp<H> {
         if self.sockets.len() >= SOCKETS {
             // Those that serve have a bound of their own, far below.
             let others = self.sockets.iter().filter(|(_, socket)| socket.serves.is_none());
-            if let Some((index, _)) = others.min_by_key(|(_, socket)| socket.used) {
+            let worth = |socket: &Socket<_>| (socket.is_answered(), socket.used);
+            if let Some((index, _)) = others.min_by_key(|(_, socket)| worth(socket)) {
                 self.close(env, index, "evicted");
             }
         }
@@ -470,9 +472,14 @@ impl Peer {
 }
 
 impl<D: Datagrams> Socket<D> {
+    /// Whether anybody that was written to has written back.
+    fn is_answered(&self) -> bool {
+        self.peers.values().any(Peer::is_answered)
+    }
+
     /// How long it lives unused.
     fn life(&self) -> Duration {
-        if !self.peers.values().any(Peer::is_answered) {
+        if !self.is_answered() {
             UNANSWERED
         } else if self.peers.iter().all(|(to, peer)| to.port() == DNS && peer.is_answered()) {
             RESOLVED

@@ -69,7 +69,11 @@ fn walk(first: IpProtocol, mut body: &[u8]) -> Result<Upper<'_>, Refusal> {
                 let [_, units, ..] = body else { return Err(Refusal::Truncated("extension")) };
                 (usize::from(*units) + 1) * 8
             }
-            IpProtocol::Ipv6Frag => return fragment(body),
+            IpProtocol::Ipv6Frag => match body {
+                // The whole, as [`Packet::parse`](crate::packet::Packet) has it.
+                [_, _, 0, low, ..] if low & !6 == 0 => 8,
+                _ => return fragment(body),
+            },
             _ => return Ok(Upper::Other),
         };
         let Some((header, rest)) = body.split_at_checked(length) else {

@@ -65,6 +65,9 @@ pub struct Endpoint {
     pub track: Track,
     /// The guest has reset it.
     pub reset: bool,
+    /// When it came to TIME-WAIT. smoltcp's clock stands still from then on: at
+    /// its end it would throw away what nobody has read.
+    stopped: Option<Instant>,
 }
 
 impl Endpoint {
@@ -72,7 +75,7 @@ impl Endpoint {
     pub fn listen(mut sockets: Sockets, track: Track, remote: SocketAddr) -> Self {
         // The socket is closed and the port is one that a SYN was sent to.
         let _ = sockets.socket().listen((remote.ip(), remote.port()));
-        Self { sockets, track, reset: false }
+        Self { sockets, track, reset: false, stopped: None }
     }
 
     /// A connection of `remote` to the guest; false if it cannot be.
@@ -85,7 +88,7 @@ impl Endpoint {
     ) -> Result<Self, Sockets> {
         let ends = (IpEndpoint::from(guest), IpEndpoint::from(remote));
         match sockets.socket().connect(interface.context(), ends.0, ends.1) {
-            Ok(()) => Ok(Self { sockets, track, reset: false }),
+            Ok(()) => Ok(Self { sockets, track, reset: false, stopped: None }),
             Err(_) => Err(sockets),
         }
     }
@@ -123,6 +126,9 @@ impl Endpoint {
         // A reset in SYN-RECEIVED makes smoltcp listen again, for anybody.
         let gone = matches!(after, State::Closed | State::Listen);
         self.reset |= found.has(RST) && before != after && gone;
+        if after == State::TimeWait {
+            self.stopped.get_or_insert(now);
+        }
     }
 
     /// Has smoltcp begin again with what is not acknowledged, by moving its
@@ -153,6 +159,7 @@ impl Endpoint {
         outbox: &mut Outbox,
         now: Instant,
     ) -> bool {
+        let now = self.stopped.unwrap_or(now);
         let mut line = Line { port, outbox, track: &mut self.track, packet: None };
         let sent = interface.poll_egress(now, &mut line, &mut self.sockets.set);
         sent == smoltcp::iface::PollResult::SocketStateChanged
@@ -160,7 +167,8 @@ impl Endpoint {
 
     /// When it wants to be asked to send.
     pub fn next(&mut self, interface: &mut Interface, now: Instant) -> Option<Instant> {
-        interface.poll_at(now, &self.sockets.set)
+        let next = interface.poll_at(now, &self.sockets.set)?;
+        self.stopped.is_none_or(|stopped| next <= stopped).then_some(next)
     }
 
     /// Reads what the guest sent.

@@ -158,6 +158,14 @@ impl<S: Stream> Connection<S> {
         Progress { state, sent: self.sent, received: self.received, since, used: self.heard }
     }
 
+    /// Whether both sides have said all that they will, while what the guest
+    /// said may be on its way to a host that reads slowly. smoltcp knows such a
+    /// connection no more: it would answer with a reset, and end both.
+    pub fn is_ended(&self) -> bool {
+        let quiet = matches!(self.endpoint.state(), State::Closed | State::TimeWait);
+        quiet && self.failed.is_none() && !self.endpoint.reset
+    }
+
     /// Looks at what the guest sent before smoltcp does; whether a FIN was
     /// held off.
     pub fn hear(&mut self, found: &Segment, ip: &mut [u8], now: Instant) -> bool {
@@ -171,7 +179,7 @@ impl<S: Stream> Connection<S> {
             match self.endpoint.state() {
                 State::SynSent if self.inbound => self.endpoint.agree(options),
                 State::Listen | State::SynSent | State::SynReceived => {}
-                // Its answer would be a reset, which takes what the host has not read.
+                // Failed, and about to tell the guest by a reset.
                 State::TimeWait | State::Closed => {}
                 _ => segment::be_challenged(tcp, acked, next),
             }

@@ -6,7 +6,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::TcpControl;
 
 use super::Key;
-use super::segment::{self, FIN, RST, Segment, ahead};
+use super::segment::{self, RST, Segment, ahead};
 
 /// How long a connection is remembered: as long as smoltcp's own TIME-WAIT.
 const LIFE: Duration = Duration::from_secs(10);
@@ -67,25 +67,25 @@ impl Tombstones {
     /// Judges a segment that belongs to no connection.
     pub fn judge(&mut self, key: &Key, found: &Segment, now: Instant) -> Late {
         self.forget(now);
-        let Some(stone) = self.stones.get(key) else { return Late::Unknown };
-        if found.opens() {
-            if ahead(found.seq, stone.acked) <= 0 {
-                return Late::Silence;
-            }
+        let Some(stone) = self.stones.get(key).copied() else { return Late::Unknown };
+        if found.opens() && ahead(found.seq, stone.acked) > 0 {
             self.stones.remove(key);
             return Late::Reopens;
         }
         if found.has(RST) {
             self.stones.remove(key);
-            return Late::Silence;
         }
-        // Only what takes sequence numbers is answered, or two ends that
-        // disagree would acknowledge each other for ever.
-        if !found.has(FIN) && found.payload == 0 {
-            return Late::Silence;
-        }
-        let (guest, remote) = (key.guest.ip(), key.remote.ip());
-        let (next, acked) = (stone.next, Some(stone.acked));
-        Late::Answer(segment::reply(found, guest, remote, TcpControl::None, next, acked))
+        answer(key, found, stone.next, stone.acked).map_or(Late::Silence, Late::Answer)
     }
+}
+
+/// The answer to a segment of a connection that both ends have ended: it is
+/// told where the connection stands, a SYN with an old number as well
+/// (RFC 9293, 3.10.7.4). A reset changes nothing any more (RFC 1337), and only
+/// what takes sequence numbers is answered, or two ends that disagree would
+/// acknowledge each other for ever.
+pub fn answer(key: &Key, found: &Segment, next: u32, acked: u32) -> Option<Vec<u8>> {
+    let (guest, remote) = (key.guest.ip(), key.remote.ip());
+    (!found.has(RST) && found.length() != 0)
+        .then(|| segment::reply(found, guest, remote, TcpControl::None, next, Some(acked)))
 }

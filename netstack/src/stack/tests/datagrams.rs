@@ -1,6 +1,6 @@
 //! UDP and ICMP echo.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use smoltcp::time::Duration;
 use smoltcp::wire::IpProtocol;
@@ -150,7 +150,7 @@ fn too_big_for_the_path() {
 /// with one.
 #[test]
 fn idle_ports_are_closed() {
-    let rows = [(80, false, 30), (80, true, 180), (53, true, 10)];
+    let rows = [(80, false, 120), (80, true, 180), (53, true, 10)];
     for (port, answered, seconds) in rows {
         let mut sim = Sim::new();
         let server = SocketAddr::new(SERVER.ip(), port);
@@ -179,6 +179,61 @@ fn ports_are_bounded() {
     }
     let closed = sim.stack.host().messages.iter().filter(|socket| socket.borrow().closed).count();
     assert_eq!(closed, 3_000 - 1_024);
+}
+
+/// Group 18: a guest that asks everybody keeps the port that was answered.
+#[test]
+fn who_was_answered_makes_room_last() {
+    let mut sim = Sim::new();
+    sim.datagram(GUEST, SERVER, b"ask");
+    let answer = (SERVER, b"answer".to_vec());
+    sim.stack.host().deliver(0, |socket| socket.incoming.push_back(answer));
+    sim.run();
+    for n in 0..2_000u16 {
+        sim.now += Duration::from_millis(1);
+        sim.datagram(SocketAddr::new(GUEST.ip(), 1 + n), SERVER, b"x");
+    }
+    assert!(!sim.stack.host().messages[0].borrow().closed);
+    assert!(sim.stack.host().messages[1].borrow().closed);
+}
+
+/// RFC 6946, 4: a part that is the whole is taken as such, although another of
+/// its number waits; nor does discovery hide behind it (RFC 6980).
+#[test]
+fn a_part_that_is_the_whole() {
+    let mut sim = Sim::new();
+    let mut udp = vec![0; 48];
+    udp.extend(b"ask");
+    crate::emit::write_udp(&mut udp, GUEST6, SERVER6);
+    let part = |next: IpProtocol, more: u8, payload: &[u8]| {
+        let mut ip = vec![0; 40];
+        let (from, to) = (GUEST6.ip(), SERVER6.ip());
+        write_ip(&mut ip, from, to, IpProtocol::Ipv6Frag, 8 + payload.len());
+        ip.extend([next.into(), 0, 0, more, 0, 0, 0, 7]);
+        ip.extend(payload);
+        ip
+    };
+    sim.packet(&part(IpProtocol::Udp, 1, &[1; 16]), Offload::default());
+    sim.packet(&part(IpProtocol::Udp, 0, &udp[40..]), Offload::default());
+    let padded = [&[17, 0, 1, 4, 0, 0, 0, 0], &udp[40..]].concat();
+    sim.packet(&part(IpProtocol::Ipv6Opts, 0, &padded), Offload::default());
+    sim.run();
+    let sent = sim.stack.host().messages[0].borrow().sent.len();
+    assert_eq!((sent, sim.stack.load().fragments), (2, 16));
+
+    let mut solicitation = vec![135, 0, 0, 0, 0, 0, 0, 0];
+    let IpAddr::V6(target) = SERVER6.ip() else { panic!() };
+    solicitation.extend(target.octets());
+    let count = |sim: &Sim| sim.stack.counters().refused.values().sum::<u64>();
+    let refused = count(&sim);
+    for options in [&[][..], &[58, 0, 1, 4, 0, 0, 0, 0]] {
+        let next = if options.is_empty() { IpProtocol::Icmpv6 } else { IpProtocol::Ipv6Opts };
+        let hidden = [options, &solicitation].concat();
+        sim.packet(&part(next, 0, &hidden), Offload::default());
+        sim.run();
+        sim.nothing();
+    }
+    assert_eq!(count(&sim), refused + 2);
 }
 
 /// R63: a datagram in parts is one datagram; a wrong checksum is none.

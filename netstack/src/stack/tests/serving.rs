@@ -166,7 +166,7 @@ fn the_gateway_is_a_client() {
 #[test]
 fn idle_clients_are_forgotten_and_the_port_stays() {
     let (server, client) = (at("10.0.0.2", 53), at("198.51.100.7", 9));
-    for (answered, seconds) in [(false, 30), (true, 180)] {
+    for (answered, seconds) in [(false, 120), (true, 180)] {
         let mut sim = Sim::new();
         serve(&mut sim, &[server]);
         write(&mut sim, 0, client, "ask");

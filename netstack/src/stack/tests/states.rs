@@ -150,16 +150,26 @@ fn the_guest_closes_at_once() {
 }
 
 /// Group 11: a connection that is over and comes again from the same port: an
-/// old number is silence, a newer one opens it, and after ten seconds any does.
+/// old number is challenged, a newer one opens it, and after ten seconds, or a
+/// reset that answers the challenge, any does.
 #[test]
 fn a_connection_from_the_same_port() {
     let syn = |seq| Tcp { seq, flags: SYN, ..Tcp::default() };
     let mut sim = Sim::new();
     let (seq, _) = over(&mut sim);
     sim.send(GUEST, SERVER, &syn(seq.wrapping_sub(10)));
-    sim.nothing();
+    let challenge = sim.one();
+    assert_eq!((challenge.flags, challenge.ack), (ACK, seq));
     sim.connect_with(GUEST, SERVER, seq.wrapping_add(1), &[]);
     assert_eq!(sim.stack.host().pipes.len(), 2);
+
+    let mut sim = Sim::new();
+    let (seq, _) = over(&mut sim);
+    sim.send(GUEST, SERVER, &syn(seq.wrapping_sub(10)));
+    let answer = Tcp { seq: sim.one().ack, flags: RST, ..Tcp::default() };
+    sim.send(GUEST, SERVER, &answer);
+    sim.nothing();
+    sim.connect_with(GUEST, SERVER, seq.wrapping_sub(10), &[]);
 
     let mut sim = Sim::new();
     let (seq, _) = over(&mut sim);

@@ -91,8 +91,56 @@ fn both_end_at_once_and_what_comes_late() {
     let late = sim.one();
     assert_eq!((late.flags, late.seq, late.ack), (ACK, ack + 1, seq + 1));
     sim.send(GUEST, SERVER, &Tcp { seq: seq - 50, flags: SYN, ..Tcp::default() });
-    sim.nothing();
+    let challenge = sim.one();
+    assert_eq!((challenge.flags, challenge.seq, challenge.ack), (ACK, ack + 1, seq + 1));
     sim.connect_with(GUEST, SERVER, seq + 5_000, &[]);
+}
+
+/// R57: both have ended, but the host has not read all yet. Nothing that comes
+/// late from the guest takes it away.
+#[test]
+fn what_is_over_is_still_carried_out() {
+    for host_first in [true, false] {
+        let mut sim = Sim::new();
+        let (mut seq, mut ack) = sim.connect(GUEST, SERVER);
+        sim.stack.host().touch(0, |pipe| pipe.room = 4);
+        let end = |sim: &mut Sim| {
+            sim.stack.host().touch(0, |pipe| pipe.ended = true);
+            sim.run();
+            assert_eq!(sim.one().flags & FIN, FIN);
+        };
+        if host_first {
+            end(&mut sim);
+            ack += 1;
+        }
+        let last = Tcp { seq, ack, flags: ACK | FIN, data: b"last words", ..Tcp::default() };
+        sim.send(GUEST, SERVER, &last);
+        seq += 11;
+        assert_eq!(sim.segments().pop().unwrap().ack, seq);
+        if !host_first {
+            end(&mut sim);
+            ack += 1;
+        }
+        sim.send(GUEST, SERVER, &Tcp { seq, ack, ..Tcp::default() });
+        sim.nothing();
+        let syn = |shift: u32| Tcp { seq: seq + shift, flags: SYN, ..Tcp::default() };
+        for late in [last, Tcp { seq, ack, data: b"!", ..Tcp::default() }, syn(0), syn(70_000)] {
+            sim.send(GUEST, SERVER, &late);
+            let answer = sim.one();
+            assert_eq!((answer.flags, answer.seq, answer.ack), (ACK, ack, seq), "{late:?}");
+        }
+        for flags in [ACK, RST, RST | ACK] {
+            sim.send(GUEST, SERVER, &Tcp { seq, ack, flags, ..Tcp::default() });
+            sim.nothing();
+        }
+        sim.pass(Duration::from_secs(60));
+        assert_eq!(sim.stack.load().connections, 1);
+        sim.stack.host().touch(0, |pipe| pipe.room = 1_000);
+        sim.run();
+        let pipe = sim.stack.host().pipes[0].borrow();
+        assert_eq!(pipe.written, b"last words");
+        assert!(pipe.finished && pipe.closed && !pipe.reset);
+    }
 }
 
 /// R57: a reset of the guest is one of the host's, after what came before it.
