@@ -1,24 +1,21 @@
 //! containerd's event service, as the outbox's sink.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::shim::events::ForwardRequest;
 use containerd_shim_protos::shim_async::EventsClient;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
 use ttrpc::asynchronous::Client;
 use ttrpc::asynchronous::transport::Socket;
 
 use crate::event::Event;
 use crate::outbox::{Sink, SinkError};
 
-/// How long containerd may take for one event.
-const LIMIT: Duration = Duration::from_secs(5);
-
 /// Forwards events over ttrpc; connects when there is something to say, and
-/// again after every failure.
+/// again after every failure. An answer is waited for as long as the connection
+/// stands: a containerd that is held up takes the event when it goes on, and
+/// would have it twice if it were sent again.
 pub struct Containerd {
     socket: PathBuf,
     namespace: String,
@@ -51,14 +48,11 @@ impl Sink for Containerd {
             envelope: MessageField::some(event.envelope(&self.namespace)),
             ..Default::default()
         };
-        let context = ttrpc::context::with_duration(LIMIT);
-        let outcome = match timeout(LIMIT, client.forward(context, &request)).await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => classify(error),
-            Err(_) => SinkError::Away(format!("no answer in {} s", LIMIT.as_secs())),
-        };
+        // Without a limit of its own.
+        let context = ttrpc::context::Context::default();
+        let Err(error) = client.forward(context, &request).await else { return Ok(()) };
         self.client = None;
-        Err(outcome)
+        Err(classify(error))
     }
 }
 

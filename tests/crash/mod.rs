@@ -7,6 +7,7 @@ use serde_json::json;
 
 tests![
     Any containerd_killed_and_started_again,
+    Ours containerd_stands_still_for_a_minute,
     Ours the_shim_killed,
     Ours the_machine_killed,
     Ours the_io_process_killed,
@@ -17,6 +18,9 @@ tests![
     Ours the_first_process_exits_while_others_run,
     Ours a_pod_in_trouble_does_not_disturb_another,
 ];
+
+/// How long containerd stands still: longer than anybody's patience.
+const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// Time within which a failure must have become a defined state.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -97,6 +101,74 @@ fn the_shim_killed(bed: &Bed) {
     // The task may be gone by now; the container is not.
     bed.ctr(&["task", "delete", "--force", &id]);
     bed.ctr(&["container", "delete", &id]).ok();
+}
+
+/// Events that come while containerd does not listen are told when it does: all
+/// of them, once, and those of a pod in order.
+fn containerd_stands_still_for_a_minute(bed: &Bed) {
+    const ALL: [&str; 3] = ["first", "second", "third"];
+    let flags = bed.dir().join("flags");
+    std::fs::create_dir(&flags).unwrap();
+    let mount = format!("--mount=type=bind,src={},dst=/flags,options=rbind:rw", flags.display());
+    let until_flag = |flag: &str| format!("while ! test -e /flags/{flag}; do usleep 50000; done");
+    let ids = ALL.map(|name| {
+        let line = until_flag(name);
+        let id = bed.run(name).flags(std::slice::from_ref(&mount)).detached(&["sh", "-c", &line]);
+        let line = until_flag(&format!("{name}-exec"));
+        // What exec detaches from, ctr leaves there.
+        let fifos = bed.dir().join("fifos").display().to_string();
+        let exec = ["task", "exec", "--detach", "--fifo-dir", &fifos, "--exec-id", "exec"];
+        let exec = [&exec[..], &[&id, "sh", "-c", &line]].concat();
+        bed.ctr(&exec).ok();
+        id
+    });
+    let told = bed.dir().join("told");
+    let file = std::fs::File::create(&told).unwrap();
+    let mut events = bed.ctr_command().arg("events").stdout(file).spawn().unwrap();
+    let told = || std::fs::read_to_string(&told).unwrap();
+    // Once one has come, the others will.
+    until("events are told", LIMIT, || {
+        bed.ctr(&["task", "pause", &ids[0]]).ok();
+        bed.ctr(&["task", "resume", &ids[0]]).ok();
+        told().contains("/tasks/resumed").then_some(())
+    });
+
+    let containerd = bed.containerd_pid().unwrap();
+    signal(containerd, "STOP");
+    for flag in ALL.iter().flat_map(|name| [format!("{name}-exec"), (*name).to_owned()]) {
+        std::fs::write(flags.join(flag), "").unwrap();
+        // What is next ends after this.
+        std::thread::sleep(STANDSTILL / 6);
+    }
+    let before = told();
+    signal(containerd, "CONT");
+    assert!(!before.contains("/tasks/exit"), "{before}");
+    for id in &ids {
+        bed.until_stopped(id);
+    }
+    // What is told last comes behind what would be told twice.
+    for id in &ids {
+        bed.ctr(&["task", "delete", id]).ok();
+        bed.ctr(&["container", "delete", id]).ok();
+    }
+    until("the last event", LIMIT, || {
+        (told().matches("/tasks/delete").count() >= ids.len()).then_some(())
+    });
+    events.kill().unwrap();
+    events.wait().unwrap();
+    let told = told();
+    for id in &ids {
+        let of = |line: &&str| line.contains("/tasks/exit") && line.contains(id.as_str());
+        let exits: Vec<_> = told.lines().filter(of).collect();
+        let who = ["\"id\":\"exec\"".to_owned(), format!("\"id\":\"{id}\"")];
+        assert_eq!(exits.len(), who.len(), "{id}: {told}");
+        assert!(exits.iter().zip(&who).all(|(line, who)| line.contains(who)), "{id}: {told}");
+    }
+}
+
+fn signal(pid: i32, name: &str) {
+    let done = std::process::Command::new("kill").args(["-s", name, &pid.to_string()]).status();
+    assert!(done.unwrap().success(), "kill -s {name} {pid}");
 }
 
 /// R34: the container lives on, its end is not lost.
