@@ -70,7 +70,7 @@ clean: ## what was built in this tree; caches outside it stay
 	rm -rf build
 
 ##@ Check
-.PHONY: check fmt clippy walls deny test-unit test-net test-vm test-conformance test-kvm fuzz test
+.PHONY: check fmt clippy walls deny test-unit test-net test-vm test-conformance test-versions test-clients test-kvm fuzz test
 check: fmt clippy walls deny ## format, lints, the walls of the design, licences and bans
 
 fmt:
@@ -123,13 +123,23 @@ test-conformance: export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
 test-conformance: build guest ## containerd's own tests, with io.sandbox.v1 as their runtime (root)
 	@$(TIMED) $@ tests/conformance/run $(TESTS)
 
+# What a build of the shim is tried with beside this machine's containerd.
+test-versions test-clients: export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
+test-versions test-clients: export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
+test-versions: export SANDBOX_TEST_VMM = $(CURDIR)/$(BIN)/sandbox-vmm
+test-versions: build guest toolbox ## what goes through ctr, with containerd 1.7 and 2.x of other Debian releases (root)
+	@$(TIMED) $@ tests/versions/run
+
+test-clients: build guest ## Docker, with containers of io.sandbox.v1 (root)
+	@$(TIMED) $@ tests/clients/run $(TESTS)
+
 test-kvm: build guest toolbox ## the same tests on the kvm engine; without real KVM, in the lab (root)
 	@$(TIMED) test-kvm tests/kvm/run $(TESTS)
 
 fuzz: ## every fuzz target for FUZZ_SECONDS each
 	@$(TIMED) fuzz tests/fuzz/run
 
-test: check test-unit test-net test-vm test-conformance test-kvm fuzz ## all of the above, with the time that each part takes
+test: check test-unit test-net test-vm test-conformance test-versions test-clients test-kvm fuzz ## all of the above, with the time that each part takes
 
 ##@ Measure
 .PHONY: bench-boot bench-net bench-shim

@@ -20,7 +20,7 @@ readonly -a RUN=(
 )
 readonly -a LAB=(
 	'/boot/vmlinuz-*-cloud-amd64:linux-image-cloud-amd64'
-	g++:g++ python3:python3
+	g++:g++ python3:python3 curl:curl
 	'/usr/lib/python3*/ensurepip/__main__.py:python3-venv'
 	modprobe:kmod mkfs.ext4:e2fsprogs
 	/usr/lib/cni/portmap:containernetworking-plugins iptables:iptables

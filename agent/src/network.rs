@@ -97,6 +97,12 @@ impl Applied {
         if let Some(link) = &plan.link {
             let index = set_link(&mut kernel, self.index, link)?;
             self.index = Some(index);
+            let off_loopback =
+                |item: &Item| matches!(item, Item::Route(route) if route.leads_off_loopback());
+            if plan.items.iter().any(off_loopback) {
+                interface::allow_loopback(&link.name)
+                    .map_err(refused("letting a loopback's address onto the link"))?;
+            }
             return plan.items.iter().try_for_each(|item| self.set(&mut kernel, index, item));
         }
         if let Some(index) = self.index.take() {

@@ -13,7 +13,8 @@ use crate::icmp;
 use crate::listing::NameRow;
 use crate::outbox::Outbox;
 use crate::policy::{
-    Denial, DenyMode, Direction, Flow, Ground, Live, Names, Permit, Policy, Protocol, Verdict,
+    Denial, DenyMode, Direction, EMBEDDED_RESOLVER, Flow, Ground, Live, Names, Permit, Policy,
+    Protocol, Verdict,
 };
 use crate::port::{Capabilities, Port};
 
@@ -131,7 +132,8 @@ impl Fixed {
     /// something else there.
     pub fn seen(&self, peer: SocketAddr) -> SocketAddr {
         let ip = peer.ip();
-        let own = self.link.has(ip) || ip.is_loopback() || ip.is_unspecified();
+        let on_loopback = ip.is_loopback() && ip != EMBEDDED_RESOLVER;
+        let own = self.link.has(ip) || on_loopback || ip.is_unspecified();
         SocketAddr::new(if own { self.gateway(ip) } else { ip }, peer.port())
     }
 }

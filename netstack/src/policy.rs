@@ -45,7 +45,7 @@ pub use live::Live;
 pub use load::{Loaded, MAX_TEXT, Problem};
 pub(crate) use name::MAX_LABEL;
 pub use name::{Name, NameError, Pattern};
-pub use place::Place;
+pub use place::{EMBEDDED_RESOLVER, Place};
 pub use ports::{Ports, PortsError};
 pub use read::ReadError;
 pub use tier::{Layer, Policy};

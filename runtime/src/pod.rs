@@ -30,6 +30,8 @@ pub(crate) use spec::{RESOLV_CONF, resolv_conf};
 
 /// SIGKILL: a sandbox that cannot deliver it is dead itself.
 const SIGKILL: u32 = 9;
+/// Numbers that processes of a host have are below this (`PID_MAX_LIMIT`).
+const HOST_PIDS: u32 = 1 << 22;
 
 /// A running sandbox. Clones are handles of the same one; when the last is
 /// dropped, everything that the pod made on the host goes.
@@ -237,7 +239,8 @@ impl Pod {
 
     /// Processes of a container, never empty: once there are none, [`Pod::pid`]
     /// stands for them. The first process has that number, as it has everywhere
-    /// else, the others have the guest's.
+    /// else, the others have the guest's, beyond what the host has: `docker top`
+    /// looks for them there.
     pub async fn pids(&self, container: &str) -> Result<Vec<Pid>, Error> {
         let member = self.inner.member(container)?;
         let pids = match self.inner.call(async |agent| agent.pids(container).await).await {
@@ -257,7 +260,7 @@ impl Pod {
         };
         let pid = |number: u32| match number {
             first if first == pids.first => own.clone(),
-            number => Pid { number, exec: exec_of(number) },
+            number => Pid { number: number.saturating_add(HOST_PIDS), exec: exec_of(number) },
         };
         Ok(pids.numbers.iter().copied().map(pid).collect())
     }

@@ -108,7 +108,9 @@ case_out_of_memory() {
 case_stats_and_top() {
 	start "$id" --memory 64m image sh -c 'sleep 1000 & sleep 2000'
 	within 10 sh -c "docker stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' $id | grep -Eq '(KiB|MiB) / 64MiB [2-9]'"
-	matches top 'sleep' "$(docker top "$id")"
+	# The process that stands for the microVM, and none that is not the container's.
+	[ "$runtime" = io.sandbox.v1 ] || return 0
+	expect top sandbox-vmm "$(docker top "$id" -o pid,comm | awk 'NR > 1 {print $2}')"
 }
 
 case_pause() {
@@ -181,9 +183,9 @@ case_init() {
 case_another_daemon() {
 	start "$id" image sleep 1000
 	stop_docker
-	start_docker --live-restore
-	within 10 is "$id" running
-	docker exec "$id" true
-	docker kill "$id" >/dev/null
+	start_docker
+	within 10 is "$id" running || return 1
+	docker exec "$id" true || return 1
+	docker kill "$id" >/dev/null || return 1
 	within 10 is "$id" exited
 }

@@ -45,6 +45,11 @@ pub fn find() -> io::Result<Vec<Interface>> {
     Ok(found)
 }
 
+/// Lets packets to and from addresses of 127.0.0.0/8 over interface `name`.
+pub fn allow_loopback(name: &str) -> io::Result<()> {
+    fs::write(Path::new("/proc/sys/net/ipv4/conf").join(name).join("route_localnet"), "1")
+}
+
 /// Switches off what the kernel would do by itself on interface `name`.
 pub fn make_quiet(name: &str) -> io::Result<()> {
     let folder = Path::new("/proc/sys/net/ipv6/conf").join(name);

@@ -128,7 +128,11 @@ fn route(index: u32, given: &Route) -> RouteMessage {
     let destination = given.destination;
     message.header.address_family = family(destination.ip);
     message.header.destination_prefix_length = destination.prefix;
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.table = match destination.ip.is_loopback() {
+        // The kernel looks there first, and finds all of 127.0.0.0/8.
+        true => libc::RT_TABLE_LOCAL,
+        false => RouteHeader::RT_TABLE_MAIN,
+    };
     message.header.protocol = RouteProtocol::Static;
     message.header.kind = match given.kind {
         RouteKind::UNICAST => RouteType::Unicast,

@@ -228,10 +228,19 @@ fn route(given: &agent::Route) -> Result<Route, PlanError> {
 }
 
 impl Route {
+    /// Whether it takes an address from the guest's loopback to the link.
+    pub fn leads_off_loopback(&self) -> bool {
+        self.destination.ip.is_loopback() && self.kind == RouteKind::UNICAST
+    }
+
     fn check(&self) -> Result<(), &'static str> {
         let v4 = self.destination.ip.is_ipv4();
         if self.kind != RouteKind::UNICAST && self.gateway.is_some() {
             return Err("it leads nowhere and has a gateway");
+        }
+        let host = if v4 { 32 } else { 128 };
+        if self.destination.ip.is_loopback() && (!v4 || self.destination.prefix != host) {
+            return Err("of a loopback it can only be to one IPv4 address");
         }
         if self.gateway.is_some_and(|gateway| !is_host(gateway)) {
             return Err("its gateway cannot be a host's address");
@@ -250,7 +259,9 @@ fn neighbours(given: &[u8], routes: &[Route]) -> Result<Vec<Item>, PlanError> {
     let Some(mac) = mac("gateway_mac", given)? else {
         return Ok(Vec::new());
     };
-    let mut gateways: Vec<IpAddr> = routes.iter().filter_map(|route| route.gateway).collect();
+    let on_link = |route: &Route| route.leads_off_loopback().then_some(route.destination.ip);
+    let gateway = |route| on_link(route).or(route.gateway);
+    let mut gateways: Vec<IpAddr> = routes.iter().filter_map(gateway).collect();
     gateways.sort();
     gateways.dedup();
     Ok(gateways.into_iter().map(|ip| Item::Neighbour { ip, mac }).collect())

@@ -6,10 +6,12 @@ fn exit(status: u32) -> Exit {
     Exit { status, at: SystemTime::UNIX_EPOCH }
 }
 
-/// The status of a shell that runs `script`, as wait(2) gives it.
+/// The status of a shell that runs `script`, as wait(2) gives it. It ignores no
+/// signal that whoever started the tests does.
 #[allow(clippy::zombie_processes, reason = "waited for by its number")]
 fn waited(script: &str) -> WaitStatus {
-    let child = std::process::Command::new("sh").arg("-c").arg(script).spawn().unwrap();
+    let mut shell = std::process::Command::new("env");
+    let child = shell.args(["--default-signal", "sh", "-c", script]).spawn().unwrap();
     let pid = rustix::process::Pid::from_raw(child.id().cast_signed());
     rustix::process::waitpid(pid, WaitOptions::UNTRACED).unwrap().unwrap().1
 }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{Hooks, Linux, LinuxNamespaceType, LinuxResources, Mount, Process, Spec};
+use oci_spec::runtime::{
+    Hooks, Linux, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount, Process, Spec,
+};
 
 use super::{Features, HOME_OF_USER, Prepared, SpecError};
 use crate::cgroup::Cgroup;
@@ -29,6 +31,9 @@ pub fn adapt(
         hooks.set_start_container(Some(start));
         hooks
     });
+    if spec.mounts().iter().flatten().any(is_cgroup_v1) {
+        hide_other_cgroups(&mut linux);
+    }
     if has_users_of_its_own(&linux) {
         spec.mounts_mut().iter_mut().flatten().for_each(bind_sysfs);
     }
@@ -121,6 +126,22 @@ fn take_net_sysctls(linux: &mut Linux) -> Result<Vec<(String, String)>, SpecErro
     }
     linux.set_sysctl((!other.is_empty()).then(|| other.into_iter().collect()));
     Ok(net)
+}
+
+/// Who writes a spec for a host with cgroup v1 expects the container's own
+/// cgroup there, without a namespace for it.
+fn is_cgroup_v1(mount: &Mount) -> bool {
+    mount.typ().as_deref() == Some("cgroup")
+}
+
+fn hide_other_cgroups(linux: &mut Linux) {
+    let mut namespaces = linux.namespaces().clone().unwrap_or_default();
+    if !namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::Cgroup) {
+        let mut own = LinuxNamespace::default();
+        own.set_typ(LinuxNamespaceType::Cgroup);
+        namespaces.push(own);
+    }
+    linux.set_namespaces(Some(namespaces));
 }
 
 fn has_users_of_its_own(linux: &Linux) -> bool {

@@ -133,6 +133,21 @@ fn the_network_is_the_guests() {
 }
 
 #[test]
+fn a_spec_for_cgroup_v1_shows_the_containers_own_cgroup() {
+    let types = |mount: Value| {
+        let mut spec = base();
+        spec["mounts"] = json!([mount]);
+        let linux = prepared(&spec).unwrap().spec.linux().clone().unwrap();
+        let namespaces = linux.namespaces().clone().unwrap();
+        namespaces.iter().map(|n| n.typ().to_string()).collect::<Vec<_>>()
+    };
+    let mount = |typ: &str| json!({"destination": "/sys/fs/cgroup", "type": typ, "source": typ});
+    assert_eq!(types(mount("cgroup")), ["pid", "mnt", "cgroup"]);
+    // On cgroup v2 a spec without the namespace means all of it.
+    assert_eq!(types(mount("cgroup2")), ["pid", "mnt"]);
+}
+
+#[test]
 fn host_labels_and_hooks_go() {
     let mut spec = base();
     spec["hooks"] = json!({"createRuntime": [{"path": "/host"}]});

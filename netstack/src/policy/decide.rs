@@ -7,8 +7,8 @@ use super::matcher::{Matcher, Probe};
 use super::partial::Partial;
 use super::tier::{Compiled, Policy, Rules};
 use super::{
-    Denial, Direction, Flow, Forms, Ground, Invalid, Known, Names, Permit, Protocol, Reason, Tier,
-    Verdict,
+    Denial, Direction, EMBEDDED_RESOLVER, Flow, Forms, Ground, Invalid, Known, Names, Permit,
+    Protocol, Reason, Tier, Verdict,
 };
 
 /// Port of DNS.
@@ -36,7 +36,7 @@ impl Policy {
     /// allowed is enough, unless a rule for names denies another.
     pub fn decide(&self, flow: &Flow, names: &Names) -> Verdict {
         let forms = Forms::of(flow.peer);
-        if let Some(invalid) = invalid(flow, &forms) {
+        if let Some(invalid) = self.invalid(flow, &forms) {
             return self.verdict(flow, names, self.system(Stance::Deny, Reason::Invalid(invalid)));
         }
         let mut first = None;
@@ -49,6 +49,19 @@ impl Policy {
         }
         let none = || self.system(Stance::Deny, Reason::Default);
         self.verdict(flow, names, first.unwrap_or_else(none))
+    }
+
+    fn invalid(&self, flow: &Flow, forms: &Forms) -> Option<Invalid> {
+        if forms.is_mapped() {
+            return Some(Invalid::Mapped);
+        }
+        let found = forms.iter().find_map(Invalid::of)?;
+        // Who forwards a port dials the loopback of the pod's namespace.
+        let forwards = flow.direction == Direction::Ingress;
+        let asks = is_dns(flow)
+            && flow.peer == EMBEDDED_RESOLVER
+            && self.place.is_resolver(EMBEDDED_RESOLVER);
+        (found != Invalid::Loopback || !(forwards || asks)).then_some(found)
     }
 
     fn verdict(&self, flow: &Flow, names: &Names, ruling: Ruling) -> Verdict {
@@ -139,7 +152,7 @@ impl Policy {
             Compiled::Read(rules) => rules,
         };
         let mode = rules.defaults.deny_mode;
-        if rules.denies_other_resolvers() && is_dns(probe) && !self.is_pinned(probe.address) {
+        if rules.denies_other_resolvers() && is_dns(&probe.flow) && !self.is_pinned(probe.address) {
             return Some(self.ruling(Stance::Deny, tier, Reason::OtherResolver, mode));
         }
         if let Some(rule) = compiled.first(probe) {
@@ -215,7 +228,7 @@ impl Policy {
         let reason = match probe.flow.direction {
             Direction::Ingress if self.place.is_host(probe.address) => Reason::Probe,
             Direction::Egress
-                if self.uses_names && is_dns(probe) && self.is_pinned(probe.address) =>
+                if self.uses_names && is_dns(&probe.flow) && self.is_pinned(probe.address) =>
             {
                 Reason::Resolver
             }
@@ -233,7 +246,7 @@ impl Policy {
     /// A server that the pod was given may have an address that is otherwise
     /// closed, as a cluster's cache on the node has.
     fn is_given_resolver(&self, probe: &Probe<'_>) -> bool {
-        is_dns(probe) && self.place.is_resolver(probe.address)
+        is_dns(&probe.flow) && self.place.is_resolver(probe.address)
     }
 
     fn system(&self, stance: Stance, reason: Reason) -> Ruling {
@@ -247,20 +260,8 @@ impl Policy {
     }
 }
 
-fn invalid(flow: &Flow, forms: &Forms) -> Option<Invalid> {
-    if forms.is_mapped() {
-        return Some(Invalid::Mapped);
-    }
-    let found = forms.iter().find_map(Invalid::of)?;
-    // Who forwards a port dials the loopback of the pod's namespace.
-    let forwards = flow.direction == Direction::Ingress && found == Invalid::Loopback;
-    (!forwards).then_some(found)
-}
-
-fn is_dns(probe: &Probe<'_>) -> bool {
-    probe.flow.direction == Direction::Egress
-        && probe.flow.port == DNS
-        && probe.flow.protocol != Protocol::Icmp
+fn is_dns(flow: &Flow) -> bool {
+    flow.direction == Direction::Egress && flow.port == DNS && flow.protocol != Protocol::Icmp
 }
 
 impl Known {

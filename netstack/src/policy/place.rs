@@ -1,6 +1,11 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Cidr, Forms};
+
+/// Where Docker answers the names of a network's containers: in the pod's own
+/// namespace, although the address is a loopback's. Other servers on a loopback
+/// are programs of the guest.
+pub const EMBEDDED_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 
 /// Where a pod is: what its policy must know of the node and the network, from
 /// the node and the pod's configuration and never from the guest.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use sandbox_agent_protocol::agent::{self, ConfigureNetworkRequest, RouteKind as Kind};
+use sandbox_netstack::policy::EMBEDDED_RESOLVER;
 use sandbox_vm_spec::network::{GATEWAY_MAC, LinkSpec};
 
 use super::interface::Interface;
@@ -39,10 +40,24 @@ impl Guest<'_> {
                 .iter()
                 .map(|own| address(own.addr(), own.prefix_len()))
                 .collect(),
-            routes: self.interface.routes.iter().map(route).collect(),
+            routes: self.interface.routes.iter().map(route).chain(self.to_resolver()).collect(),
             resolv_conf: self.resolv.text.clone(),
             ..Default::default()
         }
+    }
+}
+
+impl Guest<'_> {
+    /// Docker's own resolver is in the pod's namespace, and not in the guest
+    /// as other servers on a loopback are.
+    fn to_resolver(&self) -> Option<agent::Route> {
+        let source = self.addresses().into_iter().find(IpAddr::is_ipv4)?;
+        self.resolv.servers.contains(&EMBEDDED_RESOLVER).then(|| agent::Route {
+            destination: Some(address(EMBEDDED_RESOLVER, 32)).into(),
+            source: octets(source),
+            kind: Kind::UNICAST.into(),
+            ..Default::default()
+        })
     }
 }
 

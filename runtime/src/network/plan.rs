@@ -76,6 +76,8 @@ pub(crate) struct Plan {
     link: LinkSpec,
     policies: Policies,
     resolv: Resolv,
+    /// The host's file that it was read from.
+    given: Option<PathBuf>,
     /// Whether the pod says so itself, and not each of its containers alone.
     resolv_is_pods: bool,
     host: Vec<IpAddr>,
@@ -111,6 +113,7 @@ impl Plan {
             interface,
             policies,
             resolv: resolv(mode, spec.resolv_conf.as_deref()),
+            given: spec.resolv_conf.clone(),
             resolv_is_pods: mode == Mode::Developer || spec.resolv_conf.is_some(),
             host: addresses(&host).map_err(|error| NetworkError::Scan("host", error))?,
             cluster: config.cluster.iter().map(ToString::to_string).collect(),
@@ -189,7 +192,12 @@ impl Plan {
             tracing::info!("the sandbox's network namespace has nothing but loopback");
             return Ok(None);
         };
-        let guest = Guest { interface, link: self.link, resolv: &self.resolv };
+        // Who furnishes the namespace writes the file with it, as Docker does.
+        let resolv = match self.is_furnished() {
+            true => resolv(self.mode, self.given.as_deref()),
+            false => self.resolv.clone(),
+        };
+        let guest = Guest { interface, link: self.link, resolv: &resolv };
         let setting = Setting {
             guest: guest.addresses(),
             // The host's own ports are nobody's in the developer network.
@@ -198,7 +206,7 @@ impl Plan {
             mtu: guest.mtu(),
             gateway4: guest.interface.gateway4,
             gateway6: guest.interface.gateway6,
-            resolvers: self.resolv.servers.clone(),
+            resolvers: resolv.servers.clone(),
             host: self.host.clone(),
             cluster: self.cluster.clone(),
             node: self.policies.node.clone(),

@@ -61,6 +61,22 @@ fn gateways_come_after_what_leads_to_them() {
 }
 
 #[test]
+fn an_address_of_the_loopback_can_be_on_the_link() {
+    let mut request = request();
+    request.routes.push(route("127.0.0.11/32", ""));
+    let plan = Plan::new(&request).unwrap();
+    let ip = "127.0.0.11".parse::<IpAddr>().unwrap();
+    assert!(
+        plan.items.iter().any(|item| matches!(item, Item::Neighbour { ip: own, .. } if *own == ip))
+    );
+    assert!(
+        plan.items
+            .iter()
+            .any(|item| matches!(item, Item::Route(route) if route.leads_off_loopback()))
+    );
+}
+
+#[test]
 fn the_route_of_a_network_replaces_the_kernels() {
     let mut given = request();
     given.routes.push(route("10.1.2.0/24", "169.254.1.1"));
@@ -90,7 +106,7 @@ fn what_cannot_be_is_named() {
         assert!(text.contains(name) && text.starts_with("interface"), "{text}");
     }
     type Change = fn(&mut ConfigureNetworkRequest);
-    let cases: [(&str, Change); 18] = [
+    let cases: [(&str, Change); 20] = [
         ("mac: 5 bytes", |r| r.mac = vec![0; 5]),
         ("mac: it is not", |r| r.mac = vec![255; 6]),
         ("gateway_mac: it is not", |r| r.gateway_mac = vec![0; 6]),
@@ -108,6 +124,8 @@ fn what_cannot_be_is_named() {
         ("route to 0.0.0.0/0: its source", |r| r.routes[0].source = bytes("::1")),
         ("route to 0.0.0.0/0: gateway: 2 b", |r| r.routes[0].gateway = vec![1; 2]),
         ("route to 0.0.0.0/0: it leads now", |r| r.routes[0].kind = RouteKind::PROHIBIT.into()),
+        ("route to 127.0.0.0/8: of a loop", |r| r.routes.push(route("127.0.0.0/8", ""))),
+        ("route to ::1/128: of a loop", |r| r.routes.push(route("::1/128", ""))),
         ("routes: 4097 are too many", |r| r.routes = vec![r.routes[0].clone(); 4097]),
     ];
     for (start, change) in cases {

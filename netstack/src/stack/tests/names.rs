@@ -12,6 +12,8 @@ pub const POLICY: &str = "version = 1\ndefaults = { egress = \"deny\", ingress =
     [[rule]]\nid = \"api\"\ndir = \"egress\"\naction = \"allow\"\nproto = [\"tcp\"]\n\
     ports = [443]\nname = [\"api.example.com\"]\n";
 
+const OPEN: &str = "version = 1\ndefaults = { egress = \"allow\", ingress = \"deny\" }";
+
 pub fn resolver() -> SocketAddr {
     ([10, 96, 0, 10], 53).into()
 }
@@ -39,6 +41,35 @@ pub fn answer() -> Vec<u8> {
 
 pub fn ask(sim: &mut Sim, name: &str) {
     sim.datagram(GUEST, resolver(), &question(7, 0x0100, 0, name));
+}
+
+/// Docker's own resolver has an address of the loopback: it is asked in the
+/// pod's namespace where the pod was given it, for names alone, and nobody else
+/// there is.
+#[test]
+fn a_resolver_on_the_pods_loopback() {
+    let embedded = SocketAddr::new(crate::policy::EMBEDDED_RESOLVER, 53);
+    let mut sim = Sim::watched(OPEN, &[embedded.ip()]);
+    sim.datagram(GUEST, embedded, &question(7, 0x0100, 0, "a.test"));
+    sim.nothing();
+    let reply = question(7, 0x8180, 0, "a.test");
+    sim.stack.host().deliver(0, |socket| {
+        assert_eq!(socket.sent[0].0, embedded);
+        socket.incoming.push_back((embedded, reply));
+    });
+    sim.run();
+    let (ip, _) = sim.packets().pop().unwrap();
+    assert_eq!(crate::packet::Packet::parse(&ip).unwrap().source, embedded.ip());
+    sim.connect(GUEST, embedded);
+
+    let other = |ip: &str, port| SocketAddr::new(ip.parse().unwrap(), port);
+    for to in [other("127.0.0.11", 54), other("127.0.0.1", 53), other("127.0.0.12", 53)] {
+        sim.send(GUEST, to, &Tcp { seq: 1, flags: SYN, ..Tcp::default() });
+        assert_eq!(sim.one().flags & RST, RST, "{to}");
+    }
+    let mut sim = Sim::watched(OPEN, &[resolver().ip()]);
+    sim.send(GUEST, embedded, &Tcp { seq: 1, flags: SYN, ..Tcp::default() });
+    assert_eq!(sim.one().flags & RST, RST);
 }
 
 /// R69, R70: an address is reached once its name was asked and answered by the

@@ -139,16 +139,29 @@ fn a_broken_policy_is_a_refusal_before_anything_else() {
 #[test]
 #[ignore = "needs root"]
 fn hooks_furnish_a_namespace_of_the_pods_own() {
-    let spec = PodSpec { has_create_hooks: true, ..spec(NetworkNamespace::New) };
+    let dir = tempfile::tempdir().unwrap();
+    let resolv_conf = dir.path().join("resolv.conf");
+    fs::write(&resolv_conf, "").unwrap();
+    let spec = PodSpec {
+        has_create_hooks: true,
+        resolv_conf: Some(resolv_conf.clone()),
+        ..spec(NetworkNamespace::New)
+    };
     let plan = plan(NetworkConfig::default(), spec).unwrap();
     assert_eq!(plan.mode(), Mode::Hooks);
     assert!(!plan.namespace().is_host().unwrap());
     // Hooks that make no network, as with `nerdctl run --network none`, mean it.
     assert_eq!(plan.settle().unwrap(), None);
     furnish(&plan);
+    fs::write(&resolv_conf, "nameserver 127.0.0.11\n").unwrap();
     let (setting, request) = plan.settle().unwrap().unwrap();
     assert_eq!(setting.guest, ["10.4.0.7".parse::<IpAddr>().unwrap()]);
     assert_eq!(setting.bound, setting.guest);
+    // Docker's own resolver is in the namespace, and not in the guest.
+    assert_eq!(setting.resolvers, ["127.0.0.11".parse::<IpAddr>().unwrap()]);
+    let last = request.routes.last().unwrap();
+    assert_eq!(last.destination.ip, [127, 0, 0, 11]);
+    assert_eq!(last.source, [10, 4, 0, 7]);
     assert_eq!(request.interface, "eth0");
     // The driver was told at the boot, before the interface was there.
     assert_eq!(request.mac, plan.link().mac);
