@@ -80,7 +80,9 @@ case_cp() {
 }
 
 case_stop_and_kill() {
-	start "$id" image sh -c 'trap "exit 5" TERM; while :; do sleep 0.1; done'
+	start "$id" image sh -c 'trap "exit 5" TERM; echo ready; while :; do sleep 0.1; done'
+	# A first process that does not handle the signal yet does not get it.
+	within 10 sh -c "docker logs $id | grep -q ready"
 	docker stop "$id" >/dev/null
 	expect "code of stop" 5 "$(docker inspect -f '{{.State.ExitCode}}' "$id")"
 	docker start "$id" >/dev/null

@@ -2,15 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use sandbox_tests::{Bed, Process, has_kvm, patience, spec, tests};
+use sandbox_tests::{Bed, Process, Wanted, has_kvm, patience, spec, tests};
 
 tests![
     Ours resident_memory_of_an_idle_container,
+    Ours resident_memory_of_a_shim_with_ten_containers,
     Ours start_to_finish_of_true,
 ];
 
 /// KiB, on the kvm engine.
 const SHIM_LIMIT: u64 = 8 << 10;
+/// KiB, with a pod of ten containers.
+const SHIM_OF_TEN_LIMIT: u64 = 14 << 10;
 /// KiB for `kvm`, `io` and `fs` together, guest memory aside.
 const VMM_LIMIT: u64 = 8 << 10;
 /// On the qemu engine without KVM, two cores.
@@ -53,6 +56,24 @@ fn resident_memory_of_an_idle_container(bed: &Bed) {
     // QEMU is not ours to make small; io and fs are.
     let parts = if emulated { "io and fs" } else { "kvm, io and fs" };
     assert!(of_vmm > 0 && of_vmm <= VMM_LIMIT, "{parts}: {of_vmm} KiB of at most {VMM_LIMIT}");
+}
+
+fn resident_memory_of_a_shim_with_ten_containers(bed: &Bed) {
+    let sandbox = bed.sandbox("s");
+    sandbox.create(&sandbox.request(&Wanted::default())).unwrap();
+    sandbox.begin().unwrap();
+    for number in 0..10 {
+        let (rpc, _) =
+            sandbox.container(bed, &format!("c{number}"), spec(&["sleep", "1000"])).unwrap();
+        rpc.start().unwrap();
+    }
+    let all = sandbox.shim().processes();
+    let shim = all.iter().find(|one| one.program().starts_with("containerd-shim")).unwrap();
+    let kib = resident(shim);
+    print("pss/shim-of-ten", kib as f64 / 1024.0, "MiB");
+    sandbox.stop().unwrap();
+    sandbox.shutdown();
+    assert!(kib > 0 && kib <= SHIM_OF_TEN_LIMIT, "{kib} KiB of at most {SHIM_OF_TEN_LIMIT}");
 }
 
 /// `ctr run … true`, ten times. Other tests run beside it on the same cores:
