@@ -20,10 +20,14 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Goes on with the one that was written last.
+    /// Goes on with the one that was written last, or begins with the first: to
+    /// be made a moment later is not to be written.
     pub fn new(files: [File; 2], most: u64) -> Self {
-        let modified = |file: &File| file.metadata().and_then(|found| found.modified()).ok();
-        let current = usize::from(modified(&files[1]) > modified(&files[0]));
+        let written = |file: &File| {
+            let found = file.metadata().ok().filter(|found| found.len() > 0)?;
+            found.modified().ok()
+        };
+        let current = usize::from(written(&files[1]) > written(&files[0]));
         let written = files[current].metadata().map_or(0, |found| found.len());
         Self { files, current, written, most, lost: 0, told: None }
     }
@@ -69,6 +73,17 @@ mod tests {
 
     fn open(path: &Path) -> File {
         OpenOptions::new().append(true).create(true).open(path).unwrap()
+    }
+
+    #[test]
+    fn the_first_file_is_the_first_whenever_they_were_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = [folder.path().join("a"), folder.path().join("b")];
+        let files = [open(&paths[0]), open(&paths[1])];
+        let later = files[0].metadata().unwrap().modified().unwrap() + Duration::from_secs(1);
+        files[1].set_modified(later).unwrap();
+        Audit::new(files, 25).write(b"line\n");
+        assert_eq!(std::fs::read_to_string(&paths[0]).unwrap(), "line\n");
     }
 
     #[test]
