@@ -147,6 +147,34 @@ case_containers_reach_each_other() {
 	within 20 sh -c "docker run --runtime $runtime --rm --network $id image sh -c 'nc $id-server 80 </dev/null' | grep -q served"
 }
 
+case_compose() {
+	mkdir -p "$dir/compose"
+	cat >"$dir/compose/compose.yaml" <<-YAML
+		name: $id
+		services:
+		  server:
+		    image: image
+		    runtime: $runtime
+		    command: sh -c 'while :; do echo served | nc -l -p 80; done'
+		    healthcheck: {test: ["CMD", "pidof", "nc"], interval: 1s, retries: 30}
+		  client:
+		    image: image
+		    runtime: $runtime
+		    depends_on: {server: {condition: service_healthy}}
+		    environment: {WORD: got}
+		    volumes: ["data:/data"]
+		    command: sh -c 'echo \$\$WORD \$\$(nc server 80 </dev/null) | tee /data/file'
+		volumes: {data: {}}
+	YAML
+	compose() { docker compose -f "$dir/compose/compose.yaml" "$@"; }
+	compose up -d --quiet-pull 2>"$dir/error" || { cat "$dir/error" >&2; return 1; }
+	within 20 sh -c "docker logs $id-client-1 | grep -q served"
+	expect "what the client says" "got served" "$(docker logs "$id-client-1")"
+	expect "running services" server "$(compose ps --services --status running)"
+	compose down -v --timeout 1 2>/dev/null
+	expect "what is left" "" "$(docker ps -aq --filter "label=com.docker.compose.project=$id")"
+}
+
 case_volumes() {
 	mkdir -p "$dir/bound"
 	echo bound >"$dir/bound/file"
