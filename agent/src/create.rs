@@ -99,7 +99,7 @@ async fn create_in(
 ) -> Result<Process, CreateError> {
     let bundle = paths::bundle(id);
     write_bundle(&bundle, &prepared)?;
-    set_net_sysctls(&prepared.net_sysctls)?;
+    set_guest_sysctls(&prepared.guest_sysctls)?;
     let cwd = prepared.spec.process().as_ref().map(|p| p.cwd().clone()).unwrap_or_default();
     spec::clear_dev(&prepared.spec).map_err(CreateError::io("preparing /dev of the image"))?;
     spec::make_cwd(&prepared.spec)
@@ -156,7 +156,7 @@ pub(crate) fn write_bundle(bundle: &Path, prepared: &Prepared) -> Result<(), Cre
     fs::write(bundle.join(paths::CONFIG), json).map_err(failed())
 }
 
-fn set_net_sysctls(sysctls: &[(String, String)]) -> Result<(), CreateError> {
+fn set_guest_sysctls(sysctls: &[(String, String)]) -> Result<(), CreateError> {
     for (key, value) in sysctls {
         let path = Path::new("/proc/sys").join(key.replace('.', "/"));
         fs::write(path, value).map_err(CreateError::io(format!("setting sysctl {key}={value}")))?;

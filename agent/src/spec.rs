@@ -83,8 +83,8 @@ pub struct Features {
 pub struct Prepared {
     /// For libcontainer.
     pub spec: Spec,
-    /// For the guest's one network stack, as `net.…` and value.
-    pub net_sysctls: Vec<(String, String)>,
+    /// For what the guest has once: its network stack, and IPC that is shared.
+    pub guest_sysctls: Vec<(String, String)>,
     /// Who the process is in the guest's eyes, and so owns its pipes.
     pub uid: u32,
     /// Columns and lines of the terminal at first.

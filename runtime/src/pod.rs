@@ -44,6 +44,7 @@ struct Inner {
     id: PodId,
     pid: u32,
     vsock: std::path::PathBuf,
+    sysctls: HashMap<String, String>,
     network: Network,
     held: Held,
     notes: Notes,
@@ -70,7 +71,7 @@ impl Pod {
         let launched = launch(&config, &id, &spec).await?;
         let (events, receiver) = mpsc::unbounded_channel();
         let hostname = if spec.hostname.is_empty() { id.id() } else { &spec.hostname };
-        let inner = Inner::new(&id, hostname, launched, events);
+        let inner = Inner::new(&id, hostname, spec.sysctls.clone(), launched, events);
         Ok((Self { inner: Arc::new(inner) }, receiver))
     }
 
@@ -318,6 +319,7 @@ impl Inner {
     fn new(
         id: &PodId,
         hostname: &str,
+        sysctls: HashMap<String, String>,
         launched: Launched,
         events: mpsc::UnboundedSender<PodEvent>,
     ) -> Self {
@@ -364,6 +366,7 @@ impl Inner {
             id: id.clone(),
             pid,
             vsock,
+            sysctls,
             network,
             held: Arc::new(RwLock::new(Some(holdings))),
             notes,
@@ -477,8 +480,9 @@ impl Inner {
         let held = Arc::clone(&self.held);
         let locked = Arc::clone(&self.held).read_owned().await;
         let resolv_conf = self.network.resolv_conf().cloned();
+        let sysctls = self.sysctls.clone();
         let prepared = spawn_blocking(move || {
-            HostSide::prepare(held, &locked, &create, resolv_conf.as_deref())
+            HostSide::prepare(held, &locked, &create, &sysctls, resolv_conf.as_deref())
         })
         .await;
         match prepared {

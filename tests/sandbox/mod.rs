@@ -155,10 +155,15 @@ fn a_sandbox_has_its_network_its_name_and_its_servers(bed: &Bed) {
         netns: network.pod().namespace.path().display().to_string(),
         hostname: "some-pod".into(),
         servers: vec!["192.0.2.53".into()],
+        sysctls: [("net.core.somaxconn", "77"), ("kernel.msgmax", "4242")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
     };
     let sandbox = started(bed, &wanted);
     assert_eq!(told(bed, &sandbox, "a", "uname -n"), "some-pod");
     assert_eq!(told(bed, &sandbox, "b", "cat /etc/resolv.conf"), "nameserver 192.0.2.53");
+    let files = "cat /proc/sys/net/core/somaxconn /proc/sys/kernel/msgmax";
+    assert_eq!(told(bed, &sandbox, "d", files), "77\n4242");
     let shown = told(bed, &sandbox, "c", "ip addr show");
     assert!(shown.contains(&network.pod().address.v4.to_string()), "{shown}");
     sandbox.shutdown();

@@ -33,11 +33,14 @@ pub struct Wanted {
     pub hostname: String,
     /// Its DNS servers.
     pub servers: Vec<String>,
+    /// Its sysctls.
+    pub sysctls: Vec<(String, String)>,
 }
 
 impl Wanted {
     /// As a message of the CRI (k8s.io/cri-api, `runtime/v1/api.proto`): the
-    /// host name is field 2, the servers are fields 1 of field 4.
+    /// host name is field 2, the servers are fields 1 of field 4, the sysctls
+    /// fields 3 of field 8, each with key and value.
     fn options(&self) -> Any {
         let field = |number: u8, bytes: &[u8]| {
             let length = u8::try_from(bytes.len()).unwrap();
@@ -46,7 +49,11 @@ impl Wanted {
         };
         let servers: Vec<u8> =
             self.servers.iter().flat_map(|server| field(1, server.as_bytes())).collect();
-        let value = [field(2, self.hostname.as_bytes()), field(4, &servers)].concat();
+        let sysctls = self.sysctls.iter().flat_map(|(key, value)| {
+            field(3, &[field(1, key.as_bytes()), field(2, value.as_bytes())].concat())
+        });
+        let linux = field(8, &sysctls.collect::<Vec<_>>());
+        let value = [field(2, self.hostname.as_bytes()), field(4, &servers), linux].concat();
         Any { type_url: CONFIG.to_owned(), value, ..Default::default() }
     }
 }

@@ -22,7 +22,7 @@ pub fn adapt(
     adapt_process(&mut process, stdio);
     let uid = guest_uid(&linux, process.user().uid());
     let console_size = console_size(&process);
-    let net_sysctls = take_net_sysctls(&mut linux)?;
+    let guest_sysctls = take_guest_sysctls(&mut linux)?;
     adapt_linux(id, &mut linux, features);
     // The host runs its own.
     let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.start_container().clone());
@@ -34,11 +34,11 @@ pub fn adapt(
     if spec.mounts().iter().flatten().any(is_cgroup_v1) {
         hide_other_cgroups(&mut linux);
     }
-    if has_users_of_its_own(&linux) {
+    if has_own(&linux, LinuxNamespaceType::User) {
         spec.mounts_mut().iter_mut().flatten().for_each(bind_sysfs);
     }
     spec.set_hooks(hooks).set_linux(Some(linux)).set_process(Some(process));
-    Ok(Prepared { spec, net_sysctls, uid, console_size })
+    Ok(Prepared { spec, guest_sysctls, uid, console_size })
 }
 
 /// The same of a spec that has been adapted, with another process.
@@ -49,7 +49,7 @@ pub fn adapt_exec(mut spec: Spec, stdio: Wanted) -> Result<Prepared, SpecError> 
     let uid = guest_uid(linux, process.user().uid());
     spec.set_process(Some(process));
     // Its terminal has its size before the program begins.
-    Ok(Prepared { spec, net_sysctls: Vec::new(), uid, console_size: None })
+    Ok(Prepared { spec, guest_sysctls: Vec::new(), uid, console_size: None })
 }
 
 /// What a process does not ask for is as the container's `first` has it, as
@@ -113,19 +113,33 @@ fn guest_uid(linux: &Linux, uid: u32) -> u32 {
         .unwrap_or(uid)
 }
 
-/// All containers use the guest's network, so its settings are the guest's.
-fn take_net_sysctls(linux: &mut Linux) -> Result<Vec<(String, String)>, SpecError> {
+/// All containers use the guest's network, so its settings are the guest's, as
+/// are those of IPC for who shares it.
+fn take_guest_sysctls(linux: &mut Linux) -> Result<Vec<(String, String)>, SpecError> {
     let all = linux.sysctl().clone().unwrap_or_default();
-    let (net, other): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|(key, _)| key.replace('/', ".").starts_with("net."));
-    for (key, _) in &net {
+    let shares_ipc = !has_own(linux, LinuxNamespaceType::Ipc);
+    let (of_guest, other): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, _)| {
+        let key = key.replace('/', ".");
+        key.starts_with("net.") || (shares_ipc && is_of_ipc(&key))
+    });
+    for (key, _) in &of_guest {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
         if key.contains("..") || !key.chars().all(plain) {
             return Err(SpecError::invalid("linux.sysctl", format!("has a bad name: {key:?}")));
         }
     }
     linux.set_sysctl((!other.is_empty()).then(|| other.into_iter().collect()));
-    Ok(net)
+    Ok(of_guest)
+}
+
+/// Those that each IPC namespace has for itself: ipc_namespaces(7).
+fn is_of_ipc(key: &str) -> bool {
+    let many = ["fs.mqueue.", "kernel.msg", "kernel.shm"];
+    key == "kernel.sem" || many.iter().any(|start| key.starts_with(start))
+}
+
+fn has_own(linux: &Linux, typ: LinuxNamespaceType) -> bool {
+    linux.namespaces().iter().flatten().any(|namespace| namespace.typ() == typ)
 }
 
 /// Who writes a spec for a host with cgroup v1 expects the container's own
@@ -136,17 +150,12 @@ fn is_cgroup_v1(mount: &Mount) -> bool {
 
 fn hide_other_cgroups(linux: &mut Linux) {
     let mut namespaces = linux.namespaces().clone().unwrap_or_default();
-    if !namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::Cgroup) {
+    if !has_own(linux, LinuxNamespaceType::Cgroup) {
         let mut own = LinuxNamespace::default();
         own.set_typ(LinuxNamespaceType::Cgroup);
         namespaces.push(own);
     }
     linux.set_namespaces(Some(namespaces));
-}
-
-fn has_users_of_its_own(linux: &Linux) -> bool {
-    let mut namespaces = linux.namespaces().iter().flatten();
-    namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::User)
 }
 
 /// The kernel gives a sysfs to who owns the network namespace, which is the

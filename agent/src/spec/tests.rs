@@ -125,11 +125,23 @@ fn the_network_is_the_guests() {
     let types: Vec<_> = namespaces.iter().map(|n| n.typ().to_string()).collect();
     assert_eq!(types, ["pid", "mnt"]);
     let mut spec = base();
-    spec["linux"]["sysctl"] = json!({"net.core.somaxconn": "9", "kernel.msgmax": "4"});
+    spec["linux"]["sysctl"] = json!({"net.core.somaxconn": "9", "kernel.domainname": "d"});
     let prepared = prepared(&spec).unwrap();
-    assert_eq!(prepared.net_sysctls, [("net.core.somaxconn".to_owned(), "9".to_owned())]);
+    assert_eq!(prepared.guest_sysctls, [("net.core.somaxconn".to_owned(), "9".to_owned())]);
     let left = prepared.spec.linux().clone().unwrap().sysctl().clone().unwrap();
-    assert_eq!(left.keys().collect::<Vec<_>>(), ["kernel.msgmax"]);
+    assert_eq!(left.keys().collect::<Vec<_>>(), ["kernel.domainname"]);
+}
+
+#[test]
+fn sysctls_of_a_shared_ipc_are_the_guests() {
+    let of_guest = |namespaces: Value| {
+        let mut spec = base();
+        spec["linux"]["namespaces"] = namespaces;
+        spec["linux"]["sysctl"] = json!({"kernel.msgmax": "4"});
+        prepared(&spec).unwrap().guest_sysctls.len()
+    };
+    assert_eq!(of_guest(json!([{"type": "pid"}, {"type": "mount"}])), 1);
+    assert_eq!(of_guest(json!([{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}])), 0);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! What a container has on the host: its part of the share.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, openat2};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
@@ -47,17 +49,30 @@ fn folder(held: &OwnedRwLockReadGuard<Option<Holdings>>) -> Option<&Folder> {
     held.as_ref().and_then(|holdings| holdings.folder.as_ref())
 }
 
+fn add_sysctls(spec: &mut Spec, sysctls: &HashMap<String, String>) {
+    if let Some(linux) = spec.linux_mut()
+        && !sysctls.is_empty()
+    {
+        let mut all = sysctls.clone();
+        all.extend(linux.sysctl().clone().unwrap_or_default());
+        linux.set_sysctl(Some(all));
+    }
+}
+
 impl HostSide {
     /// Mounts all that `create` and its spec name; a container without a
-    /// resolv.conf gets `resolv_conf`. None when the pod is torn down. Blocks.
+    /// resolv.conf gets `resolv_conf`, and the pod's `sysctls` where it does not
+    /// say others. None when the pod is torn down. Blocks.
     pub fn prepare(
         held: Held,
         locked: &OwnedRwLockReadGuard<Option<Holdings>>,
         create: &CreateContainer,
+        sysctls: &HashMap<String, String>,
         resolv_conf: Option<&Path>,
     ) -> Result<Option<Prepared>, Error> {
         let Some(folder) = folder(locked) else { return Ok(None) };
-        let spec = bundle::read(&create.bundle)?;
+        let mut spec = bundle::read(&create.bundle)?;
+        add_sysctls(&mut spec, sysctls);
         let hooks = Hooks::of(&spec, &create.id, &create.bundle);
         let with = |resolv_conf| translate(spec.clone(), &create.id, resolv_conf);
         let mut spec = with(resolv_conf)?;

@@ -44,6 +44,8 @@ pub struct PodSpec {
     pub has_create_hooks: bool,
     /// The host's file that is mounted as the container's resolv.conf.
     pub resolv_conf: Option<PathBuf>,
+    /// Sysctls of the pod, which none of its containers has to name.
+    pub sysctls: HashMap<String, String>,
 }
 
 impl PodSpec {
@@ -75,6 +77,8 @@ impl PodSpec {
             network: network(spec),
             has_create_hooks: Hooks::of(spec, "", bundle).has(Phase::Create),
             resolv_conf: resolv_conf(spec).and_then(|mount| mount.source().clone()),
+            // A container's are in its own spec.
+            sysctls: HashMap::new(),
         }
     }
 }

@@ -73,6 +73,7 @@ pub fn pod_spec(
     } else if !has_spec {
         spec.network = NetworkNamespace::New;
     }
+    spec.sysctls.clone_from(&config.linux.sysctls);
     let resources = &config.linux.resources;
     let period = u64::try_from(resources.cpu_period).ok();
     spec.cpus = PodSpec::cpus_of(resources.cpu_quota, period).or(spec.cpus);

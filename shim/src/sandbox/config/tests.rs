@@ -32,6 +32,13 @@ fn linux(linux: LinuxPodSandboxConfig) -> PodSandboxConfig {
 }
 
 #[test]
+fn sysctls_are_the_pods() {
+    let sysctls = HashMap::from([("net.core.somaxconn".to_owned(), "77".to_owned())]);
+    let config = linux(LinuxPodSandboxConfig { sysctls: sysctls.clone(), ..Default::default() });
+    assert_eq!(asked(&config).sysctls, sysctls);
+}
+
+#[test]
 fn all_that_the_cri_says_is_taken() {
     let resources = LinuxContainerResources {
         cpu_period: 100_000,
