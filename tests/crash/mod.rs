@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sandbox_tests::{Bed, Process, Shim, patience, spec, tests, until};
 use serde_json::json;
 
@@ -133,15 +135,15 @@ fn containerd_stands_still_for_a_minute(bed: &Bed) {
         told().contains("/tasks/resumed").then_some(())
     });
 
-    let containerd = bed.containerd_pid().unwrap();
-    signal(containerd, "STOP");
+    let containerd = Pid::from_raw(bed.containerd_pid().unwrap());
+    kill(containerd, Signal::SIGSTOP).unwrap();
     for flag in ALL.iter().flat_map(|name| [format!("{name}-exec"), (*name).to_owned()]) {
         std::fs::write(flags.join(flag), "").unwrap();
         // What is next ends after this.
         std::thread::sleep(STANDSTILL / 6);
     }
     let before = told();
-    signal(containerd, "CONT");
+    kill(containerd, Signal::SIGCONT).unwrap();
     assert!(!before.contains("/tasks/exit"), "{before}");
     for id in &ids {
         bed.until_stopped(id);
@@ -164,11 +166,6 @@ fn containerd_stands_still_for_a_minute(bed: &Bed) {
         assert_eq!(exits.len(), who.len(), "{id}: {told}");
         assert!(exits.iter().zip(&who).all(|(line, who)| line.contains(who)), "{id}: {told}");
     }
-}
-
-fn signal(pid: i32, name: &str) {
-    let done = std::process::Command::new("kill").args(["-s", name, &pid.to_string()]).status();
-    assert!(done.unwrap().success(), "kill -s {name} {pid}");
 }
 
 /// R34: the container lives on, its end is not lost.

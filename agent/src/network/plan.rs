@@ -238,8 +238,7 @@ impl Route {
         if self.kind != RouteKind::UNICAST && self.gateway.is_some() {
             return Err("it leads nowhere and has a gateway");
         }
-        let host = if v4 { 32 } else { 128 };
-        if self.destination.ip.is_loopback() && (!v4 || self.destination.prefix != host) {
+        if self.destination.ip.is_loopback() && (!v4 || self.destination.prefix != 32) {
             return Err("of a loopback it can only be to one IPv4 address");
         }
         if self.gateway.is_some_and(|gateway| !is_host(gateway)) {

@@ -149,12 +149,13 @@ fn is_cgroup_v1(mount: &Mount) -> bool {
 }
 
 fn hide_other_cgroups(linux: &mut Linux) {
-    let mut namespaces = linux.namespaces().clone().unwrap_or_default();
-    if !has_own(linux, LinuxNamespaceType::Cgroup) {
-        let mut own = LinuxNamespace::default();
-        own.set_typ(LinuxNamespaceType::Cgroup);
-        namespaces.push(own);
+    if has_own(linux, LinuxNamespaceType::Cgroup) {
+        return;
     }
+    let mut own = LinuxNamespace::default();
+    own.set_typ(LinuxNamespaceType::Cgroup);
+    let mut namespaces = linux.namespaces().clone().unwrap_or_default();
+    namespaces.push(own);
     linux.set_namespaces(Some(namespaces));
 }
 

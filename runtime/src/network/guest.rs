@@ -45,9 +45,7 @@ impl Guest<'_> {
             ..Default::default()
         }
     }
-}
 
-impl Guest<'_> {
     /// Docker's own resolver is in the pod's namespace, and not in the guest
     /// as other servers on a loopback are.
     fn to_resolver(&self) -> Option<agent::Route> {

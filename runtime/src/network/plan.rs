@@ -76,10 +76,8 @@ pub(crate) struct Plan {
     link: LinkSpec,
     policies: Policies,
     resolv: Resolv,
-    /// The host's file that it was read from.
+    /// The host's file that the pod says it is in.
     given: Option<PathBuf>,
-    /// Whether the pod says so itself, and not each of its containers alone.
-    resolv_is_pods: bool,
     host: Vec<IpAddr>,
     cluster: Vec<String>,
 }
@@ -114,7 +112,6 @@ impl Plan {
             policies,
             resolv: resolv(mode, spec.resolv_conf.as_deref()),
             given: spec.resolv_conf.clone(),
-            resolv_is_pods: mode == Mode::Developer || spec.resolv_conf.is_some(),
             host: addresses(&host).map_err(|error| NetworkError::Scan("host", error))?,
             cluster: config.cluster.iter().map(ToString::to_string).collect(),
         })
@@ -127,7 +124,7 @@ impl Plan {
 
     /// Whether containers without a resolv.conf of their own get the pod's.
     pub fn has_resolv_conf(&self) -> bool {
-        self.resolv_is_pods
+        self.mode == Mode::Developer || self.given.is_some()
     }
 
     /// Whether others furnish the namespace once it was made, until the first
@@ -161,7 +158,7 @@ impl Plan {
     ) -> Result<Files, FurnishError> {
         let listener = folder.listen(&folder.network())?;
         self.policies.write(&folder.policies()).map_err(at("write", &folder.policies()))?;
-        if self.resolv_is_pods {
+        if self.has_resolv_conf() {
             let path = folder.resolv_conf();
             write_atomically(&path, self.resolv.text.as_bytes()).map_err(at("write", &path))?;
             // Programs of any user read it.
