@@ -78,6 +78,7 @@ fmt:
 
 clippy:
 	@$(TIMED) clippy cargo clippy --workspace --all-targets --locked -- -D warnings
+	@$(TIMED) clippy/fuzz cargo clippy --manifest-path tests/fuzz/Cargo.toml --locked --target-dir target -- -D warnings
 
 walls:
 	@$(TIMED) walls cargo test --locked -q -p sandbox-tests --test walls

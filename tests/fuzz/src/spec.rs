@@ -32,8 +32,10 @@ fn check(prepared: &Prepared) {
     let namespaces = linux.namespaces().as_ref().unwrap();
     assert!(namespaces.iter().any(|namespace| namespace.typ().to_string() == "mnt"));
     assert!(namespaces.iter().all(|namespace| namespace.typ().to_string() != "net"));
-    for (key, _) in &prepared.net_sysctls {
-        assert!(key.starts_with("net") && !key.contains(".."));
+    for (key, _) in &prepared.guest_sysctls {
+        assert!(
+            ["net", "fs", "kernel"].iter().any(|top| key.starts_with(top)) && !key.contains("..")
+        );
     }
     // libcontainer reads it again from a file.
     serde_json::to_vec(spec).unwrap();
