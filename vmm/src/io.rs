@@ -1,5 +1,6 @@
-//! The `io` process: serves the rng, vsock and net devices. Sees no file but
-//! the pod's vsock sockets, and no network but the pod's.
+//! The `io` process: serves the rng, vsock, net and blk devices. Sees no file
+//! but the pod's vsock sockets and the disks that the shim gives it, and no
+//! network but the pod's.
 
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -10,6 +11,7 @@ use sandbox_vm_spec::launch::{IoLaunch, Report};
 
 use crate::backend::{Backend, BackendError};
 use crate::control::{Control, ControlError, close_strangers, inherited};
+use crate::disks::{self, Disks};
 use crate::jail::{Jail, JailError, Network, Root};
 use crate::network::{self, Begun, Prepared};
 
@@ -36,6 +38,9 @@ pub enum Error {
     /// The pod's network cannot be served.
     #[error(transparent)]
     Network(#[from] network::Error),
+    /// The pod's disks cannot be served.
+    #[error(transparent)]
+    Disks(#[from] disks::Error),
 }
 
 /// Serves until the engine goes away; the end of the shim ends the process.
@@ -44,6 +49,7 @@ pub fn run(launch: IoLaunch, control: &Control) -> Result<(), Error> {
     let vsock = inherited(launch.vsock, "vhost-user listener of the vsock device")?;
     let listener = inherited(launch.listener, "listener for connections to the guest")?;
     let network = launch.network.map(Prepared::take).transpose()?;
+    let disks = launch.disks.map(Disks::take).transpose()?;
     close_strangers()?;
     jail(launch.sockets, network.as_ref()).enter()?;
     let network = network.map(Prepared::begin).transpose()?;
@@ -58,11 +64,15 @@ pub fn run(launch: IoLaunch, control: &Control) -> Result<(), Error> {
     let mut vsock = Backend::serve("vsock", device, vsock, true)?;
     let mut rng = Backend::serve("rng", Rng::new(), rng, false)?;
     let net = network.map(Begun::serve).transpose()?;
+    let disks = disks.map(Disks::serve).transpose()?;
     control.report(&Report::Ready)?;
     vsock.wait()?;
     rng.wait()?;
     if let Some(mut net) = net {
         net.wait()?;
+    }
+    if let Some(mut disks) = disks {
+        disks.wait()?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 mod backend;
 mod console;
 mod control;
+mod disks;
 mod fs;
 mod io;
 mod jail;
@@ -42,7 +43,7 @@ enum Process {
     Kvm,
     /// Run the virtual machine in QEMU
     Qemu,
-    /// Serve the rng, vsock and net devices
+    /// Serve the rng, vsock, net and blk devices
     Io,
     /// Serve the pod's share
     Fs,

@@ -2,6 +2,7 @@
 //! MMIO, vhost-user or async runtimes. The vhost-user adapter drives it in
 //! production, unit tests and fuzz targets drive it directly.
 
+pub mod blk;
 pub mod chain;
 mod device;
 mod fs;
@@ -13,6 +14,7 @@ mod queue;
 mod rng;
 mod vsock;
 
+pub use blk::Blk;
 pub use chain::{Chain, ChainError};
 pub use device::{Device, DeviceError, Signals, Token};
 pub use fs::{Fs, FsError};

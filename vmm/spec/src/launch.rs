@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::VmSpec;
+use crate::disks::DisksLaunch;
 use crate::network::{LinkSpec, NetworkLaunch};
 
 /// The control socket in every process of `sandbox-vmm`.
@@ -36,7 +37,7 @@ pub enum Launch {
     Kvm(KvmLaunch),
     /// Runs the virtual machine in QEMU.
     Qemu(QemuLaunch),
-    /// Serves rng, vsock and net.
+    /// Serves rng, vsock, net and blk.
     Io(IoLaunch),
     /// Serves the pod's share.
     Fs(FsLaunch),
@@ -48,6 +49,8 @@ pub enum Launch {
 pub enum DeviceKind {
     /// Network device (1).
     Net,
+    /// Block device (2).
+    Blk,
     /// Entropy source (4).
     Rng,
     /// Socket device (19).
@@ -136,6 +139,9 @@ pub struct IoLaunch {
     /// The pod's network; a guest without one has no network device.
     #[serde(default)]
     pub network: Option<NetworkLaunch>,
+    /// The pod's disks; a guest without has no block device.
+    #[serde(default)]
+    pub disks: Option<DisksLaunch>,
 }
 
 /// See [`Launch::Fs`].

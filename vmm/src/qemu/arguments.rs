@@ -102,6 +102,7 @@ impl Arguments<'_> {
         let chardev = format!("chardev=backend{index}");
         match kind {
             DeviceKind::Net => self.net(index),
+            DeviceKind::Blk => format!("vhost-user-blk,{chardev},{BLK_WITHOUT},queue-size=256"),
             DeviceKind::Rng => format!("vhost-user-rng,{chardev}"),
             DeviceKind::Vsock => format!("vhost-user-vsock-device,{chardev}"),
             DeviceKind::Fs => {
@@ -125,6 +126,10 @@ impl Arguments<'_> {
 const NET_WITHOUT: &str = "ctrl_vq=off,ctrl_rx=off,ctrl_vlan=off,ctrl_rx_extra=off,\
     ctrl_mac_addr=off,ctrl_guest_offloads=off,guest_announce=off,guest_ecn=off,host_ecn=off,\
     guest_ufo=off,host_ufo=off";
+
+/// What QEMU's block device would have beside our backend's features: more
+/// queues, and a cache that the guest may turn off.
+const BLK_WITHOUT: &str = "num-queues=1,config-wce=off";
 
 /// QEMU's own seccomp filter, with all that it can be told to do without.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";

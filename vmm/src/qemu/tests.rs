@@ -29,6 +29,7 @@ fn the_command_line_holds_what_the_launch_message_asks_for() {
         (DeviceKind::Vsock, 11),
         (DeviceKind::Fs, 12),
         (DeviceKind::Net, 13),
+        (DeviceKind::Blk, 14),
     ];
     let line = arguments_of(&vm, devices);
     for part in [
@@ -44,6 +45,7 @@ fn the_command_line_holds_what_the_launch_message_asks_for() {
         "-chardev socket,id=backend3,path=/fd/13 -netdev vhost-user,id=net3,chardev=backend3 ",
         " -device virtio-net-device,netdev=net3,",
         ",mac=02:00:00:00:00:ab,host_mtu=1500",
+        "fd=14 -device vhost-user-blk,chardev=backend4,num-queues=1,",
     ] {
         assert!(line.contains(part), "{part:?} is not in {line}");
     }

@@ -33,6 +33,7 @@ fn io(extra: Option<OwnedFd>) -> (Process, tempfile::TempDir, Vec<OwnedFd>) {
         listener: 12,
         guest_ports: vec![1024],
         network: None,
+        disks: None,
     });
     let mut fds: Vec<OwnedFd> = vec![rng.into(), vsock.into(), listener.into()];
     fds.extend(extra);

@@ -108,6 +108,7 @@ pub fn start_io() -> (Process, OwnedFd) {
         listener: 12,
         guest_ports: vec![],
         network: None,
+        disks: None,
     });
     let mut io = Process::start("io", vec![rng.into(), vsock.into(), listener.into()], &launch);
     assert_eq!(io.news(), Report::Ready);

@@ -70,6 +70,7 @@ impl World {
             sockets: path("sockets"),
             listener: 12,
             guest_ports: vec![],
+            disks: None,
             network: Some(NetworkLaunch {
                 device: 13,
                 namespace: 14,

@@ -22,6 +22,8 @@ const RNG: Kind = Kind { name: "rng", id: 4, queue_sizes: &[64], config_len: 0 }
 const VSOCK: Kind = Kind { name: "vsock", id: 19, queue_sizes: &[128, 128, 128], config_len: 8 };
 /// receiveq1, transmitq1; mac, status, max_virtqueue_pairs, mtu.
 const NET: Kind = Kind { name: "net", id: 1, queue_sizes: &[256, 256], config_len: 12 };
+/// requestq; capacity to write_zeroes_may_unmap.
+const BLK: Kind = Kind { name: "blk", id: 2, queue_sizes: &[256], config_len: 60 };
 /// hiprio, request; tag and num_request_queues.
 const FS: Kind = Kind { name: "fs", id: 26, queue_sizes: &[128, 128], config_len: 40 };
 
@@ -30,6 +32,7 @@ impl Kind {
     pub fn of(kind: DeviceKind) -> &'static Self {
         match kind {
             DeviceKind::Net => &NET,
+            DeviceKind::Blk => &BLK,
             DeviceKind::Rng => &RNG,
             DeviceKind::Vsock => &VSOCK,
             DeviceKind::Fs => &FS,

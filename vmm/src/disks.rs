@@ -1,0 +1,112 @@
+//! The pod's disks in the `io` process: the block device, and the shim's
+//! requests to attach and detach parts of it.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::thread;
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
+use sandbox_devices::Blk;
+use sandbox_devices::blk::{self, Handle};
+use sandbox_vm_spec::disks::{DisksLaunch, MAX_DISKS, MAX_PACKET, Reply, Request, SPAN};
+
+use crate::backend::{Backend, BackendError};
+use crate::control::{ControlError, inherited};
+use crate::describe;
+
+/// Stack of the thread that takes requests.
+const STACK: usize = 128 * 1024;
+
+/// The disks cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The shim did not pass a descriptor.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The device cannot be made.
+    #[error("cannot prepare the block device")]
+    Device(#[source] io::Error),
+    /// The device cannot be served.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+/// What was inherited.
+pub struct Disks {
+    device: OwnedFd,
+    requests: OwnedFd,
+}
+
+impl Disks {
+    /// Takes what the launch message names.
+    pub fn take(launch: DisksLaunch) -> Result<Self, ControlError> {
+        let device = inherited(launch.device, "vhost-user listener of the block device")?;
+        Ok(Self { device, requests: inherited(launch.requests, "socket for disks")? })
+    }
+
+    /// Serves, the shim's requests in a thread of their own.
+    pub fn serve(self) -> Result<Backend<Blk>, Error> {
+        let (device, handle) = Blk::new().map_err(Error::Device)?;
+        let backend = Backend::serve("blk", device, self.device, true)?;
+        let requests = self.requests;
+        let serve = move || {
+            if let Err(error) = serve(&requests, &handle) {
+                log::error!("blk: no further disks can be attached: {error}");
+            }
+        };
+        let thread = thread::Builder::new().name("disks".into()).stack_size(STACK).spawn(serve);
+        thread.map_err(Error::Device)?;
+        Ok(backend)
+    }
+}
+
+/// Answers until the shim goes away, which ends the process.
+fn serve(requests: &OwnedFd, handle: &Handle) -> io::Result<()> {
+    while let Some((packet, file)) = receive(requests)? {
+        let reply = match answer(&packet, file, handle) {
+            Ok(()) => Reply::Done,
+            Err(error) => Reply::Failed(error),
+        };
+        let reply = serde_json::to_vec(&reply).map_err(io::Error::other)?;
+        send(requests.as_raw_fd(), &reply, MsgFlags::MSG_NOSIGNAL)?;
+    }
+    Ok(())
+}
+
+/// The next packet and what came with it; none at the end.
+fn receive(requests: &OwnedFd) -> io::Result<Option<(Vec<u8>, Option<File>)>> {
+    let mut packet = vec![0; MAX_PACKET];
+    let mut space = nix::cmsg_space!(i32);
+    let mut parts = [IoSliceMut::new(&mut packet)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(requests.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let len = message.bytes;
+    let mut file = None;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            // SAFETY: each came with this message and is nobody else's. There
+            // is room for one.
+            file = fds.into_iter().map(|fd| unsafe { File::from_raw_fd(fd) }).next();
+        }
+    }
+    packet.truncate(len);
+    Ok((len > 0).then_some((packet, file)))
+}
+
+fn answer(packet: &[u8], file: Option<File>, handle: &Handle) -> Result<(), String> {
+    let request = serde_json::from_slice(packet);
+    match request.map_err(|error| format!("the request is not understood: {error}"))? {
+        Request::Attach(disk) => {
+            let file = file.ok_or("no file came with the disk")?;
+            if !(1..=MAX_DISKS).contains(&disk.number) || disk.bytes > SPAN {
+                return Err("the disk does not fit the block device".to_owned());
+            }
+            let number = disk.number;
+            let disk = blk::Disk::new(file, disk.bytes, disk.read_only);
+            let disk = disk.map_err(|error| format!("cannot look at the disk's file: {error}"))?;
+            handle.attach(number, disk).map_err(|error| describe(&error))
+        }
+        Request::Detach(number) => handle.detach(number).map_err(|error| describe(&error)),
+    }
+}
