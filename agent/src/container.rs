@@ -12,6 +12,7 @@ use crate::limits;
 use crate::paths;
 use crate::process::Process;
 use crate::reaper::exit_of;
+use crate::rootfs::Rootfs;
 use crate::signal::SIGKILL;
 
 /// Most processes that were run in a container later and not deleted. Each
@@ -51,6 +52,8 @@ pub struct Container {
     id: String,
     cgroup: Cgroup,
     init: Arc<Process>,
+    /// Its root file system, if it was put together here.
+    rootfs: tokio::sync::Mutex<Option<Rootfs>>,
     phase: Mutex<Phase>,
     /// Held by pause and resume, one at a time.
     pausing: tokio::sync::Mutex<()>,
@@ -64,11 +67,12 @@ pub struct Container {
 impl Container {
     /// A container whose first process has just been created. When that ends,
     /// everything else in the container does.
-    pub fn new(id: &str, cgroup: Cgroup, init: Process) -> Arc<Self> {
+    pub fn new(id: &str, cgroup: Cgroup, init: Process, rootfs: Option<Rootfs>) -> Arc<Self> {
         let container = Arc::new(Self {
             id: id.to_owned(),
             cgroup,
             init: Arc::new(init),
+            rootfs: tokio::sync::Mutex::new(rootfs),
             phase: Mutex::new(Phase::Created),
             pausing: tokio::sync::Mutex::default(),
             oom_killed: AtomicBool::new(false),
@@ -248,6 +252,9 @@ impl Container {
         self.oom_killed.store(self.oom_killed(), Ordering::Relaxed);
         self.cgroup.remove().await?;
         exit_of(self.init.exit()).await;
+        if let Some(rootfs) = &mut *self.rootfs.lock().await {
+            rootfs.remove().await?;
+        }
         remove_files(&self.id).map_err(Error::io("removing the container's files"))
     }
 

@@ -23,6 +23,7 @@ use std::process::Command;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::Pid;
+use sandbox_agent_protocol::agent::RootFilesystem;
 use tokio::net::{UnixDatagram, UnixListener};
 
 use crate::cgroup::{self, Cgroup};
@@ -30,6 +31,7 @@ use crate::container::{Container, remove_files};
 use crate::paths;
 use crate::process::Process;
 use crate::reaper::{Reaper, exit_of};
+use crate::rootfs::{Rootfs, RootfsError};
 use crate::spec::{self, Prepared};
 use crate::stdio::{Stdio, Terminal, Wanted};
 
@@ -52,6 +54,9 @@ pub enum CreateError {
     /// Its cgroup.
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
+    /// Its root file system.
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
     /// The container could not be set up, or its program not be found.
     #[error("{0}")]
     Failed(String),
@@ -71,16 +76,40 @@ impl CreateError {
     }
 }
 
-/// Creates container `id`; when that fails nothing is left of it.
+/// Creates container `id`, whose root file system is made here if `rootfs` says
+/// how; when that fails nothing is left of it.
 pub async fn create(
+    id: &str,
+    prepared: Prepared,
+    rootfs: Option<&RootFilesystem>,
+    wanted: Wanted,
+    reaper: &Reaper,
+) -> Result<std::sync::Arc<Container>, CreateError> {
+    let mut rootfs = match rootfs {
+        Some(wanted) => Some(Rootfs::make(id, wanted).await?),
+        None => None,
+    };
+    match create_on(id, prepared, wanted, reaper).await {
+        Ok((cgroup, process)) => Ok(Container::new(id, cgroup, process, rootfs)),
+        Err(error) => {
+            if let Some(rootfs) = &mut rootfs {
+                // The first error is the one to tell.
+                let _ = rootfs.remove().await;
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn create_on(
     id: &str,
     prepared: Prepared,
     wanted: Wanted,
     reaper: &Reaper,
-) -> Result<std::sync::Arc<Container>, CreateError> {
+) -> Result<(Cgroup, Process), CreateError> {
     let cgroup = Cgroup::create(id)?;
     match create_in(id, prepared, wanted, reaper).await {
-        Ok(process) => Ok(Container::new(id, cgroup, process)),
+        Ok(process) => Ok((cgroup, process)),
         Err(error) => {
             // What is left after a failed removal could not be reached by an
             // id anyway; the first error is the one to tell.

@@ -10,6 +10,7 @@ use crate::id::IdError;
 use crate::limits::LimitError;
 use crate::mounts::MountError;
 use crate::network::NetworkError;
+use crate::rootfs::RootfsError;
 use crate::signal::MAX_SIGNAL;
 use crate::spec::SpecError;
 use crate::table::MAX_CONTAINERS;
@@ -86,6 +87,9 @@ pub enum Error {
     /// It could not be created.
     #[error(transparent)]
     Create(#[from] CreateError),
+    /// Its root file system could not be taken apart.
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
     /// Not allowed in the container's state.
     #[error("cannot {action} container {id}: it is {phase}")]
     Phase {
@@ -160,7 +164,7 @@ impl Error {
                 Code::FAILED_PRECONDITION
             }
             Self::Network(NetworkError::Kernel { .. }) => Code::INTERNAL,
-            Self::Mount(_) | Self::Cgroup(_) | Self::Io { .. } => Code::INTERNAL,
+            Self::Mount(_) | Self::Cgroup(_) | Self::Rootfs(_) | Self::Io { .. } => Code::INTERNAL,
         }
     }
 }

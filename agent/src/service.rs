@@ -102,7 +102,8 @@ impl Service {
         let wanted = wanted(&request.stdio);
         let features = Features { hugetlb: cgroup::has_controller("hugetlb") };
         let prepared = spec::prepare(id, &request.spec, wanted, features)?;
-        let container = create::create(id, prepared, wanted, &self.reaper).await?;
+        let rootfs = request.rootfs.as_ref();
+        let container = create::create(id, prepared, rootfs, wanted, &self.reaper).await?;
         let pid = container.init().pid();
         reservation.fill(container);
         Ok(pid)

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use sandbox_agent_protocol::agent::{
     ConfigureNetworkRequest, ContainerRequest, CreateContainerRequest, Empty, ExecProcessRequest,
     HandshakeRequest, HandshakeResponse, KillRequest, ListenersRequest, ListenersResponse,
-    OomKillsRequest, ProcessRequest, ResizePtyRequest, Stdio, UpdateContainerRequest,
+    OomKillsRequest, ProcessRequest, ResizePtyRequest, RootFilesystem, Stdio,
+    UpdateContainerRequest,
 };
 use sandbox_agent_protocol::agent_ttrpc::AgentClient;
 use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_TAG};
@@ -160,12 +161,14 @@ impl Agent {
         &self,
         container: &str,
         spec: Vec<u8>,
+        rootfs: Option<RootFilesystem>,
         stdio: Stdio,
     ) -> Result<(), AgentError> {
         let request = CreateContainerRequest {
             container_id: container.to_owned(),
             spec,
             stdio: Some(stdio).into(),
+            rootfs: rootfs.into(),
             ..Default::default()
         };
         let answer = self.client.create_container(within(CREATE_TIMEOUT), &request).await;

@@ -17,6 +17,7 @@ mod config;
 mod console;
 mod container;
 mod control;
+mod disks;
 pub mod doctor;
 mod engine;
 mod error;

@@ -1,10 +1,12 @@
 //! Mounts on the host.
 
+mod assembly;
 mod bind;
 mod options;
 mod rootfs;
 mod table;
 
+pub(crate) use assembly::{Provide, assemble, is_for_guest, is_writable};
 pub(crate) use bind::{Bind, bind, make_point};
 pub(crate) use options::Options;
 pub(crate) use rootfs::mount_rootfs;
@@ -13,6 +15,7 @@ pub(crate) use table::{MountTable, unmount_below};
 use std::io;
 use std::path::PathBuf;
 
+use crate::disks::DiskError;
 use crate::error::ErrorKind;
 
 /// A mount that could not be made.
@@ -65,6 +68,19 @@ pub enum MountError {
     /// A target below the rootfs climbs out of it.
     #[error("the mount target {0:?} leaves the root file system")]
     Climbs(String),
+    /// The guest cannot make it.
+    #[error("cannot make the mount {kind} {from} in the guest: {why}")]
+    Assembly {
+        /// Its type, with the transforms before it.
+        kind: String,
+        /// Its source.
+        from: String,
+        /// Why not.
+        why: String,
+    },
+    /// A disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// The mount table cannot be read.
     #[error("cannot read /proc/self/mountinfo")]
     Table(#[source] io::Error),
@@ -83,7 +99,10 @@ impl MountError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoSource { .. } => ErrorKind::NotFound,
-            Self::Special { .. } | Self::Climbs(_) => ErrorKind::InvalidArgument,
+            Self::Special { .. } | Self::Climbs(_) | Self::Assembly { .. } => {
+                ErrorKind::InvalidArgument
+            }
+            Self::Disk(error) => error.kind(),
             Self::Mount { source, .. } | Self::Point { source, .. }
                 if source.kind() == io::ErrorKind::StorageFull =>
             {

@@ -22,7 +22,7 @@ use crate::network::{ClientError, Network, NetworkError};
 use crate::stdio::Opened;
 use exec::Exec;
 use hooked::Hooked;
-use host_side::{Held, HostSide, Prepared};
+use host_side::{ForGuest, Held, HostSide, Prepared};
 use member::{Member, killed, watch_exit, watch_oom};
 
 pub use spec::{NetworkNamespace, PodSpec};
@@ -415,13 +415,13 @@ impl Inner {
     }
 
     async fn make(&self, create: CreateContainer) -> Result<Arc<Member>, Error> {
-        let Prepared { side, spec, hooks } = self.prepare(create.clone()).await?;
+        let Prepared { side, guest, hooks } = self.prepare(create.clone()).await?;
         if hooks.has_create() {
             // They look for the namespace where the process is.
             self.in_network(self.network.entered()).await?;
         }
         hooks.created(self.pid).await?;
-        let made = self.make_inside(create, side, spec, hooks.clone()).await;
+        let made = self.make_inside(create, side, guest, hooks.clone()).await;
         if made.is_err() {
             hooks.stopped().await;
         }
@@ -433,7 +433,7 @@ impl Inner {
         &self,
         create: CreateContainer,
         side: HostSide,
-        spec: Vec<u8>,
+        guest: ForGuest,
         hooks: Hooked,
     ) -> Result<Arc<Member>, Error> {
         if !self.network.is_furnished() {
@@ -443,7 +443,8 @@ impl Inner {
         let agent = self.agent().await?;
         let made = Made { agent: Some(agent.clone()), container: create.id.clone() };
         let wanted = opened.wanted();
-        self.call(async |agent| agent.create(&create.id, spec, wanted).await).await?;
+        let ForGuest { spec, rootfs } = guest;
+        self.call(async |agent| agent.create(&create.id, spec, rootfs, wanted).await).await?;
         let streams = opened.attach(&self.vsock, &create.id, "").await?;
         made.keep();
         let member = Arc::new(Member::new(create, self.pid, streams, side, hooks));

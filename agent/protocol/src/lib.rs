@@ -11,6 +11,8 @@ mod generated {
     }
 }
 
+use std::path::{Path, PathBuf};
+
 pub mod forward;
 pub mod stream;
 
@@ -18,7 +20,7 @@ pub use generated::{agent, agent_ttrpc};
 
 /// Version of everything in this crate. Host and guest refuse each other when
 /// theirs differ; the guest image is built from the same tree as the shim.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Host port that the agent connects to once it can serve. The connection then
 /// carries ttrpc, with the agent as the server. The only port that the host
@@ -43,3 +45,28 @@ pub const SHARE_TAG: &str = "share";
 
 /// Where the guest mounts the pod's share.
 pub const SHARE_DIR: &str = "/run/sandbox/share";
+
+/// Folder of the paths that lead to disks, and of the mounts that a root file
+/// system is put together of.
+const DISK_DIR: &str = "/run/sandbox/d";
+const ROOTFS_DIR: &str = "/run/sandbox/r";
+
+/// Where the guest has disk `number`.
+pub fn disk_path(number: u32) -> PathBuf {
+    Path::new(DISK_DIR).join(number.to_string())
+}
+
+/// Where the mounts of a container's root file system are, but for the last.
+pub fn rootfs_dir(container: &str) -> PathBuf {
+    Path::new(ROOTFS_DIR).join(container)
+}
+
+/// Where mount `index` of them is.
+pub fn rootfs_point(container: &str, index: usize) -> PathBuf {
+    rootfs_dir(container).join(index.to_string())
+}
+
+/// Where the guest sees a container's part of the share.
+pub fn shared_dir(container: &str) -> PathBuf {
+    Path::new(SHARE_DIR).join(container)
+}

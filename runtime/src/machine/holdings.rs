@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cgroup::Cgroup;
+use crate::disks::Disks;
 use crate::folder::Folder;
 use crate::hooks;
 use crate::process::HostProcess;
@@ -15,6 +16,8 @@ const HOOKS: Duration = Duration::from_secs(10);
 pub(crate) struct Holdings {
     /// What runs.
     pub processes: Vec<Arc<HostProcess>>,
+    /// The way to the disks of its guest.
+    pub disks: Option<Disks>,
     /// Where it is accounted.
     pub cgroup: Option<Cgroup>,
     /// What has a path.

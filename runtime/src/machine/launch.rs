@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use sandbox_agent_protocol::{AGENT_PORT, FORWARD_PORT, GUEST_CID, SHARE_TAG};
 use sandbox_vm_spec::VmSpec;
+use sandbox_vm_spec::disks::DisksLaunch;
 use sandbox_vm_spec::launch::{DeviceKind, FsLaunch, IoLaunch, Launch, Report, VmEnd};
 use sandbox_vm_spec::network::NetworkLaunch;
 use tokio::net::UnixListener;
@@ -20,6 +22,7 @@ use super::verdict::{Ended, Notes, Rank, judge};
 use crate::cgroup::{self, Cgroup, CgroupError};
 use crate::config::Config;
 use crate::control::Control;
+use crate::disks::Disks;
 use crate::engine::{self, Chosen, EngineError, Inherited, Parts};
 use crate::error::ErrorKind;
 use crate::folder::{Folder, FolderError};
@@ -142,7 +145,13 @@ struct Files {
     kernel: File,
     initramfs: File,
     console: File,
+    io: ForIo,
+}
+
+/// What the `io` process takes over.
+struct ForIo {
     network: NetworkFiles,
+    disks: OwnedFd,
 }
 
 /// A process that was started, and its voice.
@@ -195,6 +204,7 @@ async fn start(
     let (vsock, vsock_engine) = folder.wire("vsock.vu")?;
     let (fs, fs_engine) = folder.wire("fs")?;
     let (net, net_engine) = folder.wire("net")?;
+    let (blk, blk_engine) = folder.wire("blk")?;
     let parts = Parts {
         kernel: files.kernel,
         initramfs: files.initramfs,
@@ -204,6 +214,7 @@ async fn start(
             (DeviceKind::Vsock, vsock_engine.into()),
             (DeviceKind::Fs, fs_engine.into()),
             (DeviceKind::Net, net_engine.into()),
+            (DeviceKind::Blk, blk_engine.into()),
         ],
         link: prepared.plan.link(),
         cgroup: cgroup.clone(),
@@ -218,7 +229,7 @@ async fn start(
         }
     };
     let (io, fs, vm) = tokio::join!(
-        start_io(&config.vmm, prepared, &cgroup, IoDevices { rng, vsock, net }, files.network),
+        start_io(&config.vmm, prepared, &cgroup, IoDevices { rng, vsock, net, blk }, files.io),
         start_fs(&config.vmm, folder, &cgroup, fs, name == "kvm"),
         engine.boot(&prepared.vm, parts),
     );
@@ -255,8 +266,10 @@ fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<(Prepared, Fil
     holdings.cgroup = make_cgroup(&cgroup);
     let mut state = first_state(id, spec, &vm, &chosen, holdings.cgroup.as_ref())?;
     plan.mode().as_str().clone_into(&mut state.pod.network);
-    let holdings = write(&state, holdings)?;
-    let files = Files { kernel, initramfs, console, network };
+    let mut holdings = write(&state, holdings)?;
+    let (disks, requests) = Disks::pair().map_err(LaunchError::Cut)?;
+    holdings.disks = Some(disks);
+    let files = Files { kernel, initramfs, console, io: ForIo { network, disks: requests } };
     Ok((Prepared { vm, chosen, state, holdings, plan }, files))
 }
 
@@ -336,6 +349,7 @@ struct IoDevices {
     rng: StdListener,
     vsock: StdListener,
     net: StdListener,
+    blk: StdListener,
 }
 
 async fn start_io(
@@ -343,11 +357,12 @@ async fn start_io(
     prepared: &Prepared,
     cgroup: &Cgroup,
     devices: IoDevices,
-    network: NetworkFiles,
+    files: ForIo,
 ) -> io::Result<(HostProcess, Control)> {
     let folder = prepared.folder().map_err(io::Error::other)?;
     let listener = folder.listen(&folder.vsock()).map_err(io::Error::other)?;
-    let IoDevices { rng, vsock, net } = devices;
+    let IoDevices { rng, vsock, net, blk } = devices;
+    let ForIo { network, disks } = files;
     let mut fds = Inherited::default();
     let network = NetworkLaunch {
         device: fds.add(net.into()),
@@ -372,6 +387,7 @@ async fn start_io(
         listener: fds.add(listener.into()),
         guest_ports: vec![AGENT_PORT],
         network: Some(network),
+        disks: Some(DisksLaunch { device: fds.add(blk.into()), requests: fds.add(disks) }),
     });
     fds.launch(vmm, "io", &launch, cgroup).await
 }

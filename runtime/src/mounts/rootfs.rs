@@ -139,7 +139,7 @@ impl Shortened {
 }
 
 /// The longest folder that all paths are below.
-fn common_folder<'a>(mut paths: impl Iterator<Item = &'a str>) -> Option<PathBuf> {
+pub(super) fn common_folder<'a>(mut paths: impl Iterator<Item = &'a str>) -> Option<PathBuf> {
     let mut folder = Path::new(paths.next()?).parent().filter(|dir| dir.is_absolute())?.to_owned();
     for path in paths {
         while !Path::new(path).starts_with(&folder) || Path::new(path) == folder {

@@ -9,16 +9,23 @@ use std::sync::Arc;
 
 use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, openat2};
+use sandbox_agent_protocol::agent::{Disk as GuestDisk, RootFilesystem};
+use sandbox_agent_protocol::{disk_path, shared_dir};
+use sandbox_vm_spec::disks::{Disk, SERIAL, start};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::bundle;
 use crate::container::{CreateContainer, RootfsMount};
+use crate::disks::{Attached, DiskError, Disks};
 use crate::error::Error;
 use crate::folder::{Folder, SEARCHABLE};
 use crate::guest_spec::{HostBind, translate};
 use crate::hooks::Hooks;
 use crate::machine::Holdings;
-use crate::mounts::{Bind, MountError, bind, make_point, mount_rootfs, unmount_below};
+use crate::mounts::{
+    Bind, MountError, Options, Provide, assemble, bind, is_for_guest, is_writable, make_point,
+    mount_rootfs, unmount_below,
+};
 
 use super::RESOLV_CONF;
 use super::hooked::Hooked;
@@ -28,20 +35,28 @@ use super::hooked::Hooked;
 /// never in between.
 pub(super) type Held = Arc<RwLock<Option<Holdings>>>;
 
-/// A container's mounts and their points. Dropped, they are gone.
+/// A container's mounts and their points, and its disks. Dropped, they are
+/// gone.
 #[derive(Debug)]
 pub(super) struct HostSide {
     held: Held,
     share: PathBuf,
     tree: PathBuf,
+    disks: Vec<Attached>,
 }
 
 /// A container that is ready for the guest.
 pub(super) struct Prepared {
     pub side: HostSide,
-    /// For the agent.
-    pub spec: Vec<u8>,
+    pub guest: ForGuest,
     pub hooks: Hooked,
+}
+
+/// What the agent makes it of.
+pub(super) struct ForGuest {
+    pub spec: Vec<u8>,
+    /// Where the root is not in the share.
+    pub rootfs: Option<RootFilesystem>,
 }
 
 /// The locked folder of a pod that is not torn down.
@@ -77,23 +92,53 @@ impl HostSide {
         let with = |resolv_conf| translate(spec.clone(), &create.id, resolv_conf);
         let mut spec = with(resolv_conf)?;
         let stage = folder.stage(&create.id);
-        let side = Self {
+        let mut side = Self {
             held,
             share: folder.share().join(&create.id),
             tree: folder.tree().join(&create.id),
+            disks: Vec::new(),
         };
         side.make_dirs()?;
-        side.mount_root(create, &spec.root, &stage)?;
-        if resolv_conf.is_some() && !side.can_have(Path::new(RESOLV_CONF)) {
+        let rootfs = if is_for_guest(&create.rootfs) {
+            Some(side.provide_root(create, &stage, locked)?)
+        } else {
+            side.mount_root(create, &spec.root, &stage)?;
+            None
+        };
+        if resolv_conf.is_some() && !side.can_have(Path::new(RESOLV_CONF), rootfs.as_ref()) {
             spec = with(None)?;
         }
         side.mount_binds(&spec.binds, &stage)?;
         let hooks = Hooked::new(hooks, folder.hooks());
-        Ok(Some(Prepared { side, spec: spec.json, hooks }))
+        let guest = ForGuest { spec: spec.json, rootfs };
+        Ok(Some(Prepared { side, guest, hooks }))
+    }
+
+    /// Has the guest have what its root is put together of, and says how.
+    fn provide_root(
+        &mut self,
+        create: &CreateContainer,
+        stage: &Path,
+        locked: &OwnedRwLockReadGuard<Option<Holdings>>,
+    ) -> Result<RootFilesystem, MountError> {
+        let disks = locked.as_ref().and_then(|holdings| holdings.disks.clone());
+        let mut layers = Layers {
+            disks: disks.as_ref(),
+            attached: &mut self.disks,
+            folders: 0,
+            of_host: (self.tree.join("layers"), self.share.join("layers")),
+            of_guest: shared_dir(&create.id).join("layers"),
+            stage,
+        };
+        let mounts = assemble(&create.rootfs, &create.id, &mut layers)?;
+        let disks = self.disks.iter().map(|attached| in_guest(&attached.disk)).collect();
+        let serial = SERIAL.to_owned();
+        Ok(RootFilesystem { serial, disks, mounts, ..Default::default() })
     }
 
     fn make_dirs(&self) -> Result<(), MountError> {
-        for dir in [self.tree.clone(), self.tree.join("rootfs"), self.tree.join("mounts")] {
+        let folders = ["rootfs", "mounts", "layers"].map(|name| self.tree.join(name));
+        for dir in [self.tree.clone()].into_iter().chain(folders) {
             let made = DirBuilder::new().mode(SEARCHABLE).create(&dir);
             made.map_err(|source| MountError::Point { path: dir, source })?;
         }
@@ -123,7 +168,10 @@ impl HostSide {
 
     /// Whether something can be mounted there: it is there, or can be made. What
     /// a container has not asked for is no reason that it does not start.
-    fn can_have(&self, path: &Path) -> bool {
+    fn can_have(&self, path: &Path, in_guest: Option<&RootFilesystem>) -> bool {
+        if let Some(rootfs) = in_guest {
+            return is_writable(&rootfs.mounts);
+        }
         let rootfs = self.share.join("rootfs");
         let Ok(root) = File::open(&rootfs) else { return false };
         let below = path.strip_prefix("/").unwrap_or(path);
@@ -154,6 +202,50 @@ impl HostSide {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// What a root is put together of, on its way to the guest.
+struct Layers<'a> {
+    disks: Option<&'a Disks>,
+    attached: &'a mut Vec<Attached>,
+    folders: usize,
+    /// Where points are made, and where they are mounted on.
+    of_host: (PathBuf, PathBuf),
+    of_guest: PathBuf,
+    stage: &'a Path,
+}
+
+impl Provide for Layers<'_> {
+    fn disk(&mut self, source: &Path, read_only: bool) -> Result<PathBuf, MountError> {
+        let ended = || {
+            let (path, why) = (source.to_owned(), "it has ended".to_owned());
+            MountError::Disk(DiskError::Refused { path, why })
+        };
+        let attached = self.disks.ok_or_else(ended)?.attach(source, read_only)?;
+        let path = disk_path(attached.disk.number.into());
+        self.attached.push(attached);
+        Ok(path)
+    }
+
+    fn folder(&mut self, source: &Path) -> Result<PathBuf, MountError> {
+        let name = self.folders.to_string();
+        self.folders += 1;
+        make_point(source, &self.of_host.0.join(&name))?;
+        let options = Options::parse(["rbind"]);
+        let bound = Bind { source, options: &options };
+        bind(&bound, self.stage, &self.of_host.1.join(&name))?;
+        Ok(self.of_guest.join(name))
+    }
+}
+
+fn in_guest(disk: &Disk) -> GuestDisk {
+    GuestDisk {
+        number: disk.number.into(),
+        start: start(disk.number),
+        length: disk.bytes,
+        read_only: disk.read_only,
+        ..Default::default()
     }
 }
 

@@ -1,0 +1,175 @@
+//! Disks: parts of the one block device that the host makes files of its own
+//! be. Each becomes a partition, without a table that says so, and a link leads
+//! to it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use rustix::fs::Mode;
+use sandbox_agent_protocol::{agent::Disk, disk_path};
+use tokio::time::{Instant, sleep};
+
+const BLOCK_DEVICES: &str = "/sys/block";
+
+/// `BLKROSET` and `BLKPG` of linux/fs.h and linux/blkpg.h.
+const BLKROSET: libc::Ioctl = 0x125d;
+const BLKPG: libc::Ioctl = 0x1269;
+const ADD_PARTITION: libc::c_int = 1;
+const DELETE_PARTITION: libc::c_int = 2;
+
+/// How long a disk may be in use after its last mount is gone: the mount
+/// namespace of a process that has ended goes a moment after it, and the
+/// kernel tells nobody when.
+const IN_USE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// `struct blkpg_partition`.
+#[repr(C)]
+struct Partition {
+    start: libc::c_longlong,
+    length: libc::c_longlong,
+    number: libc::c_int,
+    unused: [u8; 128],
+}
+
+/// `struct blkpg_ioctl_arg`.
+#[repr(C)]
+struct Argument<'a> {
+    op: libc::c_int,
+    flags: libc::c_int,
+    len: libc::c_int,
+    data: &'a Partition,
+}
+
+/// A disk that cannot be had or given back.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// The block device is not there.
+    #[error("the guest has no block device with the serial number {0:?}")]
+    NoDevice(String),
+    /// It cannot be used.
+    #[error("cannot {what} disk {number}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Which.
+        number: u32,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Disks that were added. They are to be removed again.
+pub struct Disks {
+    device: PathBuf,
+    numbers: Vec<u32>,
+}
+
+impl Disks {
+    /// None yet, of the block device with this serial number.
+    pub fn of(serial: &str) -> Result<Self, DiskError> {
+        let device = find(serial).ok_or_else(|| DiskError::NoDevice(serial.to_owned()))?;
+        Ok(Self { device, numbers: Vec::new() })
+    }
+
+    /// Makes a disk be there.
+    pub fn add(&mut self, disk: &Disk) -> Result<(), DiskError> {
+        let number = disk.number;
+        let failed = |what| move |source| DiskError::Io { what, number, source };
+        let device = self.open().map_err(failed("reach the device of"))?;
+        change(&device, ADD_PARTITION, disk).map_err(failed("make"))?;
+        self.numbers.push(number);
+        let node = self.node(number);
+        if disk.read_only {
+            forbid_writing(&node).map_err(failed("make read-only"))?;
+        }
+        link(&node, &disk_path(number)).map_err(failed("name"))
+    }
+
+    /// Removes all, once nothing uses them any more.
+    pub async fn remove(&mut self) -> Result<(), DiskError> {
+        let end = Instant::now() + IN_USE;
+        while let Some(number) = self.numbers.last().copied() {
+            let failed = |source| DiskError::Io { what: "remove", number, source };
+            let disk = Disk { number, ..Default::default() };
+            let device = self.open().map_err(failed)?;
+            match change(&device, DELETE_PARTITION, &disk) {
+                Err(error) if is_busy(&error) && Instant::now() < end => {
+                    sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+                removed => removed.map_err(failed)?,
+            }
+            // It would be replaced by the next of this number.
+            let _ = fs::remove_file(disk_path(number));
+            self.numbers.pop();
+        }
+        Ok(())
+    }
+
+    fn open(&self) -> io::Result<File> {
+        File::open(&self.device)
+    }
+
+    fn node(&self, number: u32) -> PathBuf {
+        let mut name = self.device.clone().into_os_string();
+        name.push(number.to_string());
+        name.into()
+    }
+}
+
+/// The device node of the block device with this serial number.
+fn find(serial: &str) -> Option<PathBuf> {
+    let devices = fs::read_dir(BLOCK_DEVICES).ok()?.flatten();
+    let mut fitting = devices.filter(|device| {
+        let told = fs::read_to_string(device.path().join("serial"));
+        told.is_ok_and(|told| told.trim_end() == serial)
+    });
+    Some(Path::new("/dev").join(fitting.next()?.file_name()))
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EBUSY as i32)
+}
+
+fn change(device: &File, op: libc::c_int, disk: &Disk) -> io::Result<()> {
+    let partition = Partition {
+        start: signed(disk.start)?,
+        length: signed(disk.length)?,
+        number: i32::try_from(disk.number).map_err(io::Error::other)?,
+        unused: [0; 128],
+    };
+    let len = size_of::<Partition>() as libc::c_int;
+    let argument = Argument { op, flags: 0, len, data: &partition };
+    // SAFETY: the argument is laid out as the kernel's and lives through the call.
+    let done = unsafe { libc::ioctl(device.as_raw_fd(), BLKPG, &raw const argument) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn signed(bytes: u64) -> io::Result<libc::c_longlong> {
+    i64::try_from(bytes).map_err(io::Error::other)
+}
+
+fn forbid_writing(node: &Path) -> io::Result<()> {
+    let (partition, read_only) = (File::open(node)?, 1);
+    // SAFETY: the argument is a number that lives through the call.
+    let done = unsafe { libc::ioctl(partition.as_raw_fd(), BLKROSET, &raw const read_only) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn link(node: &Path, path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+        rustix::fs::chmod(folder, Mode::RWXU)?;
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    symlink(node, path)
+}
