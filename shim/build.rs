@@ -1,4 +1,4 @@
-//! Generates the messages of `proto/cri.proto`, without what only reflection needs.
+//! Generates the messages of `proto/`, without what only reflection needs.
 
 use protobuf_codegen::{Codegen, Customize};
 
@@ -8,7 +8,7 @@ fn main() {
         .pure()
         .customize(Customize::default().lite_runtime(true))
         .include("proto")
-        .input("proto/cri.proto")
+        .inputs(["proto/cri.proto", "proto/mounts.proto"])
         .cargo_out_dir("proto")
         .run_from_script();
 }

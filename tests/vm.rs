@@ -24,6 +24,7 @@ mod network;
 mod policy;
 mod process;
 mod resources;
+mod rootfs;
 mod sandbox;
 mod share;
 mod stdio;
@@ -46,6 +47,7 @@ fn main() -> std::process::ExitCode {
         names::TESTS,
         jail::TESTS,
         share::TESTS,
+        rootfs::TESTS,
         network::outbound::TESTS,
         network::errors::TESTS,
         network::inbound::TESTS,

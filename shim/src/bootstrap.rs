@@ -10,12 +10,15 @@
 
 use std::path::PathBuf;
 
-use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult, LogLevel};
-use containerd_shim_protos::protobuf::{self, Message, well_known_types::any::Any};
+use containerd_shim_protos::bootstrap_api::{
+    BootstrapParams, BootstrapResult, Extension, LogLevel,
+};
+use containerd_shim_protos::protobuf::{self, Message, MessageField, well_known_types::any::Any};
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::flags::Flags;
+use crate::mounts;
 use crate::options::{self, Options, OptionsError};
 
 #[cfg(test)]
@@ -262,6 +265,10 @@ struct JsonAnswer<'a> {
 /// The version of the task API that answers in words announce.
 const TASK_VERSION: i32 = 3;
 
+/// Number of `BootstrapResult.extensions`, which containerd 2.4 reads and the
+/// messages that we have do not know.
+const RESULT_EXTENSIONS: u32 = 6;
+
 /// How the task API is spoken.
 const PROTOCOL: &str = "ttrpc";
 
@@ -273,13 +280,22 @@ pub fn answer(dialect: Dialect, address: &str) -> Result<Vec<u8>, BootstrapError
             serde_json::to_vec(&JsonAnswer { version: TASK_VERSION, address, protocol: PROTOCOL })
                 .map_err(|error| BootstrapError::Encode(error.to_string()))
         }
-        Dialect::Message => BootstrapResult {
-            version: TASK_VERSION,
-            address: address.to_owned(),
-            protocol: PROTOCOL.to_owned(),
-            ..Default::default()
+        Dialect::Message => {
+            message(address).map_err(|error| BootstrapError::Encode(error.to_string()))
         }
-        .write_to_bytes()
-        .map_err(|error| BootstrapError::Encode(error.to_string())),
     }
+}
+
+fn message(address: &str) -> Result<Vec<u8>, protobuf::Error> {
+    let mut result = BootstrapResult {
+        version: TASK_VERSION,
+        address: address.to_owned(),
+        protocol: PROTOCOL.to_owned(),
+        ..Default::default()
+    };
+    let extension =
+        Extension { value: MessageField::some(mounts::capabilities()?), ..Default::default() };
+    let fields = result.special_fields.mut_unknown_fields();
+    fields.add_length_delimited(RESULT_EXTENSIONS, extension.write_to_bytes()?);
+    result.write_to_bytes()
 }

@@ -7,6 +7,7 @@ use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
 use thiserror::Error;
 
 use crate::bootstrap::MAX_INPUT;
+use crate::mounts;
 use crate::options::{self, OptionsError};
 
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub fn run(input: impl Read, mut out: impl Write) -> Result<(), InfoError> {
             ..Default::default()
         }),
         options: MessageField(asked.map(Box::new)),
+        annotations: [(mounts::ANNOTATION.to_owned(), mounts::annotation())].into(),
         ..Default::default()
     };
     out.write_all(&info.write_to_bytes()?)?;

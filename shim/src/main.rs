@@ -12,7 +12,13 @@ mod event;
 mod flags;
 mod info;
 mod ledger;
+/// Messages of `proto/`, generated.
+#[allow(clippy::all, clippy::pedantic, missing_docs)]
+mod messages {
+    include!(concat!(env!("OUT_DIR"), "/proto/mod.rs"));
+}
 mod metrics;
+mod mounts;
 mod options;
 mod outbox;
 mod payload;

@@ -9,6 +9,7 @@
 mod bed;
 mod containerd;
 mod ctr;
+pub mod disk;
 mod image;
 mod initramfs;
 mod leftovers;
@@ -31,7 +32,7 @@ pub use process::Process;
 pub use runner::{On, Test, main};
 pub use sandbox::{Sandbox, Wanted};
 pub use shell::Shell;
-pub use shim::{Rpc, Shim, code, command, open_reader};
+pub use shim::{Rpc, Shim, code, command, open_reader, rootfs_mount};
 pub use spec::{mount, spec};
 pub use wait::{in_lab, patience, until};
 

@@ -319,16 +319,32 @@ impl Shim {
 
     /// The Create request of this bundle, with the image as the root.
     pub fn request(&self, root: PathBuf) -> CreateTaskRequest {
-        request(&self.rpc.id, &self.bundle, root)
+        self.request_on(vec![bind(&root)])
+    }
+
+    /// The same, with these mounts as the root.
+    pub fn request_on(&self, rootfs: Vec<Mount>) -> CreateTaskRequest {
+        request(&self.rpc.id, &self.bundle, rootfs)
     }
 
     /// Makes another task of the same pod, as containerd 2 does: no program is
     /// run for it. What it writes goes to the file that is the second answer.
     pub fn member(&self, bed: &Bed, id: &str, spec: Value) -> ttrpc::Result<(Rpc, PathBuf)> {
+        self.member_on(bed, id, spec, vec![bind(&bed.rootfs(id))])
+    }
+
+    /// The same, with these mounts as its root.
+    pub fn member_on(
+        &self,
+        bed: &Bed,
+        id: &str,
+        spec: Value,
+        rootfs: Vec<Mount>,
+    ) -> ttrpc::Result<(Rpc, PathBuf)> {
         let bundle = make_bundle(bed, id, Some(spec));
         let out = bundle.join("out");
         let rpc = Rpc { address: self.rpc.address.clone(), id: id.to_owned() };
-        let mut request = request(id, &bundle, bed.rootfs(id));
+        let mut request = request(id, &bundle, rootfs);
         request.stdout = format!("file://{}", out.display());
         rpc.call::<_, CreateTaskResponse>("Create", &request)?;
         Ok((rpc, out))
@@ -344,8 +360,13 @@ impl Shim {
     /// returned. An error of Create is given as exit code 125 and its message
     /// as standard error, as `ctr` would show it.
     pub fn run(self, root: PathBuf, stdin: &[u8]) -> Output {
+        self.run_on(vec![bind(&root)], stdin)
+    }
+
+    /// The same, with these mounts as the root.
+    pub fn run_on(self, rootfs: Vec<Mount>, stdin: &[u8]) -> Output {
         let fifos = ["in", "out", "err"].map(|name| self.fifo(name));
-        let mut request = self.request(root);
+        let mut request = self.request_on(rootfs);
         request.stdin = fifos[0].display().to_string();
         request.stdout = fifos[1].display().to_string();
         request.stderr = fifos[2].display().to_string();
@@ -429,17 +450,27 @@ fn make_bundle(bed: &Bed, id: &str, spec: Option<Value>) -> PathBuf {
     bundle
 }
 
-fn request(id: &str, bundle: &Path, root: PathBuf) -> CreateTaskRequest {
-    let mut mount = Mount::new();
-    mount.type_ = "bind".to_owned();
-    mount.source = root.display().to_string();
-    mount.options = vec!["rbind".to_owned(), "rw".to_owned()];
+fn request(id: &str, bundle: &Path, rootfs: Vec<Mount>) -> CreateTaskRequest {
     CreateTaskRequest {
         id: id.to_owned(),
         bundle: bundle.display().to_string(),
-        rootfs: vec![mount],
+        rootfs,
         ..Default::default()
     }
+}
+
+/// A mount as containerd's snapshotters name it.
+pub fn rootfs_mount(kind: &str, source: &Path, options: &[&str]) -> Mount {
+    Mount {
+        type_: kind.to_owned(),
+        source: source.display().to_string(),
+        options: options.iter().map(|word| (*word).to_owned()).collect(),
+        ..Default::default()
+    }
+}
+
+fn bind(root: &Path) -> Mount {
+    rootfs_mount("bind", root, &["rbind", "rw"])
 }
 
 /// Makes the FIFO into which a shim writes its log, and keeps what comes.

@@ -142,6 +142,9 @@ fn answers_byte_by_byte() {
     let mut expected = vec![0x08, 3, 0x12, ADDRESS.len() as u8];
     expected.extend_from_slice(ADDRESS.as_bytes());
     expected.extend_from_slice(b"\x1a\x05ttrpc");
+    // extensions, value: type_url, value: types, transforms.
+    expected.extend_from_slice(b"\x32\x40\x0a\x3e\x0a\x22containerd.types.MountCapabilities");
+    expected.extend_from_slice(b"\x12\x18\x0a\x05erofs\x12\x06format\x12\x05mkdir");
     assert_eq!(answer(Dialect::Message, ADDRESS).unwrap(), expected);
 }
 

@@ -14,6 +14,7 @@ fn it_names_the_runtime_and_its_version() {
     assert_eq!(info.name, "io.sandbox.v1");
     assert_eq!(info.version.version, env!("CARGO_PKG_VERSION"));
     assert!(info.options.is_none());
+    assert_eq!(info.annotations["containerd.io/runtime-allow-mounts"], "erofs,format/*,mkdir/*");
 }
 
 #[test]

@@ -11,14 +11,7 @@ use sandbox_runtime::{Error, NetworkNamespace, PodSpec};
 use thiserror::Error as ThisError;
 
 use super::resolv_conf;
-
-/// Messages of the CRI, generated.
-#[allow(clippy::all, clippy::pedantic, missing_docs)]
-mod messages {
-    include!(concat!(env!("OUT_DIR"), "/proto/mod.rs"));
-}
-
-use messages::cri::{DNSConfig, NamespaceMode, PodSandboxConfig};
+use crate::messages::cri::{DNSConfig, NamespaceMode, PodSandboxConfig};
 
 #[cfg(test)]
 mod tests;

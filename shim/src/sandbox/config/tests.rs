@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use containerd_shim_protos::protobuf::MessageField;
 
-use super::messages::cri::{
+use super::*;
+use crate::messages::cri::{
     LinuxContainerResources, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceOption,
 };
-use super::*;
 
 fn request(config: &PodSandboxConfig) -> CreateSandboxRequest {
     let options = Any {
