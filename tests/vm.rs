@@ -42,6 +42,7 @@ fn main() -> std::process::ExitCode {
         resources::TESTS,
         sandbox::TESTS,
         crash::TESTS,
+        crash::points::TESTS,
         bootstrap::TESTS,
         errors::TESTS,
         names::TESTS,

@@ -26,6 +26,7 @@ mod folder;
 mod guest_spec;
 mod hooks;
 mod id;
+pub mod kill_point;
 mod machine;
 mod mounts;
 pub mod network;

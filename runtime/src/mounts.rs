@@ -78,6 +78,16 @@ pub enum MountError {
         /// Why not.
         why: String,
     },
+    /// A writable layer that the guest cannot mark files in.
+    #[error(
+        "the writable layer {path} is on a file system without extended attributes of users, as \
+         tmpfs was before Linux 6.6: have the snapshotter keep it elsewhere, or in an image \
+         (default_size of erofs)", path = path.display()
+    )]
+    Upper {
+        /// Its folder.
+        path: PathBuf,
+    },
     /// A disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -102,6 +112,7 @@ impl MountError {
             Self::Special { .. } | Self::Climbs(_) | Self::Assembly { .. } => {
                 ErrorKind::InvalidArgument
             }
+            Self::Upper { .. } => ErrorKind::FailedPrecondition,
             Self::Disk(error) => error.kind(),
             Self::Mount { source, .. } | Self::Point { source, .. }
                 if source.kind() == io::ErrorKind::StorageFull =>

@@ -17,6 +17,7 @@ use crate::container::{ContainerState, CreateContainer, Pid, Status};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Events, Exit, PodEvent};
 use crate::id::{PodId, check_container};
+use crate::kill_point;
 use crate::machine::{Boot, BootError, Ended, Launched, Notes, Rank, boot, launch};
 use crate::network::{ClientError, Network, NetworkError};
 use crate::stdio::Opened;
@@ -109,7 +110,9 @@ impl Pod {
         let _turn = member.turn.lock().await;
         member.check(|is| is == Status::Created, "created")?;
         self.inner.set_network().await?;
+        kill_point::reach("start: a network");
         self.inner.call(async |agent| agent.start(container).await).await?;
+        kill_point::reach("start: in the guest");
         member.set_started();
         member.hooks.started(member.pid).await;
         Ok(member.pid)
@@ -222,6 +225,7 @@ impl Pod {
             Err(Error::Agent(AgentError::Refused { kind: ErrorKind::NotFound, .. })) => {}
             Err(error) => return Err(error),
         }
+        kill_point::reach("delete: in the guest");
         member.finish(killed());
         member.streams.finish().await;
         member.execs.ended(&self.inner.events).await;
@@ -234,6 +238,7 @@ impl Pod {
         member.hooks.stopped().await;
         let gone = Arc::clone(&member);
         let _ = spawn_blocking(move || gone.release()).await;
+        kill_point::reach("delete: on the host");
         self.inner.forget(container);
         Ok(member.exit().unwrap_or_else(killed))
     }
@@ -308,10 +313,13 @@ impl Pod {
             // Bounded; a guest that hangs is killed all the same.
             let _ = agent.shutdown().await;
         }
+        kill_point::reach("end: in the guest");
         inner.notes.note(Rank::Asked, "it was shut down".to_owned());
         inner.ended.wait().await;
+        kill_point::reach("end: of the processes");
         let held = Arc::clone(&inner.held).write_owned().await.take();
         let _ = spawn_blocking(move || drop(held)).await;
+        kill_point::reach("end: of all");
     }
 }
 
@@ -420,6 +428,7 @@ impl Inner {
             // They look for the namespace where the process is.
             self.in_network(self.network.entered()).await?;
         }
+        kill_point::reach("create: on the host");
         hooks.created(self.pid).await?;
         let made = self.make_inside(create, side, guest, hooks.clone()).await;
         if made.is_err() {
@@ -440,11 +449,13 @@ impl Inner {
             self.set_network().await?;
         }
         let opened = Opened::open(&create.id, &create.stdio, self.id.namespace()).await?;
+        kill_point::reach("create: streams");
         let agent = self.agent().await?;
         let made = Made { agent: Some(agent.clone()), container: create.id.clone() };
         let wanted = opened.wanted();
         let ForGuest { spec, rootfs } = guest;
         self.call(async |agent| agent.create(&create.id, spec, rootfs, wanted).await).await?;
+        kill_point::reach("create: in the guest");
         let streams = opened.attach(&self.vsock, &create.id, "").await?;
         made.keep();
         let member = Arc::new(Member::new(create, self.pid, streams, side, hooks));

@@ -11,10 +11,12 @@ use std::time::Duration;
 use containerd_shim_protos::sandbox_async::create_sandbox;
 use containerd_shim_protos::shim_async::create_task;
 use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::prctl::set_name;
+use nix::sys::prctl::{set_name, set_pdeathsig};
+use nix::sys::signal::Signal;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
-use sandbox_runtime::{IdError, PodId, ProcessId, chain};
+use sandbox_runtime::{IdError, PodId, ProcessId, chain, kill_point};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
@@ -96,6 +98,9 @@ fn step<T, E: Into<io::Error>>(step: &'static str, result: Result<T, E>) -> Resu
 pub fn run(flags: &Flags) -> Result<(), DaemonError> {
     let stdout = io::stdout().as_fd().try_clone_to_owned();
     let mut ready = Some(File::from(step("keep its stdout", stdout)?));
+    if !end_with_start(ready.as_ref())? {
+        return Ok(());
+    }
     let served = prepare(flags).and_then(|listener| {
         let runtime = step(
             "start its threads",
@@ -145,6 +150,18 @@ fn prepare(flags: &Flags) -> Result<UnixListener, DaemonError> {
         warn!(error = chain(&error), "cannot keep which process the shim is");
     }
     Ok(listener)
+}
+
+/// Has this process end with the one that waits for it, until that is answered:
+/// containerd takes its end for a shim that is not there, and removes the
+/// bundle. False when it is gone already.
+fn end_with_start(answer: Option<&File>) -> Result<bool, DaemonError> {
+    step("be ended with its starter", set_pdeathsig(Signal::SIGKILL))?;
+    let Some(answer) = answer else { return Ok(true) };
+    let mut pipe = [PollFd::new(answer.as_fd(), PollFlags::empty())];
+    step("look for its starter", poll(&mut pipe, PollTimeout::ZERO))?;
+    // Nobody has the reading end.
+    Ok(!pipe.iter().any(|pipe| pipe.any().unwrap_or(false)))
 }
 
 fn take_socket() -> Result<UnixListener, DaemonError> {
@@ -228,7 +245,9 @@ async fn serve(
         tokio::spawn(async move { service.boot().await.map(drop) });
     }
     let signals = signals()?;
+    kill_point::reach("bootstrap: the shim serves");
     say_ready(ready)?;
+    kill_point::reach("bootstrap: the shim has said so");
     info!(namespace = flags.namespace, pod = flags.id, "serving");
     tokio::select! {
         () = service.ended() => {}
@@ -251,11 +270,11 @@ async fn start_server(
     let mut v2 = create_task(task.clone());
     let methods = v2.remove(TASK_V3).map(|methods| (TASK_V2.to_owned(), methods));
     let listener = step("use its socket", Listener::try_from(listener))?;
-    let mut server = Server::new()
-        .add_listener(listener)
-        .register_service(create_task(task))
-        .register_service(create_sandbox(sandbox))
-        .register_service(methods.into_iter().collect());
+    let services = create_task(task).into_iter().chain(create_sandbox(sandbox)).chain(methods);
+    let services = services.collect();
+    #[cfg(feature = "kill-points")]
+    let services = crate::killing::services(services);
+    let mut server = Server::new().add_listener(listener).register_service(services);
     server.start().await?;
     Ok(server)
 }
@@ -274,6 +293,7 @@ fn signals() -> Result<impl Future<Output = &'static str>, DaemonError> {
 
 /// Tells `start`, which waits for the end of this pipe.
 fn say_ready(ready: &mut Option<File>) -> Result<(), DaemonError> {
+    step("outlive its starter", set_pdeathsig(None))?;
     match ready.take() {
         Some(mut ready) => step("answer start", ready.write_all(READY.as_bytes())),
         None => Ok(()),

@@ -11,6 +11,8 @@ mod error;
 mod event;
 mod flags;
 mod info;
+#[cfg(feature = "kill-points")]
+mod killing;
 mod ledger;
 /// Messages of `proto/`, generated.
 #[allow(clippy::all, clippy::pedantic, missing_docs)]

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use sandbox_runtime::{IdError, PodId};
+use sandbox_runtime::{IdError, PodId, kill_point};
 use thiserror::Error;
 
 use crate::bootstrap::{self, Asked, BootstrapError, Dialect, Environment, Request};
@@ -87,6 +87,7 @@ fn shim_of(request: &Request) -> Result<String, StartError> {
     // Not one that was killed in this bundle.
     socket.is_served_by_the_living(&bundle);
     if let Claim::Ours(listener) = socket.claim()? {
+        kill_point::reach("bootstrap: a socket");
         let identity = socket.identity();
         let started = start_shim(request, &pod, &socket, listener);
         if let (Err(_), Some(identity)) = (&started, identity) {
@@ -96,6 +97,7 @@ fn shim_of(request: &Request) -> Result<String, StartError> {
     }
     let address = socket.address();
     bundle.set_address(&address)?;
+    kill_point::reach("bootstrap: an address");
     Ok(address)
 }
 
@@ -128,6 +130,7 @@ fn start_shim(
         command.env(daemon::CGROUP_VARIABLE, cgroup);
     }
     let child = command.spawn().map_err(StartError::Spawn)?;
+    kill_point::reach("bootstrap: a process");
     // The listener in the command would keep the socket alive if the shim dies.
     drop(command);
     await_ready(child)

@@ -1,5 +1,7 @@
 //! Something dies: what the client sees, and that nothing is left.
 
+pub mod points;
+
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -10,6 +12,7 @@ use serde_json::json;
 tests![
     Any containerd_killed_and_started_again,
     Ours containerd_stands_still_for_a_minute,
+    Ours containerd_is_away_for_a_minute,
     Ours the_shim_killed,
     Ours the_machine_killed,
     Ours the_io_process_killed,
@@ -166,6 +169,44 @@ fn containerd_stands_still_for_a_minute(bed: &Bed) {
         assert_eq!(exits.len(), who.len(), "{id}: {told}");
         assert!(exits.iter().zip(&who).all(|(line, who)| line.contains(who)), "{id}: {told}");
     }
+}
+
+/// What happens while there is no containerd is told to the next: all of it, once
+/// and in order.
+fn containerd_is_away_for_a_minute(bed: &Bed) {
+    let mut shim = sleeping(bed, "a");
+    let before = ["/tasks/create", "/tasks/start"];
+    until("the first events", LIMIT, || (shim.topics() == before).then_some(()));
+    shim.without_containerd(STANDSTILL, |shim| {
+        let rpc = shim.rpc();
+        let exec = rpc.exec("exec");
+        exec.run(&json!({
+            "args": ["true"], "cwd": "/", "env": ["PATH=/bin"], "user": { "uid": 0, "gid": 0 }
+        }))
+        .unwrap();
+        exec.wait().unwrap();
+        exec.delete().unwrap();
+        rpc.pause().unwrap();
+        rpc.resume().unwrap();
+        rpc.kill(9, false).unwrap();
+        rpc.wait().unwrap();
+        rpc.delete().unwrap();
+        assert_eq!(shim.topics(), before);
+    });
+    let after = [
+        "/tasks/exec-added",
+        "/tasks/exec-started",
+        "/tasks/exit",
+        "/tasks/paused",
+        "/tasks/resumed",
+        "/tasks/exit",
+        "/tasks/delete",
+    ];
+    let all = [&before[..], &after].concat();
+    until("the last event", LIMIT, || (shim.topics().len() >= all.len()).then_some(()));
+    assert_eq!(shim.topics(), all);
+    shim.shutdown();
+    // A second one of any would have come before the end.
 }
 
 /// R34: the container lives on, its end is not lost.

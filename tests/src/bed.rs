@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use crate::containerd::{self, Containerd};
 use crate::{
-    Network, Output, Run, Sandbox, Shell, Shim, exec, image, in_lab, leftovers, paths, patience,
+    Network, Output, Rpc, Run, Sandbox, Shell, Shim, exec, image, in_lab, leftovers, paths,
+    patience,
 };
 
 /// What a boot may take where nothing else is configured; more in the lab.
@@ -25,6 +26,7 @@ pub struct Bed {
     containerd: Mutex<Option<Containerd>>,
     ids: Mutex<BTreeSet<String>>,
     network: OnceLock<Network>,
+    kill_points: OnceLock<PathBuf>,
 }
 
 impl Bed {
@@ -36,6 +38,7 @@ impl Bed {
             containerd: Mutex::default(),
             ids: Mutex::default(),
             network: OnceLock::new(),
+            kill_points: OnceLock::new(),
         };
         bed.configure("");
         bed
@@ -100,11 +103,39 @@ impl Bed {
             return;
         }
         let first = !self.dir().join("root").exists();
-        *containerd = Some(Containerd::start(self.dir()));
+        let shim = self.kill_points.get().map(PathBuf::as_path);
+        *containerd = Some(Containerd::start(self.dir(), shim));
         if first {
             let tar = std::env::var(image::VARIABLE).unwrap();
             exec(self.bare_ctr().args(["image", "import", &tar]), &[]).ok();
         }
+    }
+
+    /// Has the next shim that comes by the point of this name end there. All
+    /// shims of this bed must be such that can: the first call comes before its
+    /// containerd.
+    pub fn kill_at(&self, point: &str) {
+        let folder = self.kill_points.get_or_init(|| {
+            assert!(self.containerd.lock().unwrap().is_none(), "containerd has another shim");
+            paths::kill_points()
+        });
+        assert!(folder.exists(), "{} is missing: make kill-points", folder.display());
+        fs::write(containerd::kill_at(self.dir()), point).unwrap();
+    }
+
+    /// Where the shim is.
+    pub(crate) fn shim_folder(&self) -> PathBuf {
+        self.kill_points.get().cloned().unwrap_or_else(paths::binaries)
+    }
+
+    /// Calls to the shim that containerd has started for a container.
+    pub fn rpc(&self, id: &str) -> Rpc {
+        Rpc::to(leftovers::shim_socket(&containerd::socket(self.dir()), id), id)
+    }
+
+    /// Whether a shim has ended at the point that was named last.
+    pub fn was_killed(&self) -> bool {
+        !containerd::kill_at(self.dir()).exists()
     }
 
     /// Pid of the running containerd.

@@ -23,6 +23,11 @@ pub fn events_socket(dir: &Path) -> PathBuf {
     dir.join("c.sock.ttrpc")
 }
 
+/// Names the point at which a shim is to end.
+pub fn kill_at(dir: &Path) -> PathBuf {
+    dir.join("kill-at")
+}
+
 /// Its log.
 pub fn log(dir: &Path) -> PathBuf {
     dir.join("containerd.log")
@@ -31,21 +36,23 @@ pub fn log(dir: &Path) -> PathBuf {
 impl Containerd {
     /// Starts it and waits until it accepts connections. May be called again
     /// on the same folder once the last one has ended.
-    pub fn start(dir: &Path) -> Self {
+    ///
+    /// `shim` is where the shim is looked for first, and it is told that the
+    /// point at which it ends is in the folder's file `kill-at`.
+    pub fn start(dir: &Path, shim: Option<&Path>) -> Self {
         let config = dir.join("containerd.toml");
         fs::write(&config, configuration(dir)).unwrap();
         let log = File::options().create(true).append(true).open(log(dir)).unwrap();
         let _ = fs::remove_file(socket(dir));
-        let path = format!(
-            "{}:{}",
-            paths::binaries().display(),
-            std::env::var("PATH").unwrap_or_default()
-        );
+        let folders = shim.into_iter().map(Path::to_owned).chain([paths::binaries()]);
+        let mut path: String = folders.map(|folder| format!("{}:", folder.display())).collect();
+        path.push_str(&std::env::var("PATH").unwrap_or_default());
         let child = Command::new("containerd")
             .arg("--config")
             .arg(&config)
             .env("PATH", path)
             .env("SANDBOX_CONFIG", dir.join("sandbox.toml"))
+            .env("SANDBOX_KILL_AT", kill_at(dir))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

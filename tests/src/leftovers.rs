@@ -114,7 +114,7 @@ pub fn shim_sockets(bed: &Bed) -> Vec<PathBuf> {
 }
 
 /// Where containerd's shim library puts the socket of `id`.
-fn shim_socket(address: &Path, id: &str) -> PathBuf {
+pub fn shim_socket(address: &Path, id: &str) -> PathBuf {
     let digest = Sha256::digest(address.join("default").join(id).display().to_string());
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     Path::new(SHIM_SOCKETS).join(hex)

@@ -61,6 +61,11 @@ pub fn shim_binary() -> PathBuf {
     binaries().join("containerd-shim-sandbox-v1")
 }
 
+/// Folder of a shim with the points at which it can be ended.
+pub fn kill_points() -> PathBuf {
+    named("SANDBOX_TEST_KILL_POINTS", "target/kill-points")
+}
+
 /// `sandboxctl` of this tree.
 pub fn ctl_binary() -> PathBuf {
     binaries().join("sandboxctl")

@@ -145,9 +145,19 @@ impl Sandbox {
 
     /// Ends its shim, too.
     pub fn shutdown(self) {
-        let request = ShutdownSandboxRequest { sandbox_id: self.id.clone(), ..Default::default() };
         // The answer may be lost with the process that gives it.
-        let _ = self.rpc().call_sandbox::<_, ShutdownSandboxResponse>("ShutdownSandbox", &request);
+        let _ = self.end();
         self.shim.gone();
+    }
+
+    /// Asks for that.
+    pub fn end(&self) -> ttrpc::Result<ShutdownSandboxResponse> {
+        let request = ShutdownSandboxRequest { sandbox_id: self.id.clone(), ..Default::default() };
+        self.rpc().call_sandbox("ShutdownSandbox", &request)
+    }
+
+    /// What containerd does when it has lost the shim.
+    pub fn clean_up(self, bed: &Bed) {
+        self.shim.clean_up(bed);
     }
 }

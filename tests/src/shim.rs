@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use containerd_shim_protos::api::{
     CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse,
@@ -24,7 +24,7 @@ use protobuf::Message;
 use serde_json::Value;
 
 use crate::leftovers::EVENTS;
-use crate::{Bed, Output, Process, exec, paths, patience};
+use crate::{Bed, Output, Process, containerd, exec, paths, patience};
 
 /// containerd's namespace that the tests use.
 const NAMESPACE: &str = "default";
@@ -55,6 +55,7 @@ pub struct Shim {
     bundle: PathBuf,
     fifos: PathBuf,
     events: Arc<Recorder>,
+    events_socket: PathBuf,
     server: ttrpc::Server,
 }
 
@@ -107,6 +108,11 @@ impl Rpc {
         call.payload = request.write_to_bytes().unwrap();
         call.timeout_nano = i64::try_from(patience(LIMIT).as_nanos()).unwrap();
         Ok(R::parse_from_bytes(&client.request(call)?.payload).unwrap())
+    }
+
+    /// Calls about the task `id` to the shim at `socket`.
+    pub(crate) fn to(socket: PathBuf, id: &str) -> Self {
+        Self { address: format!("unix://{}", socket.display()), id: id.to_owned() }
     }
 
     /// Calls about the process of this exec id.
@@ -285,11 +291,7 @@ impl Shim {
     fn in_bundle(bed: &Bed, id: &str, bundle: PathBuf) -> Self {
         let events = Arc::new(Recorder::default());
         let events_socket = bed.dir().join(format!("{id}{EVENTS}"));
-        let mut server = ttrpc::Server::new()
-            .bind(&format!("unix://{}", events_socket.display()))
-            .unwrap()
-            .register_service(create_events(Arc::clone(&events) as Arc<dyn Events + Send + Sync>));
-        server.start().unwrap();
+        let server = serve(&events, &events_socket);
 
         keep_log(&bundle);
         let answer = exec(command(bed, id, &bundle, &events_socket).arg("start"), &[]);
@@ -297,7 +299,8 @@ impl Shim {
         assert!(address.starts_with("unix://"), "start answered {address:?}");
         let fifos = bundle.join("fifos");
         fs::create_dir(&fifos).unwrap();
-        Self { rpc: Rpc { address, id: id.to_owned() }, bundle, fifos, events, server }
+        let rpc = Rpc { address, id: id.to_owned() };
+        Self { rpc, bundle, fifos, events, events_socket, server }
     }
 
     /// The calls.
@@ -420,6 +423,26 @@ impl Shim {
         self.events.told.lock().unwrap().clone()
     }
 
+    /// Takes no events for that long, while `meanwhile` is done, as if containerd
+    /// had ended and were started again.
+    pub fn without_containerd(&mut self, time: Duration, meanwhile: impl FnOnce(&Self)) {
+        let end = Instant::now() + time;
+        let gone = std::mem::take(&mut self.server);
+        gone.shutdown();
+        fs::remove_file(&self.events_socket).unwrap();
+        meanwhile(self);
+        thread::sleep(end.saturating_duration_since(Instant::now()));
+        self.server = serve(&self.events, &self.events_socket);
+    }
+
+    /// What containerd does when it has lost the shim: the shim's binary cleans
+    /// up.
+    pub fn clean_up(self, bed: &Bed) {
+        let mut command = command(bed, &self.rpc.id, &self.bundle, &self.events_socket);
+        exec(command.arg("delete"), &[]).ok();
+        self.gone();
+    }
+
     /// Asks the shim to end, and waits until its socket is closed.
     pub fn shutdown(self) {
         let request = containerd_shim_protos::api::ShutdownRequest {
@@ -473,6 +496,16 @@ fn bind(root: &Path) -> Mount {
     rootfs_mount("bind", root, &["rbind", "rw"])
 }
 
+/// Takes events at `socket`.
+fn serve(events: &Arc<Recorder>, socket: &Path) -> ttrpc::Server {
+    let mut server = ttrpc::Server::new()
+        .bind(&format!("unix://{}", socket.display()))
+        .unwrap()
+        .register_service(create_events(Arc::clone(events) as Arc<dyn Events + Send + Sync>));
+    server.start().unwrap();
+    server
+}
+
 /// Makes the FIFO into which a shim writes its log, and keeps what comes.
 fn keep_log(bundle: &Path) {
     let path = bundle.join("log");
@@ -489,14 +522,15 @@ pub fn command(bed: &Bed, id: &str, bundle: &Path, events: &Path) -> Command {
     let mut parts = runtime.rsplit('.');
     let (version, name) = (parts.next().unwrap(), parts.next().unwrap());
     let binary = format!("containerd-shim-{name}-{version}");
-    let ours = paths::binaries().join(&binary);
+    let ours = bed.shim_folder().join(&binary);
     let mut command = Command::new(if ours.exists() { ours } else { PathBuf::from(binary) });
     command
         .current_dir(bundle)
         .args(["-namespace", NAMESPACE, "-id", id, "-publish-binary", "containerd", "-address"])
         .arg(bed.dir().join("c.sock"))
         .env("TTRPC_ADDRESS", events)
-        .env("SANDBOX_CONFIG", bed.config());
+        .env("SANDBOX_CONFIG", bed.config())
+        .env("SANDBOX_KILL_AT", containerd::kill_at(bed.dir()));
     command
 }
 

@@ -27,6 +27,7 @@ use crate::engine::{self, Chosen, EngineError, Inherited, Parts};
 use crate::error::ErrorKind;
 use crate::folder::{Folder, FolderError};
 use crate::id::PodId;
+use crate::kill_point;
 use crate::network::{AUDIT_MAX, Files as NetworkFiles, FurnishError, Network, NetworkError, Plan};
 use crate::pod::PodSpec;
 use crate::process::{HostProcess, ProcessId};
@@ -174,6 +175,7 @@ pub(crate) async fn launch(
     };
     let agent = listener(prepared.folder()?)?;
     let started = start(config, &prepared, files).await?;
+    kill_point::reach("boot: processes");
     let limit = config.boot_timeout() + prepared.chosen.allowance(prepared.vm.vcpus.into());
     let network = prepared.network()?;
     let Prepared { mut holdings, mut state, .. } = prepared;
@@ -183,6 +185,7 @@ pub(crate) async fn launch(
         state.processes.push(Member { role, process });
     }
     let holdings = blocking(move || write(&state, holdings)).await?;
+    kill_point::reach("boot: all is known");
 
     let (notes, ended) = judge(holdings.processes.clone());
     let pid = started.iter().find(|one| one.role == "io").map_or(0, |io| io.process.id().pid);
@@ -261,12 +264,14 @@ fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<(Prepared, Fil
     tracing::info!("sandbox {id} runs on {}: {}", chosen.name(), chosen.reason);
     let mut holdings = Holdings::default();
     let folder = holdings.folder.insert(Folder::create(&config.state_dir, id)?);
+    kill_point::reach("boot: a folder");
     let console = folder.furnish()?;
     let network = plan.furnish(folder, config.network.audit_dir.as_deref(), id)?;
     holdings.cgroup = make_cgroup(&cgroup);
     let mut state = first_state(id, spec, &vm, &chosen, holdings.cgroup.as_ref())?;
     plan.mode().as_str().clone_into(&mut state.pod.network);
     let mut holdings = write(&state, holdings)?;
+    kill_point::reach("boot: a state");
     let (disks, requests) = Disks::pair().map_err(LaunchError::Cut)?;
     holdings.disks = Some(disks);
     let files = Files { kernel, initramfs, console, io: ForIo { network, disks: requests } };

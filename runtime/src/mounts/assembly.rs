@@ -34,6 +34,8 @@ pub(crate) trait Provide {
     fn disk(&mut self, source: &Path, read_only: bool) -> Result<PathBuf, MountError>;
     /// A folder, in the share.
     fn folder(&mut self, source: &Path) -> Result<PathBuf, MountError>;
+    /// The same, for the writable layer of an overlay.
+    fn upper(&mut self, source: &Path) -> Result<PathBuf, MountError>;
 }
 
 /// Whether the guest has to put these mounts together, or can do it better.
@@ -169,7 +171,7 @@ fn overlay(options: Vec<Filled>, provide: &mut dyn Provide) -> Result<Parts, Mou
         _ => None,
     };
     let above = match above {
-        Some(host) => Some((provide.folder(&host)?, host)),
+        Some(host) => Some((provide.upper(&host)?, host)),
         None => None,
     };
     let mut words = Vec::new();
@@ -191,7 +193,7 @@ fn overlay(options: Vec<Filled>, provide: &mut dyn Provide) -> Result<Parts, Mou
                     Some((guest, host)) => {
                         guest.join(Path::new(paths).strip_prefix(host).unwrap_or(Path::new("")))
                     }
-                    None => provide.folder(Path::new(paths))?,
+                    None => provide.upper(Path::new(paths))?,
                 };
                 words.push(format!("{key}={}", in_words(path)));
             }

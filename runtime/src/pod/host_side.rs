@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, openat2};
+use rustix::io::Errno;
 use sandbox_agent_protocol::agent::{Disk as GuestDisk, RootFilesystem};
 use sandbox_agent_protocol::{disk_path, shared_dir};
 use sandbox_vm_spec::disks::{Disk, SERIAL, start};
@@ -21,6 +22,7 @@ use crate::error::Error;
 use crate::folder::{Folder, SEARCHABLE};
 use crate::guest_spec::{HostBind, translate};
 use crate::hooks::Hooks;
+use crate::kill_point;
 use crate::machine::Holdings;
 use crate::mounts::{
     Bind, MountError, Options, Provide, assemble, bind, is_for_guest, is_writable, make_point,
@@ -99,6 +101,7 @@ impl HostSide {
             disks: Vec::new(),
         };
         side.make_dirs()?;
+        kill_point::reach("create: folders");
         let rootfs = if is_for_guest(&create.rootfs) {
             Some(side.provide_root(create, &stage, locked)?)
         } else {
@@ -228,6 +231,14 @@ impl Provide for Layers<'_> {
         Ok(path)
     }
 
+    fn upper(&mut self, source: &Path) -> Result<PathBuf, MountError> {
+        if takes_marks(source) {
+            self.folder(source)
+        } else {
+            Err(MountError::Upper { path: source.to_owned() })
+        }
+    }
+
     fn folder(&mut self, source: &Path) -> Result<PathBuf, MountError> {
         let name = self.folders.to_string();
         self.folders += 1;
@@ -237,6 +248,14 @@ impl Provide for Layers<'_> {
         bind(&bound, self.stage, &self.of_host.1.join(&name))?;
         Ok(self.of_guest.join(name))
     }
+}
+
+/// Whether an overlay of a guest can mark files there as it does: by attributes
+/// that users may set.
+fn takes_marks(folder: &Path) -> bool {
+    let mut value = [0; 1];
+    let asked = rustix::fs::getxattr(folder, "user.overlay.opaque", &mut value);
+    asked != Err(Errno::OPNOTSUPP)
 }
 
 fn in_guest(disk: &Disk) -> GuestDisk {
@@ -258,5 +277,17 @@ impl Drop for HostSide {
         {
             tracing::error!("something of a container stays until its pod ends: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_systems_without_attributes_are_told_from_others() {
+        assert!(!takes_marks(Path::new("/proc")));
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert!(takes_marks(here), "{} must be on a disk", here.display());
     }
 }

@@ -10,6 +10,7 @@ use crate::container::{ExecProcess, ProcessState, Status};
 use crate::error::{Error, ErrorKind};
 use crate::event::Exit;
 use crate::id::check_exec;
+use crate::kill_point;
 use crate::stdio::Opened;
 
 impl Pod {
@@ -75,6 +76,7 @@ impl Inner {
         let agent = self.agent().await?;
         let (process, wanted) = (exec.asked.process.clone(), opened.wanted());
         let pid = self.call(async |agent| agent.exec(container, id, process, wanted).await).await?;
+        kill_point::reach("exec: in the guest");
         let streams = match opened.attach(&self.vsock, container, id).await {
             Ok(streams) => streams,
             Err(error) => {

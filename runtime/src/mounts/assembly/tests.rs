@@ -16,6 +16,10 @@ impl Provide for Host {
         Ok(PathBuf::from(format!("/disk/{}", self.disks.len())))
     }
 
+    fn upper(&mut self, source: &Path) -> Result<PathBuf, MountError> {
+        self.folder(source)
+    }
+
     fn folder(&mut self, source: &Path) -> Result<PathBuf, MountError> {
         self.folders.push(in_words(source.to_owned()));
         Ok(PathBuf::from(format!("/share/{}", self.folders.len())))
