@@ -70,7 +70,7 @@ clean: ## what was built in this tree; caches outside it stay
 	rm -rf build
 
 ##@ Check
-.PHONY: check fmt clippy walls deny test-unit test-net test-vm test-conformance test-versions test-clients test-kvm fuzz test
+.PHONY: check fmt clippy walls deny test-unit test-net test-vm test-conformance test-snapshotters test-versions test-clients test-kvm fuzz test
 check: fmt clippy walls deny ## format, lints, the walls of the design, licences and bans
 
 fmt:
@@ -95,13 +95,19 @@ test-net: ## what the NAT carries, gigabytes over bad links, optimized and by a 
 
 # Each by itself, so that one that fails does not keep the others from running.
 VM_PARTS := test-vm-nat test-vm-agent test-vm-pod test-vm-demo test-vm-features
-.PHONY: $(VM_PARTS)
+.PHONY: $(VM_PARTS) kill-points
 $(VM_PARTS): export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
 $(VM_PARTS): export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
 $(VM_PARTS): export SANDBOX_TEST_VMM = $(CURDIR)/$(BIN)/sandbox-vmm
 $(VM_PARTS): build guest toolbox
 
 test-vm: $(VM_PARTS) ## real containerd, real microVMs, the engine that "auto" picks (root)
+
+test-vm-features: kill-points
+
+# In the profile of the tests, whose dependencies are built anyway.
+kill-points:
+	@$(TIMED) $@ tests/crash/build
 
 test-vm-nat:
 	@$(TIMED) $@/build cargo build --release --locked -p sandbox-netstack
@@ -134,13 +140,19 @@ test-versions: build guest toolbox ## what goes through ctr, with containerd 1.7
 test-clients: build guest ## Docker, with containers of io.sandbox.v1 (root)
 	@$(TIMED) $@ tests/clients/run $(TESTS)
 
-test-kvm: build guest toolbox ## the same tests on the kvm engine; without real KVM, in the lab (root)
+test-snapshotters: export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
+test-snapshotters: export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
+test-snapshotters: build guest ## containers on every snapshotter of the newest containerd (root)
+	@$(TIMED) $@/auto tests/snapshotters/run $(TESTS)
+	@$(TIMED) $@/kvm tests/snapshotters/lab $(TESTS)
+
+test-kvm: build guest toolbox kill-points ## the same tests on the kvm engine; without real KVM, in the lab (root)
 	@$(TIMED) test-kvm tests/kvm/run $(TESTS)
 
 fuzz: ## every fuzz target for FUZZ_SECONDS each
 	@$(TIMED) fuzz tests/fuzz/run
 
-test: check test-unit test-net test-vm test-conformance test-versions test-clients test-kvm fuzz ## all of the above, with the time that each part takes
+test: check test-unit test-net test-vm test-conformance test-snapshotters test-versions test-clients test-kvm fuzz ## all of the above, with the time that each part takes
 
 ##@ Measure
 .PHONY: bench-boot bench-net bench-shim
