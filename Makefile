@@ -128,7 +128,8 @@ test-vm-features:
 test-conformance: export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
 test-conformance: export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
 test-conformance: build guest ## containerd's own tests, with io.sandbox.v1 as their runtime (root)
-	@$(TIMED) $@ tests/conformance/run $(TESTS)
+	@$(TIMED) $@/overlayfs tests/conformance/run $(TESTS)
+	@TEST_SNAPSHOTTER=erofs $(TIMED) $@/erofs tests/conformance/run $(TESTS)
 
 # What a build of the shim is tried with beside this machine's containerd.
 test-versions test-clients: export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)

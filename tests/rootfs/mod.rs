@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::types::mount::Mount;
-use sandbox_tests::disk::{LoopDevice, assert_sound, erofs, ext4, file_in_ext4};
+use sandbox_tests::disk::{LoopDevice, assert_sound, erofs, ext4, file_in_ext4, opaque};
 use sandbox_tests::{Bed, code, rootfs_mount, spec, tests};
 use serde_json::{Value, json};
 
@@ -101,10 +101,33 @@ fn layers(bed: &Bed, count: usize) -> Vec<Mount> {
         fs::create_dir_all(root.join("layers")).unwrap();
         fs::write(root.join(format!("layers/{number}")), format!("{number}\n")).unwrap();
         fs::write(root.join("layers/top"), format!("{number}\n")).unwrap();
+        hide(&root, number);
         layers.push(root.with_extension("erofs"));
         erofs(&root, &layers[number]);
     }
     layers.iter().rev().map(|layer| rootfs_mount("erofs", layer, &["ro", "loop"])).collect()
+}
+
+/// What layers say of those below: the first but one has files that the second
+/// but one removes, one by a whiteout and one with its whole folder.
+fn hide(root: &Path, number: usize) {
+    match number {
+        1 => {
+            for name in ["hidden", "opaque"] {
+                fs::create_dir(root.join(name)).unwrap();
+                fs::write(root.join(name).join("below"), "").unwrap();
+            }
+        }
+        2 => {
+            use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+            let whiteout = (SFlag::S_IFCHR, Mode::empty(), makedev(0, 0));
+            mknod(&root.join("hidden"), whiteout.0, whiteout.1, whiteout.2).unwrap();
+            fs::create_dir(root.join("opaque")).unwrap();
+            fs::write(root.join("opaque/above"), "").unwrap();
+            opaque(&root.join("opaque"));
+        }
+        _ => {}
+    }
 }
 
 fn a_hundred_layers_of_erofs(bed: &Bed) {
@@ -120,10 +143,10 @@ fn a_hundred_layers_of_erofs(bed: &Bed) {
     ];
     let words: Vec<&str> = options.iter().map(String::as_str).collect();
     mounts.push(rootfs_mount("format/mkdir/overlay", Path::new("overlay"), &words));
-    let line = "ls /layers | wc -l; cat /layers/top /layers/1; echo text >/layers/1; rm /bin/vi; \
+    let line = "ls -d /hidden /opaque/*; ls /layers | wc -l; cat /layers/top /layers/1; echo text >/layers/1; rm /bin/vi; \
                 mv /layers/2 /layers/moved; mkdir /made; chown 7:8 /made; ls /bin/vi; cat /layers/1";
     let out = bed.shim("a", shell(line)).run_on(mounts, b"").ok();
-    assert_eq!(out.text(), "100\n99\n1\ntext");
+    assert_eq!(out.text(), "/opaque/above\n100\n99\n1\ntext");
     let upper = snapshot.join("fs");
     assert_eq!(fs::read_to_string(upper.join("layers/1")).unwrap(), "text\n");
     assert_eq!(fs::read_to_string(upper.join("layers/moved")).unwrap(), "2\n");
@@ -153,10 +176,10 @@ fn layers_of_erofs_under_a_disk(bed: &Bed) {
     mounts.push(rootfs_mount("format/mkdir/overlay", Path::new("overlay"), &options));
     // Twice, as after a restart of the container.
     for (name, before) in [("a", "none"), ("b", "text")] {
-        let line = "cat /etc/mark || echo none; echo text >/etc/mark; cat /layers/top; \
+        let line = "ls -d /hidden /opaque/*; cat /etc/mark || echo none; echo text >/etc/mark; cat /layers/top; \
                     df -k / | tail -1 | awk '{ print ($2 < 65536) }'";
         let out = bed.shim(name, shell(line)).run_on(mounts.clone(), b"").ok();
-        assert_eq!(out.text(), format!("{before}\n2\n1"));
+        assert_eq!(out.text(), format!("/opaque/above\n{before}\n2\n1"));
     }
     assert_sound(&image);
     assert_eq!(file_in_ext4(&image, "/upper/etc/mark"), "text\n");

@@ -29,6 +29,13 @@ pub fn erofs(root: &Path, image: &Path) {
     ok(tool("mkfs.erofs").arg(image).arg(root));
 }
 
+/// Marks a folder as one that hides what layers below have in it.
+pub fn opaque(folder: &Path) {
+    let name = c"trusted.overlay.opaque";
+    let path = std::ffi::CString::new(folder.to_str().unwrap()).unwrap();
+    rustix::fs::setxattr(path.as_c_str(), name, b"y", rustix::fs::XattrFlags::empty()).unwrap();
+}
+
 /// What a file in an ext4 holds, by its own tools: nothing is mounted.
 pub fn file_in_ext4(image: &Path, path: &str) -> String {
     ok(tool("debugfs").args(["-R", &format!("cat {path}")]).arg(image))

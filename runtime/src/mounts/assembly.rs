@@ -25,6 +25,10 @@ const CONTAINERD: &str = "X-containerd.";
 const MKDIR: &str = "X-containerd.mkdir.path=";
 /// Mode of a folder for which none is said: containerd's.
 const MODE: u32 = 0o700;
+/// An option of overlays that comes for each layer, and one by which their marks
+/// have names that users may set.
+const LOWER: &str = "lowerdir+=";
+const USERXATTR: &str = "userxattr";
 /// File systems of images that the guest's kernel knows.
 const OF_IMAGES: [&str; 4] = ["erofs", "ext2", "ext3", "ext4"];
 
@@ -62,13 +66,40 @@ pub(crate) fn assemble(
 ) -> Result<Vec<Mount>, MountError> {
     let mut active = Vec::new();
     let mut made = Vec::new();
-    for (index, mount) in mounts.iter().enumerate() {
-        let point = rootfs_point(container, index).to_string_lossy().into_owned();
-        let done = one(mount, &active, provide)?;
-        active.push(Active { source: done.source.clone(), point });
+    for mount in mounts {
+        let mut done = one(mount, &active, provide)?;
+        if needs_two(&done) {
+            let point = point(container, made.len());
+            made.push(lowers_apart(&mut done, point));
+        }
+        active.push(Active { source: done.source.clone(), point: point(container, made.len()) });
         made.push(done);
     }
     Ok(made)
+}
+
+fn point(container: &str, index: usize) -> String {
+    in_words(rootfs_point(container, index))
+}
+
+/// Whether an overlay reads marks of another name in its layers than it makes.
+/// In images they have names that begin with `trusted.overlay.`; in the share
+/// the guest can make none such (see [`overlay`]).
+fn needs_two(mount: &Mount) -> bool {
+    let has = |start: &str| mount.options.iter().filter(|word| word.starts_with(start)).count();
+    has(USERXATTR) == 1 && has(LOWER) > 1
+}
+
+/// An overlay of the layers alone, to be mounted at `point` before `mount`,
+/// which has it as its only one below.
+fn lowers_apart(mount: &mut Mount, point: String) -> Mount {
+    let words = std::mem::take(&mut mount.options).into_iter();
+    let (mut lowers, others): (Vec<_>, Vec<_>) = words.partition(|word| word.starts_with(LOWER));
+    lowers.push("ro".to_owned());
+    mount.options = others;
+    mount.options.push(format!("{LOWER}{point}"));
+    let (kind, source) = (mount.type_.clone(), mount.source.clone());
+    Mount { type_: kind, source, options: lowers, ..Default::default() }
 }
 
 /// Whether a container can write to what the last of the mounts makes.
@@ -184,7 +215,7 @@ fn overlay(options: Vec<Filled>, provide: &mut dyn Provide) -> Result<Parts, Mou
                         true => path.to_owned(),
                         false => in_words(provide.folder(Path::new(path))?),
                     };
-                    words.push(format!("lowerdir+={path}"));
+                    words.push(format!("{LOWER}{path}"));
                 }
             }
             "upperdir" | "workdir" if !word.of_guest => {
@@ -200,10 +231,10 @@ fn overlay(options: Vec<Filled>, provide: &mut dyn Provide) -> Result<Parts, Mou
             _ => words.push(word.text),
         }
     }
-    if writes_to_share && !words.iter().any(|word| word == "userxattr") {
+    if writes_to_share && !words.iter().any(|word| word == USERXATTR) {
         // The file server of the share may not write attributes of the name
         // trusted, with which it could do more than act for the guest's users.
-        words.push("userxattr".to_owned());
+        words.push(USERXATTR.to_owned());
     }
     Ok(("overlay".to_owned(), "overlay".to_owned(), words))
 }

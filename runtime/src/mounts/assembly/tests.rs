@@ -107,6 +107,32 @@ fn layers_of_erofs_under_a_folder_of_the_host() {
     );
 }
 
+/// Marks in the layers have other names than those in the share.
+#[test]
+fn several_layers_under_a_folder_of_the_host_are_an_overlay_of_their_own() {
+    let lower = || mount("erofs", "/s/1", &["ro", "loop"]);
+    let (_, made) = assembled(&[
+        lower(),
+        lower(),
+        mount(
+            "format/overlay",
+            "overlay",
+            &["workdir=/s/2/work", "upperdir=/s/2/fs", "lowerdir={{ overlay 0 1 }}", "index=off"],
+        ),
+        mount("format/bind", "{{ mount 2 }}", &["rbind"]),
+    ]);
+    let lines: Vec<String> = made[2..].iter().map(said).collect();
+    assert_eq!(
+        lines,
+        [
+            "overlay overlay lowerdir+=/run/sandbox/r/c/0,lowerdir+=/run/sandbox/r/c/1,ro",
+            "overlay overlay workdir=/share/1/work,upperdir=/share/1/fs,index=off,userxattr,\
+             lowerdir+=/run/sandbox/r/c/2",
+            "bind /run/sandbox/r/c/3 rbind",
+        ]
+    );
+}
+
 #[test]
 fn views_are_not_written_to() {
     let lower = mount("erofs", "/s/1", &["ro", "loop"]);
