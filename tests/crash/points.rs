@@ -1,7 +1,10 @@
 //! The shim is killed at every step of every call. Whatever the step: the
 //! client is answered, everything of the pod ends, containerd can delete what
 //! it knows of, nothing is left, and a container of that name runs again.
+//!
+//! And containerd is killed while the shim is at one.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use sandbox_tests::{Bed, Wanted, patience, spec, tests, until};
@@ -13,6 +16,7 @@ tests![
     Ours the_shim_killed_in_calls_about_a_container,
     Ours the_shim_killed_as_a_container_goes,
     Ours the_shim_killed_in_calls_about_a_sandbox,
+    Ours containerd_killed_in_the_middle_of_calls,
 ];
 
 /// Longest time that a client waits for the answer to a call whose shim is dead,
@@ -143,6 +147,71 @@ fn the_shim_killed_in_calls_about_a_sandbox(bed: &Bed) {
         bed.assert_clean();
     }
     runs(bed);
+}
+
+/// What was under way is done, and known to the next containerd or to nobody;
+/// the container can be used, or deleted.
+fn containerd_killed_in_the_middle_of_calls(bed: &Bed) {
+    for (point, then) in [
+        ("boot: processes", "anything"),
+        ("create: in the guest", "anything"),
+        ("Task.Create ends", "anything"),
+        ("start: in the guest", "runs"),
+        ("Task.Start ends", "runs"),
+        ("exec: in the guest", "runs"),
+        ("Task.Exec ends", "runs"),
+        ("delete: in the guest", "is gone"),
+        ("Task.Delete ends", "is gone"),
+    ] {
+        bed.hold_at(point);
+        let id = bed.id("a");
+        thread::scope(|scope| {
+            let living = scope.spawn(|| interrupted(bed, &id));
+            until(&format!("the shim is at {point:?}"), LIMIT, || bed.is_held().then_some(()));
+            bed.kill_containerd();
+            bed.let_go();
+            living.join().unwrap();
+        });
+        bed.start_containerd();
+        let status = || bed.task_status(&id);
+        match then {
+            "runs" => {
+                assert_eq!(status().as_deref(), Some("RUNNING"), "{point}");
+                let fifos = bed.dir().join("execs").display().to_string();
+                let exec = ["task", "exec", "--fifo-dir", &fifos, "--exec-id", "after", &id];
+                let out = bed.ctr(&[&exec[..], &["echo", "text"]].concat()).ok();
+                assert_eq!(out.text(), "text", "{point}");
+                bed.ctr(&["task", "kill", "--signal", "SIGKILL", &id]).ok();
+                bed.until_stopped(&id);
+            }
+            "is gone" => assert!(matches!(status().as_deref(), None | Some("STOPPED")), "{point}"),
+            _ => {}
+        }
+        bed.ctr(&["task", "kill", "--signal", "SIGKILL", &id]);
+        forget(bed, &id, point);
+        bed.assert_clean();
+    }
+    runs(bed);
+}
+
+/// A container's life until its containerd is gone.
+fn interrupted(bed: &Bed, id: &str) {
+    let fifos = bed.dir().join("execs").display().to_string();
+    let steps: [&dyn Fn() -> bool; 4] = [
+        &|| bed.run("a").try_detached(&["sleep", "1000"]).code == 0,
+        &|| {
+            let exec = ["task", "exec", "--fifo-dir", &fifos, "--exec-id", "exec", id, "true"];
+            bed.ctr(&exec).code == 0
+        },
+        &|| {
+            let killed = bed.ctr(&["task", "kill", "--signal", "SIGKILL", id]).code == 0;
+            bed.until_stopped(id);
+            killed
+        },
+        &|| bed.ctr(&["task", "delete", id]).code == 0,
+    ];
+    // The one that fails is the one that was interrupted.
+    let _ = steps.iter().all(|step| step());
 }
 
 fn each(bed: &Bed, points: &[&str]) {

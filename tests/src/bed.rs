@@ -123,6 +123,21 @@ impl Bed {
         fs::write(containerd::kill_at(self.dir()), point).unwrap();
     }
 
+    /// Has it wait at that point, instead of ending, until [`Bed::let_go`].
+    pub fn hold_at(&self, point: &str) {
+        self.kill_at(&format!("hold {point}"));
+    }
+
+    /// Whether a shim waits there.
+    pub fn is_held(&self) -> bool {
+        containerd::kill_at(self.dir()).with_extension("held").exists()
+    }
+
+    /// Has it go on.
+    pub fn let_go(&self) {
+        fs::remove_file(containerd::kill_at(self.dir()).with_extension("held")).unwrap();
+    }
+
     /// Where the shim is.
     pub(crate) fn shim_folder(&self) -> PathBuf {
         self.kill_points.get().cloned().unwrap_or_else(paths::binaries)
