@@ -151,10 +151,8 @@ impl Disks {
         let disk = Disk { number, bytes, read_only };
         match self.ask(&Request::Attach(disk.clone()), Some(&file)) {
             Ok(()) => Ok(Attached { disks: self.clone(), disk }),
-            Err(why) => {
-                self.numbers(|numbers| numbers.free(number));
-                Err(DiskError::Refused { path: path.to_owned(), why })
-            }
+            // The number stays taken: who did not answer in time may do it yet.
+            Err(why) => Err(DiskError::Refused { path: path.to_owned(), why }),
         }
     }
 

@@ -150,12 +150,17 @@ fn start_backends(
 ) -> Result<Devices> {
     let (rng, rng_machine) = pod.vhost_user()?;
     let (vsock, vsock_machine) = pod.vhost_user()?;
+    let (blk, blk_machine) = pod.vhost_user()?;
     let host = UnixListener::bind(pod.path("vsock/vsock.sock"))?;
+    // Nobody attaches a disk.
+    let (_, requests) = UnixStream::pair()?;
     let io = json!({
         "process": "io", "rng": 4, "vsock": 5, "listener": 6, "cid": 3,
         "sockets": pod.path("vsock"), "guest_ports": [AGENT_PORT],
+        "disks": { "device": 7, "requests": 8 },
     });
-    running.start(vmm, "io", &io, vec![rng.into(), vsock.into(), host.into()], watch)?;
+    let fds = vec![rng.into(), vsock.into(), host.into(), blk.into(), requests.into()];
+    running.start(vmm, "io", &io, fds, watch)?;
     let (share, share_machine) = pod.vhost_user()?;
     // QEMU 7.2 crashes on a backend that offers its config space.
     let fs = json!({
@@ -163,7 +168,12 @@ fn start_backends(
         "config": engine == Engine::Kvm,
     });
     running.start(vmm, "fs", &fs, vec![share.into()], watch)?;
-    Ok(vec![("vsock", vsock_machine), ("fs", share_machine), ("rng", rng_machine)])
+    Ok(vec![
+        ("vsock", vsock_machine),
+        ("fs", share_machine),
+        ("rng", rng_machine),
+        ("blk", blk_machine),
+    ])
 }
 
 fn start_machine(
