@@ -22,7 +22,7 @@ readonly -a LAB=(
 	'/boot/vmlinuz-*-cloud-amd64:linux-image-cloud-amd64'
 	g++:g++ python3:python3 curl:curl
 	'/usr/lib/python3*/ensurepip/__main__.py:python3-venv'
-	modprobe:kmod mkfs.ext4:e2fsprogs mkfs.erofs:erofs-utils losetup:mount
+	modprobe:kmod mkfs.ext4:e2fsprogs mkfs.erofs:erofs-utils losetup:mount dmsetup:dmsetup
 	/usr/lib/cni/portmap:containernetworking-plugins iptables:iptables
 )
 readonly -a BENCH=(pasta:passt slirp4netns:slirp4netns ip:iproute2)
