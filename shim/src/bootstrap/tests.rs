@@ -143,8 +143,8 @@ fn answers_byte_by_byte() {
     expected.extend_from_slice(ADDRESS.as_bytes());
     expected.extend_from_slice(b"\x1a\x05ttrpc");
     // extensions, value: type_url, value: types, transforms.
-    expected.extend_from_slice(b"\x32\x40\x0a\x3e\x0a\x22containerd.types.MountCapabilities");
-    expected.extend_from_slice(b"\x12\x18\x0a\x05erofs\x12\x06format\x12\x05mkdir");
+    expected.extend_from_slice(b"\x32\x3e\x0a\x3c\x0a\x22containerd.types.MountCapabilities");
+    expected.extend_from_slice(b"\x12\x16\x0a\x05erofs\x12\x06format\x12\x05mkdir");
     assert_eq!(answer(Dialect::Message, ADDRESS).unwrap(), expected);
 }
 
