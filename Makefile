@@ -130,6 +130,7 @@ test-conformance: export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
 test-conformance: build guest ## containerd's own tests, with io.sandbox.v1 as their runtime (root)
 	@$(TIMED) $@/overlayfs tests/conformance/run $(TESTS)
 	@TEST_SNAPSHOTTER=erofs $(TIMED) $@/erofs tests/conformance/run $(TESTS)
+	@$(TIMED) $@/kvm tests/conformance/lab $(TESTS)
 
 # What a build of the shim is tried with beside this machine's containerd.
 test-versions test-clients: export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
