@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
@@ -20,7 +20,6 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use crate::{Device, DeviceError, QueueIo, Signals, Token};
 
 pub use disk::Disk;
-use request::Outcome;
 
 /// QEMU's virtio-mmio offers the driver 1024 for any queue.
 const QUEUE_SIZES: [u16; 1] = [1024];
@@ -120,15 +119,10 @@ impl Blk {
     fn settle(&mut self) {
         // Empty is what it is to be.
         let _ = self.bell.read();
-        loop {
-            match self.asked.try_recv() {
-                Ok(Asked { command, answer }) => {
-                    let done = self.change(command);
-                    // Who has lost patience does not listen any more.
-                    let _ = answer.send(done);
-                }
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
-            }
+        while let Ok(Asked { command, answer }) = self.asked.try_recv() {
+            let done = self.change(command);
+            // Who has lost patience does not listen any more.
+            let _ = answer.send(done);
         }
     }
 
@@ -151,7 +145,7 @@ impl Blk {
         loop {
             while let Some(chain) = queue.pop()? {
                 let memory = queue.memory();
-                let Outcome { len } = request::answer(&chain, memory, &mut self.disks)
+                let len = request::answer(&chain, memory, &mut self.disks)
                     .map_err(|reason| queue.bad_request(reason))?;
                 queue.push(&chain, len)?;
             }

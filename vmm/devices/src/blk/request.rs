@@ -25,12 +25,6 @@ const ID: usize = 20;
 /// Zeros that the room before the first disk is read from.
 const ZEROS: [u8; 4096] = [0; 4096];
 
-/// A request that was answered.
-pub struct Outcome {
-    /// Bytes written into its chain.
-    pub len: u32,
-}
-
 /// Why the guest is told that a request failed.
 enum Failure {
     /// There is nothing there, or the host's file says no.
@@ -48,8 +42,9 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Does what is asked in `chain`. An error is what cannot be answered.
-pub fn answer(chain: &Chain, memory: &Memory, disks: &mut Disks) -> Result<Outcome, &'static str> {
+/// Does what is asked in `chain`; returns the bytes written into it. An error is
+/// what cannot be answered.
+pub fn answer(chain: &Chain, memory: &Memory, disks: &mut Disks) -> Result<u32, &'static str> {
     let (mut reader, mut writer) = (chain.reader(memory), chain.writer(memory));
     let mut header = [0; HEADER];
     reader.read_exact(&mut header).map_err(|_| "a request shorter than its header")?;
@@ -62,7 +57,7 @@ pub fn answer(chain: &Chain, memory: &Memory, disks: &mut Disks) -> Result<Outco
     // The status is the last byte, wherever the data ended.
     let last = writer.left() - 1;
     writer.skip(last).and_then(|()| writer.write_all(&[status as u8])).map_err(|_| "no status")?;
-    Ok(Outcome { len: writer.written() })
+    Ok(writer.written())
 }
 
 fn serve(
