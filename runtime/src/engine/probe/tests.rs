@@ -1,14 +1,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use super::*;
 
-/// A script that stands for the binary.
+/// A script that stands for the binary. Another process writes it: what a test
+/// beside this one forks holds what is open here until it executes its program,
+/// and a file that is open for writing cannot be executed (ETXTBSY).
 fn binary(dir: &Path, script: &str) -> std::path::PathBuf {
-    let path = dir.join("vmm");
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    let (text, path) = (dir.join("text"), dir.join("vmm"));
+    fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+    let made = Command::new("install").args(["-m", "700"]).args([&text, &path]).status();
+    assert!(made.unwrap().success());
     path
 }
 
