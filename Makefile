@@ -125,16 +125,16 @@ test-vm-demo:
 test-vm-features:
 	@$(TIMED) $@ cargo test --locked -p sandbox-tests --test vm -- --test-threads $(TEST_THREADS) $(TESTS)
 
-test-conformance: export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
-test-conformance: export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
+# Tests with another containerd than this machine's, or another client than ctr.
+ELSEWHERE := test-conformance test-snapshotters test-versions test-clients
+$(ELSEWHERE): export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
+$(ELSEWHERE): export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
+
 test-conformance: build guest ## containerd's own tests, with io.sandbox.v1 as their runtime (root)
 	@$(TIMED) $@/overlayfs tests/conformance/run $(TESTS)
 	@TEST_SNAPSHOTTER=erofs $(TIMED) $@/erofs tests/conformance/run $(TESTS)
 	@$(TIMED) $@/kvm tests/conformance/lab $(TESTS)
 
-# What a build of the shim is tried with beside this machine's containerd.
-test-versions test-clients: export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
-test-versions test-clients: export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
 test-versions: export SANDBOX_TEST_VMM = $(CURDIR)/$(BIN)/sandbox-vmm
 test-versions: build guest toolbox ## what goes through ctr, with containerd 1.7 and 2.x of other Debian releases (root)
 	@$(TIMED) $@ tests/versions/run
@@ -142,8 +142,6 @@ test-versions: build guest toolbox ## what goes through ctr, with containerd 1.7
 test-clients: build guest ## Docker, with containers of io.sandbox.v1 (root)
 	@$(TIMED) $@ tests/clients/run $(TESTS)
 
-test-snapshotters: export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
-test-snapshotters: export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
 test-snapshotters: build guest ## containers on every snapshotter of the newest containerd (root)
 	@$(TIMED) $@/auto tests/snapshotters/run $(TESTS)
 	@$(TIMED) $@/kvm tests/snapshotters/lab $(TESTS)

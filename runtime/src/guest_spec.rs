@@ -12,7 +12,7 @@ mod mounts;
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Hooks, Spec};
-use sandbox_agent_protocol::SHARE_DIR;
+use sandbox_agent_protocol::shared_dir;
 
 use crate::error::ErrorKind;
 use crate::hooks::LIMIT;
@@ -95,7 +95,7 @@ struct Context<'a> {
 impl Context<'_> {
     /// A path of the guest, in the container's part of the share.
     fn shared(&self, path: &str) -> PathBuf {
-        Path::new(SHARE_DIR).join(self.container).join(path)
+        shared_dir(self.container).join(path)
     }
 }
 

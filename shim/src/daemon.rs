@@ -97,10 +97,11 @@ fn step<T, E: Into<io::Error>>(step: &'static str, result: Result<T, E>) -> Resu
 /// Serves on the socket that is this process's stdin.
 pub fn run(flags: &Flags) -> Result<(), DaemonError> {
     let stdout = io::stdout().as_fd().try_clone_to_owned();
-    let mut ready = Some(File::from(step("keep its stdout", stdout)?));
-    if !end_with_start(ready.as_ref())? {
+    let answer = File::from(step("keep its stdout", stdout)?);
+    if !end_with_start(&answer)? {
         return Ok(());
     }
+    let mut ready = Some(answer);
     let served = prepare(flags).and_then(|listener| {
         let runtime = step(
             "start its threads",
@@ -155,13 +156,11 @@ fn prepare(flags: &Flags) -> Result<UnixListener, DaemonError> {
 /// Has this process end with the one that waits for it, until that is answered:
 /// containerd takes its end for a shim that is not there, and removes the
 /// bundle. False when it is gone already.
-fn end_with_start(answer: Option<&File>) -> Result<bool, DaemonError> {
+fn end_with_start(answer: &File) -> Result<bool, DaemonError> {
     step("be ended with its starter", set_pdeathsig(Signal::SIGKILL))?;
-    let Some(answer) = answer else { return Ok(true) };
     let mut pipe = [PollFd::new(answer.as_fd(), PollFlags::empty())];
-    step("look for its starter", poll(&mut pipe, PollTimeout::ZERO))?;
-    // Nobody has the reading end.
-    Ok(!pipe.iter().any(|pipe| pipe.any().unwrap_or(false)))
+    let hung_up = step("look for its starter", poll(&mut pipe, PollTimeout::ZERO))?;
+    Ok(hung_up == 0)
 }
 
 fn take_socket() -> Result<UnixListener, DaemonError> {

@@ -140,20 +140,6 @@ impl Blk {
             }
         }
     }
-
-    fn serve(&mut self, queue: &mut QueueIo) -> Result<(), DeviceError> {
-        loop {
-            while let Some(chain) = queue.pop()? {
-                let memory = queue.memory();
-                let len = request::answer(&chain, memory, &mut self.disks)
-                    .map_err(|reason| queue.bad_request(reason))?;
-                queue.push(&chain, len)?;
-            }
-            if !queue.rearm()? {
-                return Ok(());
-            }
-        }
-    }
 }
 
 impl Device for Blk {
@@ -183,7 +169,11 @@ impl Device for Blk {
 
     fn kicked(&mut self, queue: usize, io: &mut [QueueIo]) -> Result<Signals, DeviceError> {
         if let Some(kicked) = io.get_mut(queue) {
-            self.serve(kicked)?;
+            let disks = &mut self.disks;
+            kicked.answer_all(|chain, memory| {
+                let answered = request::answer(chain, memory, disks);
+                answered.map_err(|reason| DeviceError::Request { queue, reason })
+            })?;
         }
         Signals::collect(io)
     }

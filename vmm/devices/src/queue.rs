@@ -86,6 +86,23 @@ impl<'a> QueueIo<'a> {
         }
     }
 
+    /// Takes and returns chains until the driver has made no more available, each
+    /// with as many bytes written into it as `answer` says.
+    pub fn answer_all(
+        &mut self,
+        mut answer: impl FnMut(&Chain, &Memory) -> Result<u32, DeviceError>,
+    ) -> Result<(), DeviceError> {
+        loop {
+            while let Some(chain) = self.pop()? {
+                let len = answer(&chain, self.memory)?;
+                self.push(&chain, len)?;
+            }
+            if !self.rearm()? {
+                return Ok(());
+            }
+        }
+    }
+
     fn next_head(&mut self) -> Result<Option<u16>, RingError> {
         if !self.ready() {
             return Ok(None);

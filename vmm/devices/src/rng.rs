@@ -71,15 +71,7 @@ impl Device for Rng {
 
     fn kicked(&mut self, _queue: usize, io: &mut [QueueIo]) -> Result<Signals, DeviceError> {
         for queue in io.iter_mut() {
-            loop {
-                while let Some(chain) = queue.pop()? {
-                    let len = Self::fill(&chain, queue.memory())?;
-                    queue.push(&chain, len)?;
-                }
-                if !queue.rearm()? {
-                    break;
-                }
-            }
+            queue.answer_all(Self::fill)?;
         }
         Signals::collect(io)
     }
