@@ -6,6 +6,7 @@ pub mod blk;
 pub mod chain;
 mod device;
 mod fs;
+pub mod mailbox;
 mod memory;
 #[cfg(any(test, feature = "mock"))]
 pub mod mock;

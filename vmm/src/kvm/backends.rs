@@ -12,7 +12,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use vm_memory::GuestMemoryMmap;
 
-use super::events::{Event, Sink};
+use super::events::{Event, EventSender};
 use super::virtio::frontend::{Backend, Error};
 use super::virtio::{Job, Slots};
 
@@ -74,17 +74,17 @@ pub struct Worker {
     /// Watched by the main thread.
     pub clock: Arc<Clock>,
     /// To the main thread.
-    pub events: Sink,
+    pub events: EventSender,
 }
 
 impl Worker {
-    /// Starts the thread. It greets all backends, puts [`Event::Greeted`],
+    /// Starts the thread. It greets all backends, puts [`Event::Connected`],
     /// takes the slots that are made of it, and then does jobs until their
     /// sender is gone.
     pub fn start(mut self, slots: Receiver<Arc<Slots>>, jobs: Receiver<Job>) -> io::Result<()> {
         let work = move || {
             if let Err(error) = self.work(&slots, &jobs) {
-                self.events.put(Event::BackendFailed(error));
+                self.events.send(Event::BackendFailed(error));
             }
         };
         thread::Builder::new().name("backends".into()).stack_size(STACK).spawn(work)?;
@@ -112,7 +112,7 @@ impl Worker {
             shapes.push(backend.greet(&self.memory, &step)?);
         }
         clock.stop();
-        self.events.put(Event::Greeted(shapes));
+        self.events.send(Event::Connected(shapes));
         Ok(())
     }
 

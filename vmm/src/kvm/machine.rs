@@ -10,7 +10,7 @@ use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
 
 use super::bus::Bus;
-use super::events::Sink;
+use super::events::EventSender;
 use super::ports::{Interrupt, Ports, SERIAL_IRQ};
 use super::vcpu::{self, Running, Vcpu};
 use super::virtio::Slots;
@@ -116,7 +116,12 @@ impl Machine {
     }
 
     /// Starts all vCPUs, the first last: the others wait for it.
-    pub fn start(self, slots: Arc<Slots>, console: Console, events: &Sink) -> Result<Live, Error> {
+    pub fn start(
+        self,
+        slots: Arc<Slots>,
+        console: Console,
+        events: &EventSender,
+    ) -> Result<Live, Error> {
         vcpu::install_kick().map_err(not_started("vCPUs"))?;
         let interrupt = EventFd::new(EFD_CLOEXEC).map_err(not_started("serial console"))?;
         self.vm

@@ -190,7 +190,7 @@ fn command_line(vm: &VmSpec, devices: usize) -> String {
 fn greeted(supervisor: &Supervisor) -> Result<Option<Vec<Shape>>, Error> {
     loop {
         match supervisor.wait(None)? {
-            Waited::Event(Event::Greeted(shapes)) => return Ok(Some(shapes)),
+            Waited::Event(Event::Connected(shapes)) => return Ok(Some(shapes)),
             Waited::Event(Event::BackendFailed(error)) => {
                 return Err(supervisor::Error::from(error).into());
             }

@@ -8,7 +8,7 @@ use vm_superio::Trigger;
 use vm_superio::serial::{NoEvents, Serial};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::events::{Event, Sink};
+use super::events::{Event, EventSender};
 use crate::console::Console;
 
 /// First port of the serial console, an 8250 (COM1).
@@ -37,13 +37,13 @@ impl Trigger for Interrupt {
 /// See the module.
 pub struct Ports {
     serial: Serial<Interrupt, NoEvents, Console>,
-    events: Sink,
+    events: EventSender,
     silent: bool,
 }
 
 impl Ports {
     /// The ports of a machine whose console goes to `console`.
-    pub fn new(interrupt: Interrupt, console: Console, events: Sink) -> Self {
+    pub fn new(interrupt: Interrupt, console: Console, events: EventSender) -> Self {
         Self { serial: Serial::new(interrupt, console), events, silent: true }
     }
 
@@ -81,7 +81,7 @@ impl Ports {
         }
         if self.silent && register == 0 {
             self.silent = false;
-            self.events.put(Event::Console);
+            self.events.send(Event::Console);
         }
     }
 }

@@ -6,10 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use sandbox_devices::mailbox::Inbox;
 use sandbox_vm_spec::launch::{Report, VmEnd};
 
 use super::backends::{Clock, PATIENCE};
-use super::events::{Event, Source};
+use super::events::Event;
 use super::stages::Stages;
 use super::virtio::{Kind, Slots, frontend};
 use crate::control::{Control, ControlError};
@@ -55,7 +56,7 @@ pub struct Supervisor<'a> {
     /// The shim.
     pub control: &'a Control,
     /// The threads.
-    pub events: Source,
+    pub events: Inbox<Event>,
     /// Runs while a backend is asked.
     pub clock: Arc<Clock>,
     /// The backends' sockets, with what they are.
@@ -67,8 +68,12 @@ impl Supervisor<'_> {
     /// passed on to the guest meanwhile.
     pub fn wait(&self, slots: Option<&Slots>) -> Result<Waited, Error> {
         loop {
-            if let Some(event) = self.events.take() {
-                return Ok(Waited::Event(event));
+            let message = self.events.take().or_else(|| {
+                self.events.waker().clear();
+                self.events.take()
+            });
+            if let Some(message) = message {
+                return Ok(Waited::Event(message.command));
             }
             let ready = self.poll(slots)?;
             if ready.shim {
@@ -96,7 +101,7 @@ impl Supervisor<'_> {
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = vec![
             readable(self.control.as_fd()),
-            readable(self.events.as_fd()),
+            readable(self.events.waker().as_fd()),
             readable(self.clock.as_fd()),
         ];
         let fixed = fds.len();
@@ -133,7 +138,7 @@ impl Supervisor<'_> {
                     stages.reach("console");
                     self.control.report_all(&stages.take())?;
                 }
-                Waited::Event(Event::Greeted(_)) => {}
+                Waited::Event(Event::Connected(_)) => {}
             }
         }
     }

@@ -16,7 +16,7 @@ use sandbox_vm_spec::launch::VmEnd;
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
 use super::bus::Bus;
-use super::events::{Event, Sink};
+use super::events::{Event, EventSender};
 
 /// Stack of a vCPU's thread: exits are answered by shallow functions.
 const STACK: usize = 128 * 1024;
@@ -30,7 +30,7 @@ pub struct Vcpu {
     /// What its exits reach.
     pub bus: Bus,
     /// To the main thread.
-    pub events: Sink,
+    pub events: EventSender,
 }
 
 /// A vCPU that runs.
@@ -97,7 +97,7 @@ impl Vcpu {
         KVM_RUN.set(ptr::null_mut());
         if let Some(end) = end {
             self.bus.finish();
-            self.events.put(Event::Ended(end));
+            self.events.send(Event::Ended(end));
         }
     }
 

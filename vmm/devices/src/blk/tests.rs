@@ -213,10 +213,10 @@ fn disks_come_and_go_by_the_handle() {
         thread::yield_now();
     }
     let answers = asking.join().unwrap();
-    assert_eq!(answers, [Ok(()), Err(Refused::Taken(1)), Ok(()), Err(Refused::None(1))]);
+    assert_eq!(answers, [Ok(()), Err(DiskError::Attached(1)), Ok(()), Err(DiskError::Missing(1))]);
     let (blk, handle) = Blk::new().unwrap();
     drop(blk);
-    assert_eq!(handle.detach(1), Err(Refused::Gone));
+    assert_eq!(handle.detach(1), Err(MailboxError::Closed.into()));
 }
 
 #[test]
