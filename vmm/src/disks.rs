@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::thread;
 
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 use sandbox_devices::Blk;
 use sandbox_devices::blk::{self, Handle};
 use sandbox_vm_spec::disks::{DisksLaunch, MAX_DISKS, MAX_PACKET, Reply, Request, SPAN};
@@ -69,29 +70,25 @@ fn serve(requests: &OwnedFd, handle: &Handle) -> io::Result<()> {
             Err(error) => Reply::Failed(error),
         };
         let reply = serde_json::to_vec(&reply).map_err(io::Error::other)?;
-        send(requests.as_raw_fd(), &reply, MsgFlags::MSG_NOSIGNAL)?;
+        send(requests, &reply, SendFlags::NOSIGNAL)?;
     }
     Ok(())
 }
 
-/// The next packet and what came with it; none at the end.
+/// The next packet and the file that came with it; none at the end.
 fn receive(requests: &OwnedFd) -> io::Result<Option<(Vec<u8>, Option<File>)>> {
     let mut packet = vec![0; MAX_PACKET];
-    let mut space = nix::cmsg_space!(i32);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(&mut packet)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<()>(requests.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
-    let len = message.bytes;
-    let mut file = None;
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = control {
-            // SAFETY: each came with this message and is nobody else's. There
-            // is room for one.
-            file = fds.into_iter().map(|fd| unsafe { File::from_raw_fd(fd) }).next();
-        }
-    }
-    packet.truncate(len);
-    Ok((len > 0).then_some((packet, file)))
+    let received = recvmsg(requests, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let files = control.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    let file = files.flatten().next().map(File::from);
+    packet.truncate(received.bytes);
+    Ok((received.bytes > 0).then_some((packet, file)))
 }
 
 fn answer(packet: &[u8], file: Option<File>, handle: &Handle) -> Result<(), String> {

@@ -17,6 +17,8 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{chdir, pivot_root};
+use rustix::fs::CWD;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 /// Where the root of [`Root::Files`] is put together: a folder that every
 /// host has and that nothing is bound from.
@@ -191,7 +193,9 @@ fn stage(entries: &[Entry], fds: OwnedFd) -> Result<(), JailError> {
                 let target = beneath(stage, Path::new(path));
                 at("make", &target, fs::create_dir_all(&target))?;
                 if let Some(fds) = fds.take() {
-                    at("mount own descriptors on", &target, place(&fds, &target))?;
+                    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+                    let moved = move_mount(&fds, "", CWD, &target, flags);
+                    at("mount own descriptors on", &target, moved)?;
                 }
             }
         }
@@ -245,20 +249,8 @@ fn mount_flags<P: AsRef<Path> + ?Sized>(path: &P, flags: MsFlags) -> nix::Result
 /// A mount, of its own and nowhere yet, of the folder of this process's
 /// descriptors: nothing above it in `/proc` can be reached from it.
 pub fn own_fds() -> Result<OwnedFd, JailError> {
-    at("open the folder of own descriptors", OWN_FDS, clone_own_fds())
-}
-
-fn clone_own_fds() -> io::Result<OwnedFd> {
-    use std::os::fd::FromRawFd;
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
-    let path = std::ffi::CString::new(OWN_FDS)?;
-    // SAFETY: the path is a string that lives through the call.
-    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a new descriptor that nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    at("open the folder of own descriptors", OWN_FDS, open_tree(CWD, OWN_FDS, flags))
 }
 
 /// `wanted` open files, or as many as the host allows.
@@ -266,26 +258,6 @@ pub fn most_files(wanted: u64) -> u64 {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((wanted, wanted));
     let raised = setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted);
     if raised.is_ok() { wanted } else { hard.min(wanted) }
-}
-
-fn place(tree: &OwnedFd, target: &Path) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    use std::os::unix::ffi::OsStrExt;
-    /// `MOVE_MOUNT_F_EMPTY_PATH` of linux/mount.h.
-    const FROM_EMPTY_PATH: libc::c_uint = 4;
-    let target = std::ffi::CString::new(target.as_os_str().as_bytes())?;
-    // SAFETY: both strings live through the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_move_mount,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_FDCWD,
-            target.as_ptr(),
-            FROM_EMPTY_PATH,
-        )
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn step(step: &'static str, result: Result<(), Errno>) -> Result<(), JailError> {

@@ -149,18 +149,6 @@ impl<'a> QueueIo<'a> {
             .ok_or_else(|| self.error(virtio_queue::Error::AddressOverflow.into()))
     }
 
-    /// The driver has made chains available that were not popped.
-    pub fn has_more(&mut self) -> Result<bool, DeviceError> {
-        if !self.ready() {
-            return Ok(false);
-        }
-        let available = self
-            .queue
-            .avail_idx(self.memory, Ordering::Acquire)
-            .map_err(|e| self.error(e.into()))?;
-        Ok(available.0 != self.queue.next_avail())
-    }
-
     /// Asks the driver to kick for the next chain it makes available. Returns
     /// whether one came before the driver could know of it, so that there may
     /// be no kick for it.

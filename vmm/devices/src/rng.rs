@@ -3,6 +3,7 @@
 
 use std::os::fd::RawFd;
 
+use rustix::rand::{GetRandomFlags, getrandom};
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 use vmm_sys_util::epoll::EventSet;
 
@@ -42,10 +43,9 @@ impl Rng {
 
 /// Fills `block`, of at most 256 bytes, with random numbers.
 pub(crate) fn random(block: &mut [u8]) -> std::io::Result<()> {
-    // SAFETY: the pointer and length are those of a live slice.
-    let read = unsafe { libc::getrandom(block.as_mut_ptr().cast(), block.len(), 0) };
-    // Up to 256 bytes come whole and without interruption by signals.
-    if read == block.len() as isize { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    // The kernel fills up to 256 bytes completely, whatever signals arrive.
+    let filled = getrandom(&mut *block, GetRandomFlags::empty())?;
+    if filled == block.len() { Ok(()) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
 }
 
 impl Device for Rng {

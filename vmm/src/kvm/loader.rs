@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::AsRawFd;
 
 use vm_memory::bitmap::BitmapSlice;
 use vm_memory::{
@@ -71,8 +70,5 @@ fn place(memory: &GuestMemoryMmap, pointer: *const u8) -> Option<(&File, u64)> {
 
 fn send(from: &File, mut to: &File, offset: u64, len: usize) -> io::Result<usize> {
     to.seek(SeekFrom::Start(offset))?;
-    // SAFETY: both descriptors are open, and no pointer is passed.
-    let sent =
-        unsafe { libc::sendfile(to.as_raw_fd(), from.as_raw_fd(), std::ptr::null_mut(), len) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    Ok(rustix::fs::sendfile(to, from, None, len)?)
 }

@@ -236,5 +236,4 @@ fn ring_outside_memory() {
     let mut driver = driver();
     driver.queues[0].try_set_avail_ring_address(GuestAddress(MEMORY as u64)).unwrap();
     assert!(driver.io()[0].pop().is_err());
-    assert!(driver.io()[0].has_more().is_err());
 }
