@@ -23,10 +23,13 @@ const MAX_SPEC: u64 = 16 << 20;
 /// Most bytes of the small files: a path or an address each.
 const MAX_SMALL: u64 = 8 << 10;
 
-/// Annotations that name the group, that is the pod, of a container; the first
-/// that is there counts, as in containerd's own shim.
-const GROUP_ANNOTATIONS: [&str; 2] =
-    ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+/// The CRI writes this annotation. No pod author can set it.
+const CRI_SANDBOX: &str = "io.kubernetes.cri.sandbox-id";
+
+/// The group of a container for containerd's runc shim, where containers of a
+/// group share a shim. Here they share a virtual machine, and where containerd
+/// passes all annotations of a pod on, the pod's author sets this one.
+const RUNC_GROUP: &str = "io.containerd.runc.v2.group";
 
 /// What containerd makes in every bundle, and in those of containers.
 const ROOTFS: &str = "rootfs";
@@ -62,6 +65,17 @@ pub enum BundleError {
         path: PathBuf,
         /// Why.
         source: serde_json::Error,
+    },
+    /// The spec names two pods.
+    #[error(
+        "invalid annotation {RUNC_GROUP}={group:?}: {CRI_SANDBOX} puts the container in the \
+         sandbox {sandbox:?}; remove the annotation from the pod"
+    )]
+    Group {
+        /// What the runc annotation names.
+        group: String,
+        /// What the CRI's annotation names.
+        sandbox: String,
     },
 }
 
@@ -118,8 +132,12 @@ impl Bundle {
         let spec: Annotated =
             serde_json::from_str(&text).map_err(|source| BundleError::Spec { path, source })?;
         let annotations = spec.annotations.unwrap_or_default();
-        let group = GROUP_ANNOTATIONS.iter().find_map(|name| annotations.get(*name));
-        Ok(group.map_or(id, String::as_str).to_owned())
+        match (annotations.get(CRI_SANDBOX), annotations.get(RUNC_GROUP)) {
+            (Some(sandbox), Some(group)) if sandbox != group => {
+                Err(BundleError::Group { group: group.clone(), sandbox: sandbox.clone() })
+            }
+            (sandbox, group) => Ok(sandbox.or(group).map_or(id, String::as_str).to_owned()),
+        }
     }
 
     /// Address of the container's shim, as `start` kept it, or containerd 2

@@ -20,13 +20,21 @@ fn the_pod_of_a_container() {
         (r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod"}}"#, "pod"),
         (r#"{"annotations":{"io.containerd.runc.v2.group":"group"}}"#, "group"),
         (
-            r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod","io.containerd.runc.v2.group":"group"}}"#,
-            "group",
+            r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod","io.containerd.runc.v2.group":"pod"}}"#,
+            "pod",
         ),
     ];
     for (spec, pod) in table {
         assert_eq!(bundle(spec).1.pod_of("web").unwrap(), pod, "{spec}");
     }
+}
+
+/// A pod author's annotation does not lead into another pod's virtual machine.
+#[test]
+fn a_group_that_is_not_the_cri_sandbox_is_refused() {
+    let spec = r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"own","io.containerd.runc.v2.group":"victim"}}"#;
+    let error = bundle(spec).1.pod_of("web").unwrap_err().to_string();
+    assert!(error.contains("own") && error.contains("victim"), "{error}");
 }
 
 #[test]
