@@ -35,7 +35,7 @@ use sandbox_agent_protocol::AGENT_PORT;
 
 use crate::error::ErrorKind;
 use crate::id::PodId;
-use crate::mounts::{MountError, unmount_below};
+use crate::mounts::{GUARDED, MountError, unmount_below};
 
 /// Name of the socket that the io process listens on.
 const VSOCK: &str = "vsock.sock";
@@ -305,7 +305,7 @@ fn take_lock(lock: &OwnedFd) -> rustix::io::Result<bool> {
 fn mount_share(tree: &Path, share: &Path) -> io::Result<()> {
     mount_bind(tree, share)?;
     mount_change(share, MountPropagationFlags::PRIVATE)?;
-    mount_remount(share, MountFlags::BIND | MountFlags::RDONLY, "")?;
+    mount_remount(share, MountFlags::BIND | MountFlags::RDONLY | GUARDED, "")?;
     mount_change(share, MountPropagationFlags::SHARED)?;
     Ok(())
 }

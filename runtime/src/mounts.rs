@@ -7,7 +7,7 @@ mod rootfs;
 mod table;
 
 pub(crate) use assembly::{Provide, assemble, is_for_guest, is_writable};
-pub(crate) use bind::{Bind, bind, make_point};
+pub(crate) use bind::{Bind, GUARDED, bind, make_point};
 pub(crate) use options::Options;
 pub(crate) use rootfs::mount_rootfs;
 pub(crate) use table::{MountTable, unmount_below};
@@ -92,7 +92,7 @@ pub enum MountError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// The mount table cannot be read.
-    #[error("cannot read /proc/self/mountinfo")]
+    #[error("cannot read /proc/thread-self/mountinfo")]
     Table(#[source] io::Error),
     /// Something stays mounted.
     #[error("cannot unmount {path}", path = path.display())]

@@ -1,8 +1,11 @@
 //! The file system that the container's root and its mounts are on.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-use sandbox_tests::{Bed, spec, tests};
+use sandbox_tests::{Bed, mount, spec, tests, until};
+use serde_json::json;
 
 tests![
     Any files_behave_on_the_root,
@@ -10,6 +13,7 @@ tests![
     Any links_and_dots_lead_to_the_containers_own_files,
     Any swapping_a_folder_for_a_link_leaks_nothing,
     Any host_and_container_see_each_others_changes,
+    Ours setuid_works_in_the_guest_and_no_mount_of_the_host_has_devices,
 ];
 
 fn files_behave_on_the_root(bed: &Bed) {
@@ -65,11 +69,11 @@ fn host_and_container_see_each_others_changes(bed: &Bed) {
         "echo 1 >/data/up; while ! test -s /data/down; do usleep 20000; done; \
                                        cat /data/down",
     ]);
-    let bind = sandbox_tests::mount("/data", "bind", dir.to_str().unwrap(), &["rbind", "rw"]);
+    let bind = mount("/data", "bind", dir.to_str().unwrap(), &["rbind", "rw"]);
     spec["mounts"].as_array_mut().unwrap().push(bind);
     let out = std::thread::scope(|scope| {
         let run = scope.spawn(|| bed.run_spec("a", spec, &[]));
-        sandbox_tests::until("the container's file", std::time::Duration::from_secs(30), || {
+        until("the container's file", Duration::from_secs(30), || {
             fs::metadata(dir.join("up")).ok()
         });
         fs::write(dir.join("down.new"), "from the host").unwrap();
@@ -77,4 +81,54 @@ fn host_and_container_see_each_others_changes(bed: &Bed) {
         run.join().unwrap()
     });
     assert_eq!(out.ok().text(), "from the host");
+}
+
+/// The fs process has CAP_MKNOD, so every mount that it sees is `nodev`, and
+/// `nosuid,noexec` with it; the guest does not see these flags.
+fn setuid_works_in_the_guest_and_no_mount_of_the_host_has_devices(bed: &Bed) {
+    let root = bed.rootfs("a");
+    let (programs, private) = (bed.dir().join("programs"), bed.dir().join("private"));
+    for dir in [&programs, &private, &private.join("1"), &private.join("2")] {
+        fs::create_dir(dir).unwrap();
+    }
+    fs::set_permissions(&private, Permissions::from_mode(0o700)).unwrap();
+    for program in [root.join("bin/as-root"), programs.join("as-root")] {
+        fs::copy(root.join("bin/toolbox"), &program).unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o4755)).unwrap();
+    }
+    let line = "ls /private || /bin/as-root files /private/1 && \
+                /programs/as-root files /private/2 && echo done; exec sleep 1000";
+    let mut spec = spec(&["sh", "-c", line]);
+    spec["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    spec["process"]["noNewPrivileges"] = json!(false);
+    for (at, dir) in [("/programs", &programs), ("/private", &private)] {
+        let bind = mount(at, "bind", dir.to_str().unwrap(), &["rbind", "rw"]);
+        spec["mounts"].as_array_mut().unwrap().push(bind);
+    }
+    let shim = bed.shim("a", spec);
+    let out = bed.dir().join("out");
+    let mut request = shim.request(root);
+    request.stdout = format!("file://{}", out.display());
+    shim.create(&request).unwrap();
+    shim.rpc().start().unwrap();
+    until("both programs to end", Duration::from_secs(30), || {
+        fs::read_to_string(&out).is_ok_and(|text| text.ends_with("done\n")).then_some(())
+    });
+
+    let pid = shim.rpc().connect().unwrap().shim_pid;
+    let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    let state = bed.state_dir().display().to_string();
+    let fields = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let below: Vec<_> = fields.filter(|fields| fields[4].starts_with(&state)).collect();
+    assert_eq!(below.len(), 5, "share, root, two volumes and resolv.conf: {below:?}");
+    for fields in below {
+        let flags: Vec<&str> = fields[5].split(',').collect();
+        for flag in ["nodev", "nosuid", "noexec"] {
+            assert!(flags.contains(&flag), "{} has {flags:?}", fields[4]);
+        }
+    }
+    shim.rpc().kill(9, true).unwrap();
+    shim.rpc().wait().unwrap();
+    shim.rpc().delete().unwrap();
+    shim.shutdown();
 }

@@ -10,10 +10,10 @@ use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
-use rustix::mount::{mount, mount_change};
+use rustix::mount::{MountFlags, mount, mount_change};
 
 use super::MountError;
-use super::bind::{Bind, bind};
+use super::bind::{Bind, GUARDED, bind};
 use super::options::Options;
 use crate::container::RootfsMount;
 
@@ -89,14 +89,15 @@ fn mount_one(spec: &RootfsMount, options: &Options, point: &Path) -> io::Result<
 
 fn mount_fs(spec: &RootfsMount, options: &Options, point: &Path) -> io::Result<()> {
     let data = options.data.join(",");
+    let flags = options.flags | GUARDED;
     if data.len() <= MAX_DATA {
         let data = CString::new(data)?;
-        return Ok(mount(&spec.source, point, &spec.kind, options.flags, data.as_c_str())?);
+        return Ok(mount(&spec.source, point, &spec.kind, flags, data.as_c_str())?);
     }
     let short = Shortened::of(&options.data).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidInput, "its options are longer than a page")
     })?;
-    short.mount(spec, options, point)
+    short.mount(spec, flags, point)
 }
 
 /// An overlay with many layers: their paths, seen from the folder that all of
@@ -125,11 +126,11 @@ impl Shortened {
     }
 
     /// In a thread of its own, whose working directory is its own.
-    fn mount(self, spec: &RootfsMount, options: &Options, point: &Path) -> io::Result<()> {
+    fn mount(self, spec: &RootfsMount, flags: MountFlags, point: &Path) -> io::Result<()> {
         let mounting = || {
             unshare(CloneFlags::CLONE_FS)?;
             std::env::set_current_dir(&self.folder)?;
-            Ok(mount(&spec.source, point, &spec.kind, options.flags, self.data.as_c_str())?)
+            Ok(mount(&spec.source, point, &spec.kind, flags, self.data.as_c_str())?)
         };
         thread::scope(|scope| {
             let thread = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, mounting)?;
@@ -154,8 +155,10 @@ pub(super) fn common_folder<'a>(mut paths: impl Iterator<Item = &'a str>) -> Opt
 /// Loop devices are set up by mount(8).
 fn mount_looped(spec: &RootfsMount, point: &Path) -> io::Result<()> {
     let point = fs::canonicalize(point)?;
+    // The last word wins over `dev`, `suid` and `exec` before it: `GUARDED`.
+    let options = format!("{},nodev,nosuid,noexec", spec.options.join(","));
     let output = Command::new("mount")
-        .args(["-t", &spec.kind, "-o", &spec.options.join(","), "--"])
+        .args(["-t", &spec.kind, "-o", &options, "--"])
         .arg(&spec.source)
         .arg(point)
         .stdin(Stdio::null())

@@ -37,7 +37,7 @@ pub(crate) struct MountTable {
 impl MountTable {
     /// Reads it (proc_pid_mountinfo(5)).
     pub fn read() -> Result<Self, MountError> {
-        let text = fs::read("/proc/self/mountinfo").map_err(MountError::Table)?;
+        let text = fs::read("/proc/thread-self/mountinfo").map_err(MountError::Table)?;
         Ok(Self::parse(&text))
     }
 
@@ -46,7 +46,7 @@ impl MountTable {
     }
 
     /// The mount points at and below `folder`, last mounted first.
-    fn below(&self, folder: &Path) -> Vec<&Path> {
+    pub fn below(&self, folder: &Path) -> Vec<&Path> {
         let points = self.entries.iter().map(|entry| entry.point.as_path());
         points.filter(|point| point.starts_with(folder)).rev().collect()
     }
