@@ -41,6 +41,7 @@ fn main() -> std::process::ExitCode {
         limits::TESTS,
         resources::TESTS,
         sandbox::TESTS,
+        sandbox::restart::TESTS,
         crash::TESTS,
         crash::points::TESTS,
         bootstrap::TESTS,

@@ -85,6 +85,11 @@ impl Service {
         &self.sandbox
     }
 
+    /// True for the id of the sandbox that containerd asked for.
+    pub fn is_sandbox(&self, id: &str) -> bool {
+        self.sandbox.is_asked_for() && self.pod_id.id() == id
+    }
+
     /// The pod's virtual machine as the bundle's spec has it, started on the
     /// first call; a failed start is tried again on the next.
     pub async fn boot(&self) -> Result<&Pod, Error> {

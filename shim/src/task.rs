@@ -388,11 +388,18 @@ impl Task for TaskService {
         request: api::ConnectRequest,
     ) -> ttrpc::Result<api::ConnectResponse> {
         let id = request.id;
-        let state = self.pod(&id)?.state(&id).await;
-        let state = state.map_err(|error| of_runtime("Connect", &id, &error))?;
+        let pod = self.pod(&id)?;
+        // containerd connects by the sandbox's own id after a restart; NotFound
+        // makes it end the sandbox with all its containers.
+        let task_pid = if self.service.is_sandbox(&id) {
+            pod.pid()
+        } else {
+            let state = pod.state(&id).await;
+            state.map_err(|error| of_runtime("Connect", &id, &error))?.pid
+        };
         Ok(api::ConnectResponse {
             shim_pid: std::process::id(),
-            task_pid: state.pid,
+            task_pid,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Default::default()
         })

@@ -1,5 +1,7 @@
 //! Pods that are made before their containers: the Sandbox service.
 
+pub mod restart;
+
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -19,6 +21,7 @@ tests![
     Ours the_end_of_a_machine_is_the_end_of_its_sandbox,
     Ours a_sandbox_has_its_network_its_name_and_its_servers,
     Ours sandboxes_that_cannot_be,
+    Ours connect_knows_the_sandbox_by_its_own_id,
 ];
 
 fn started(bed: &Bed, wanted: &Wanted) -> Sandbox {
@@ -99,6 +102,18 @@ fn containers_share_their_sandbox_and_not_their_ends(bed: &Bed) {
     assert_eq!(told(bed, &sandbox, "d", "cat /dev/shm/x"), "hello");
     sandbox.stop().unwrap();
     assert_eq!(sandbox.wait().unwrap().exit_status, 0);
+    sandbox.shutdown();
+}
+
+/// containerd connects so to each shim when it restarts.
+fn connect_knows_the_sandbox_by_its_own_id(bed: &Bed) {
+    let sandbox = bed.sandbox("s");
+    let rpc = sandbox.shim().rpc();
+    assert_eq!(status(rpc.connect().unwrap_err()), Code::NOT_FOUND, "no sandbox was created");
+    sandbox.create(&sandbox.request(&Wanted::default())).unwrap();
+    let answer = rpc.connect().unwrap();
+    assert!(answer.shim_pid > 0 && answer.shim_pid != answer.task_pid, "{answer}");
+    assert_eq!(answer.task_pid, sandbox.status().unwrap().pid);
     sandbox.shutdown();
 }
 
