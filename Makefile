@@ -70,32 +70,44 @@ clean: ## what was built in this tree; caches outside it stay
 	rm -rf build
 
 ##@ Check
-.PHONY: check fmt clippy walls deny test-unit test-net test-vm test-conformance test-snapshotters test-versions test-clients test-kvm fuzz test
+# The parts of `make test`. tests/shards/times has the time of each, and what `make test-all` adds.
+VM_PARTS := test-vm-nat test-vm-agent test-vm-pod test-vm-demo test-vm-features
+PARTS := test-unit $(VM_PARTS) test-conformance-core test-kvm-core fuzz-smoke
+.PHONY: check fmt clippy walls deny kill-points test test-all $(PARTS)
+.PHONY: test-vm test-net test-conformance test-snapshotters test-versions test-clients test-kvm fuzz
+
+test: check $(PARTS) ## what is checked before each commit, with the time that each part takes (root)
+
+SHARDS := cargo run --quiet --locked -p sandbox-tests --bin shards --
+test-all: ## everything that is tested, in hours; SHARD=1/3 runs a third of what `make test` leaves out (root)
+	@parts=$$($(SHARDS) parts $(SHARD)); $(MAKE) $(if $(SHARD),,test) $$parts
+
 check: fmt clippy walls deny ## format, lints, the walls of the design, licences and bans
 
 fmt:
-	@$(TIMED) fmt cargo fmt --all --check
+	@$(TIMED) $@ cargo fmt --all --check
 
 clippy:
-	@$(TIMED) clippy cargo clippy --workspace --all-targets --locked -- -D warnings
-	@$(TIMED) clippy/fuzz cargo clippy --manifest-path tests/fuzz/Cargo.toml --locked --target-dir target -- -D warnings
+	@$(TIMED) $@ cargo clippy --workspace --all-targets --locked -- -D warnings
+	@$(TIMED) $@-fuzz cargo clippy --manifest-path tests/fuzz/Cargo.toml --locked --target-dir target -- -D warnings
+
+# Cargo selects features by the packages that a command names: with one selection, --workspace,
+# the dependencies of all tests are compiled once.
+CARGO_TEST := cargo test --workspace --locked
 
 walls:
-	@$(TIMED) walls cargo test --locked -q -p sandbox-tests --test walls
+	@$(TIMED) $@ $(CARGO_TEST) --quiet --test walls
 
 deny:
-	@$(TIMED) deny tests/walls/deny
+	@$(TIMED) $@ tests/walls/deny
 
 test-unit: ## the crates' own tests, no root and no VM needed
-	@$(TIMED) test-unit cargo test --workspace --exclude sandbox-tests --locked --no-fail-fast
-	@$(TIMED) test-unit/harness cargo test --locked -p sandbox-tests --lib
+	@$(TIMED) $@ $(CARGO_TEST) --no-fail-fast --lib --bins --test pod --test jail --test kvm --test net $(TESTS)
 
-test-net: ## what the NAT carries, gigabytes over bad links, optimized and by a clock of its own
+test-net: ## what the NAT carries: gigabytes over bad links, optimized and by a clock of its own
 	@$(TIMED) $@ cargo test --release --locked -p sandbox-netstack --lib -- --ignored $(TESTS)
 
 # Each by itself, so that one that fails does not keep the others from running.
-VM_PARTS := test-vm-nat test-vm-agent test-vm-pod test-vm-demo test-vm-features
-.PHONY: $(VM_PARTS) kill-points
 $(VM_PARTS): export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
 $(VM_PARTS): export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
 $(VM_PARTS): export SANDBOX_TEST_VMM = $(CURDIR)/$(BIN)/sandbox-vmm
@@ -110,49 +122,82 @@ kill-points:
 	@$(TIMED) $@ tests/crash/build
 
 test-vm-nat:
-	@$(TIMED) $@/build cargo build --release --locked -p sandbox-netstack
-	@$(TIMED) $@ cargo test --locked -p sandbox-tests --test nat -- $(TESTS)
+	@$(TIMED) $@ $(CARGO_TEST) --test nat -- $(TESTS)
 
 test-vm-agent:
-	@$(TIMED) $@ cargo test --locked -p sandbox-agent --test guest -- $(TESTS)
+	@$(TIMED) $@ $(CARGO_TEST) --test guest -- $(TESTS)
 
 test-vm-pod:
-	@$(TIMED) $@ cargo test --locked -p sandbox-runtime --lib --test pod -- --ignored $(TESTS)
+	@$(TIMED) $@ $(CARGO_TEST) --test pod -- --ignored $(TESTS)
 
 test-vm-demo:
 	@[ -n "$(TESTS)" ] || $(TIMED) $@ tests/demo/run
 
 test-vm-features:
-	@$(TIMED) $@ cargo test --locked -p sandbox-tests --test vm -- --test-threads $(TEST_THREADS) $(TESTS)
+	@$(TIMED) $@ $(CARGO_TEST) --test vm -- --test-threads $(TEST_THREADS) $(TESTS)
 
 # Tests with another containerd than this machine's, or another client than ctr.
-ELSEWHERE := test-conformance test-snapshotters test-versions test-clients
+CONFORMANCE := test-conformance-core test-conformance-overlayfs test-conformance-erofs test-conformance-kvm
+SNAPSHOTTERS := test-snapshotters-auto test-snapshotters-kvm
+VERSIONS := test-versions-trixie test-versions-newest
+ELSEWHERE := $(CONFORMANCE) $(SNAPSHOTTERS) $(VERSIONS) test-clients
+.PHONY: $(ELSEWHERE)
 $(ELSEWHERE): export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
 $(ELSEWHERE): export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
+$(ELSEWHERE): build guest
 
-test-conformance: build guest ## containerd's own tests, with io.sandbox.v1 as their runtime (root)
-	@$(TIMED) $@/overlayfs tests/conformance/run $(TESTS)
-	@TEST_SNAPSHOTTER=erofs $(TIMED) $@/erofs tests/conformance/run $(TESTS)
-	@$(TIMED) $@/kvm tests/conformance/lab $(TESTS)
+test-conformance: $(filter-out %-core,$(CONFORMANCE)) ## containerd's own tests, with io.sandbox.v1 as their runtime (root)
 
-test-versions: export SANDBOX_TEST_VMM = $(CURDIR)/$(BIN)/sandbox-vmm
-test-versions: build guest toolbox ## what goes through ctr, with containerd 1.7 and 2.x of other Debian releases (root)
-	@$(TIMED) $@ tests/versions/run
+test-conformance-core:
+	@$(TIMED) $@ tests/conformance/run $(or $(TESTS),core)
 
-test-clients: build guest ## Docker, with containers of io.sandbox.v1 (root)
+test-conformance-overlayfs:
+	@$(TIMED) $@ tests/conformance/run $(TESTS)
+
+test-conformance-erofs:
+	@TEST_SNAPSHOTTER=erofs $(TIMED) $@ tests/conformance/run $(TESTS)
+
+test-conformance-kvm:
+	@$(TIMED) $@ tests/conformance/lab $(TESTS)
+
+test-versions: $(VERSIONS) ## what goes through ctr, with containerd 1.7 and 2.x of other Debian releases (root)
+
+$(VERSIONS): export SANDBOX_TEST_VMM = $(CURDIR)/$(BIN)/sandbox-vmm
+$(VERSIONS): toolbox
+$(VERSIONS): test-versions-%:
+	@VERSIONS_SUITES=$* $(TIMED) $@ tests/versions/run
+
+test-clients: ## Docker, with containers of io.sandbox.v1 (root)
 	@$(TIMED) $@ tests/clients/run $(TESTS)
 
-test-snapshotters: build guest ## containers on every snapshotter of the newest containerd (root)
-	@$(TIMED) $@/auto tests/snapshotters/run $(TESTS)
-	@$(TIMED) $@/kvm tests/snapshotters/lab $(TESTS)
+test-snapshotters: $(SNAPSHOTTERS) ## containers on every snapshotter of the newest containerd (root)
 
-test-kvm: build guest toolbox kill-points ## the same tests on the kvm engine; without real KVM, in the lab (root)
-	@$(TIMED) test-kvm tests/kvm/run $(TESTS)
+test-snapshotters-auto:
+	@$(TIMED) $@ tests/snapshotters/run $(TESTS)
+
+test-snapshotters-kvm:
+	@$(TIMED) $@ tests/snapshotters/lab $(TESTS)
+
+KVM_SUITE := cargo run --quiet --locked -p sandbox-tests --bin kvm-suite --
+test-kvm: build guest toolbox kill-points ## the feature tests on the kvm engine; without real KVM, in labs (root)
+	@$(TIMED) $@ $(KVM_SUITE) $(TESTS)
+
+test-kvm-core: build guest toolbox kill-points
+	@$(TIMED) $@ $(KVM_SUITE) core
+
+# A piece of the suite: test-kvm-1of3.
+test-kvm-%: build guest toolbox kill-points
+	@$(TIMED) $@ $(KVM_SUITE) $*
 
 fuzz: ## every fuzz target for FUZZ_SECONDS each
-	@$(TIMED) fuzz tests/fuzz/run
+	@$(TIMED) $@ tests/fuzz/run
 
-test: check test-unit test-net test-vm test-conformance test-snapshotters test-versions test-clients test-kvm fuzz ## all of the above, with the time that each part takes
+fuzz-smoke: ## every fuzz target over its seeds, and a few seconds more
+	@FUZZ_SECONDS=5 $(TIMED) $@ tests/fuzz/run
+
+# A piece of the targets: fuzz-1of3.
+fuzz-%:
+	@$(TIMED) $@ tests/fuzz/run $*
 
 ##@ Measure
 .PHONY: bench-boot bench-net bench-shim

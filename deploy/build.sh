@@ -1,12 +1,14 @@
 #!/bin/bash
-# Builds the shim, sandboxctl and sandbox-vmm into target/release.
+# Builds the shim, sandboxctl, sandbox-vmm and netstack-tap into target/release.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly TARGET=x86_64-unknown-linux-gnu LIBRARIES=/usr/lib/x86_64-linux-gnu
 [ -e $LIBRARIES/libcap-ng.a ] || { echo "build: libcap-ng.a is missing. Run deploy/install-deps.sh" >&2; exit 1; }
 
-cargo build --release --locked -p sandbox-shim -p sandbox-runtime
+# In one command, so that the dependencies are compiled once. netstack-tap is what tests and
+# benchmarks run.
+cargo build --release --locked -p sandbox-shim -p sandbox-runtime -p sandbox-netstack
 
 # Three processes of each sandbox are sandbox-vmm. Static, each is loaded in
 # half the time, as no libraries are looked up and bound. It stays position
