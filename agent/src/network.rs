@@ -88,13 +88,14 @@ impl Applied {
     /// Whatever happens, what is set afterwards is in `self`.
     fn replace_by(&mut self, plan: &Plan) -> Result<(), NetworkError> {
         if plan.link.is_none() && self.index.is_none() {
-            return Ok(());
+            return attach(false);
         }
         let mut kernel = Netlink::open(NETLINK_ROUTE).map_err(refused("opening rtnetlink"))?;
         if let Some(index) = self.index {
             self.remove_all_but(&mut kernel, index, &plan.items)?;
         }
         if let Some(link) = &plan.link {
+            attach(true)?;
             let index = set_link(&mut kernel, self.index, link)?;
             self.index = Some(index);
             let off_loopback =
@@ -108,6 +109,7 @@ impl Applied {
         if let Some(index) = self.index.take() {
             let off = kernel.done(&message::switch(index, false));
             off.map_err(refused("switching the interface off"))?;
+            attach(false)?;
         }
         Ok(())
     }
@@ -148,6 +150,12 @@ impl Applied {
         }
         Ok(())
     }
+}
+
+fn attach(attached: bool) -> Result<(), NetworkError> {
+    let what = if attached { "attaching" } else { "detaching" };
+    interface::set_attached(attached)
+        .map_err(refused(format!("{what} the driver of the network device")))
 }
 
 /// Whether what was to be removed is not there: a program in the guest may

@@ -161,12 +161,14 @@ impl Network {
     /// Gives the guest its addresses, and lets the namespace have its
     /// listeners from then on. Once for each pod, after [`Self::configure`].
     pub async fn configure_guest(&self, agent: &Agent, ended: &Ended) -> Result<(), Error> {
-        let Some(Some(Configured { guest, listens })) = self.configured.get() else {
-            return Ok(());
-        };
+        let Some(configured) = self.configured.get() else { return Ok(()) };
+        // Without a network the guest detaches its device.
+        let none = ConfigureNetworkRequest::default();
+        let (guest, listens) =
+            configured.as_ref().map_or((&none, false), |set| (&set.guest, set.listens));
         let set = self.guest.get_or_try_init(|| async {
             agent.configure_network(guest).await?;
-            if *listens {
+            if listens {
                 let (agent, socket) = (agent.clone(), self.socket.clone());
                 tokio::spawn(listeners::follow(agent, socket, ended.clone()));
             }

@@ -10,6 +10,7 @@ tests![
     Any routes_are_the_pods,
     Any resolv_conf_is_what_the_pod_was_given,
     Any sockets_are_free_for_a_new_container,
+    Ours the_kernel_makes_no_interface_by_itself,
 ];
 
 /// `toolbox interfaces` without what two kernels need not share: addresses of
@@ -86,4 +87,14 @@ fn sockets_are_free_for_a_new_container(bed: &Bed) {
     let told = inside(bed, "cat /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6");
     let sockets: Vec<_> = told.iter().filter(|line| !line.contains("local_address")).collect();
     assert!(sockets.is_empty(), "{sockets:#?}");
+}
+
+/// `dummy0` would be there in every container, `tunl0` and `sit0` as well; a
+/// workload can make what it needs.
+fn the_kernel_makes_no_interface_by_itself(bed: &Bed) {
+    let pod = bed.network().pod();
+    let shell = bed.shell("a", |run| run.pod(pod).flags(&["--cap-add=CAP_NET_ADMIN"]));
+    assert_eq!(shell.line("ls /sys/class/net"), "eth0\nlo");
+    assert_eq!(shell.line("ip link add own type dummy && ls /sys/class/net"), "eth0\nlo\nown");
+    shell.end();
 }

@@ -204,11 +204,11 @@ fn a_namespace_with_loopback_alone_reaches_nothing(bed: &Bed) {
     host_is_the_pod(bed);
     let line = format!(
         "toolbox tcp {}:{SCRIPT} recv; toolbox listen 127.0.0.1:80 say:own >/dev/null & \
-         until toolbox tcp 127.0.0.1:80 line | grep line=own; do usleep 20000; done; ip route",
+         until toolbox tcp 127.0.0.1:80 line | grep line=own; do usleep 20000; done; ip route; ls /sys/class/net",
         SERVER.v4
     );
     let out = bed.run("a").shell(&line).ok();
-    assert_eq!(out.text(), "connect=ENETUNREACH recv=ENOTCONN\nconnect=ok line=own");
+    assert_eq!(out.text(), "connect=ENETUNREACH recv=ENOTCONN\nconnect=ok line=own\nlo");
 }
 
 /// The process of this test that plays the part.

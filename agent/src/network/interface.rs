@@ -6,6 +6,10 @@ use std::path::Path;
 
 /// Where the kernel lists interfaces.
 const CLASS: &str = "/sys/class/net";
+/// Where the kernel lists virtio devices, and their drivers.
+const VIRTIO: &str = "/sys/bus/virtio";
+/// The type of a network device in `VIRTIO/devices/*/device`.
+const NETWORK: &str = "0x0001";
 
 /// A network interface.
 #[derive(Debug)]
@@ -43,6 +47,21 @@ pub fn find() -> io::Result<Vec<Interface>> {
     }
     found.sort_by_key(|interface| interface.index);
     Ok(found)
+}
+
+/// Attaches the driver to the network device, or detaches it. A guest without
+/// a network shows no interface but `lo`, as a container of runc does.
+pub fn set_attached(attached: bool) -> io::Result<()> {
+    let virtio = Path::new(VIRTIO);
+    let action = virtio.join("drivers/virtio_net").join(if attached { "bind" } else { "unbind" });
+    for entry in fs::read_dir(virtio.join("devices"))? {
+        let (name, path) = entry.map(|entry| (entry.file_name(), entry.path()))?;
+        let kind = fs::read_to_string(path.join("device"))?;
+        if kind.trim() == NETWORK && path.join("driver").exists() != attached {
+            fs::write(&action, name.as_encoded_bytes())?;
+        }
+    }
+    Ok(())
 }
 
 /// Lets packets to and from addresses of 127.0.0.0/8 over interface `name`.

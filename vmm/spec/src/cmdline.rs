@@ -15,8 +15,10 @@ use crate::VmSpec;
 /// - `percpu_alloc=page`: a vCPU's variables take some 170 KiB; by default the
 ///   kernel clears 2 MiB for each vCPU to cut them from.
 /// - `cgroup_no_v1=all`: version 2 alone.
+/// - `dummy.numdummies=0`: the kernel makes no `dummy0`; `ip link add type
+///   dummy` works all the same.
 const COMMON: &str = "console=ttyS0 quiet panic=-1 rootfstype=ramfs swiotlb=noforce \
-                      percpu_alloc=page cgroup_no_v1=all";
+                      percpu_alloc=page cgroup_no_v1=all dummy.numdummies=0";
 
 /// Who runs the guest, as far as its kernel cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
