@@ -39,6 +39,7 @@ pub fn examine(
     report.add(vmm(host, &config.vmm));
     report.extend(image::checks(host, &config));
     report.extend(containerd::checks(host));
+    report.extend(containerd::nerdctl(host));
     report.extend(kernel::checks(host, &config));
     report.extend(network::checks(host, &config));
     report

@@ -4,6 +4,9 @@ use super::{Check, Host, INSTALL};
 
 /// The program that containerd runs for `io.sandbox.v1`.
 const SHIM: &str = "containerd-shim-sandbox-v1";
+/// The name for nerdctl, which takes a name outside of `io.containerd.` for a
+/// program like runc. containerd runs the same shim for both.
+const NAME_FOR_NERDCTL: &str = "io.containerd.sandbox.v1";
 const SOCKET: &str = "/run/containerd/containerd.sock";
 /// Oldest that is tested.
 const OLDEST: (u32, u32) = (1, 6);
@@ -71,6 +74,13 @@ fn service(host: &Host, is_running: bool) -> Check {
         (false, _) => Check::warning("containerd service", "does not run")
             .fix("systemctl enable --now containerd"),
     }
+}
+
+/// None where nerdctl is not installed.
+pub(super) fn nerdctl(host: &Host) -> Option<Check> {
+    let path = host.find("nerdctl", None)?.display().to_string();
+    let words = format!("{path}: run sandboxes with --runtime {NAME_FOR_NERDCTL}");
+    Some(Check::ok("nerdctl", words).fact("path", &path).fact("runtime", NAME_FOR_NERDCTL))
 }
 
 /// containerd looks in its own `PATH`, then beside itself.

@@ -186,6 +186,15 @@ fn a_containerd_that_does_not_run_is_a_warning() {
 }
 
 #[test]
+fn nerdctl_has_another_name_for_the_runtime() {
+    let made = Made::whole();
+    assert!(made.report().check("nerdctl").is_none());
+    made.script("usr/bin/nerdctl", "true");
+    let words = "/usr/bin/nerdctl: run sandboxes with --runtime io.containerd.sandbox.v1";
+    assert_eq!(found(&made.report(), "nerdctl"), (Level::Ok, words.to_owned()));
+}
+
+#[test]
 fn what_the_kernel_lacks_is_a_warning() {
     let made = Made::whole();
     made.write("proc/filesystems", "nodev\tproc\nnodev\toverlayish\n");
