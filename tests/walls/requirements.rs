@@ -97,6 +97,33 @@ const WHOLE_GROUPS: &[std::ops::RangeInclusive<u32>] = &[55..=65, 66..=78, 80..=
 const FUZZED: &[&str] =
     &["net", "policy", "dns", "dns-stream", "agent", "fs", "ring", "vsock", "spec"];
 
+/// Where a reader finds what a number means.
+const LEGEND: &str = "docs/requirements.md";
+
+/// `12` of `R12`.
+fn number(word: &str) -> Option<u32> {
+    word.strip_prefix('R').filter(|digits| !digits.starts_with('0'))?.parse().ok()
+}
+
+#[test]
+fn every_cited_number_is_in_the_legend() {
+    let text = fs::read_to_string(tree().join(LEGEND)).unwrap();
+    let rows = text.lines().filter_map(|line| number(line.strip_prefix("| ")?.split(' ').next()?));
+    let known: std::collections::BTreeSet<u32> = rows.collect();
+    let tables = BY_FEATURE_TESTS.iter().chain(BY_CRATES.iter().map(|(number, ..)| number));
+    let mut missing: Vec<String> = tables
+        .filter(|number| !known.contains(number))
+        .map(|number| format!("R{number} of {}", file!()))
+        .collect();
+    for (path, line, text) in lines().iter().filter(|(_, _, text)| text.contains("//")) {
+        let comment = text.split_once("//").map_or("", |(_, comment)| comment);
+        let cited = comment.split(|c: char| !c.is_alphanumeric()).filter_map(number);
+        let unknown = cited.filter(|number| !known.contains(number));
+        missing.extend(unknown.map(|number| format!("R{number} in {}:{line}", path.display())));
+    }
+    none(missing, "docs/requirements.md has no such number");
+}
+
 #[test]
 fn whole_groups_are_whole() {
     let missing = WHOLE_GROUPS
