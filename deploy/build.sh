@@ -8,7 +8,7 @@ readonly TARGET=x86_64-unknown-linux-gnu LIBRARIES=/usr/lib/x86_64-linux-gnu
 
 # In one command, so that the dependencies are compiled once. netstack-tap is what tests and
 # benchmarks run.
-cargo build --release --locked -p sandbox-shim -p sandbox-runtime -p sandbox-netstack
+cargo build --release --locked -p sandbox-shim -p sandboxctl -p sandbox-netstack
 
 # Three processes of each sandbox are sandbox-vmm. Static, each is loaded in
 # half the time, as no libraries are looked up and bound. It stays position

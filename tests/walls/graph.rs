@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sandbox-toolbox", &[]),
     ("sandbox-vm-spec", &[]),
     ("sandbox-vmm", &["sandbox-devices", "sandbox-mapped", "sandbox-vm-spec"]),
+    ("sandboxctl", &["sandbox-netstack", "sandbox-runtime", "sandbox-vm-spec"]),
 ];
 
 /// Crates of which two versions in one build would be two ideas of the same
