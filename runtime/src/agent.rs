@@ -17,8 +17,8 @@ use ttrpc::asynchronous::transport::Socket;
 use ttrpc::context::{Context, with_duration};
 use ttrpc::proto::Code;
 
-use crate::error::ErrorKind;
 use crate::event::Exit;
+use crate::failure::ErrorKind;
 
 /// Longest time for a call that the agent answers at once: a guest that hangs
 /// must not hang containerd.

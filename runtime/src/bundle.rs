@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 
-use crate::error::ErrorKind;
+use crate::failure::ErrorKind;
 
 /// Largest `config.json`: the spec goes to the agent in one message of ttrpc,
 /// which ends at 4 MiB.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 
-use crate::error::ErrorKind;
+use crate::failure::ErrorKind;
 use crate::mounts::{MountError, MountTable};
 
 /// How long the kernel may take to let go of a cgroup whose processes have

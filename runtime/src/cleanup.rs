@@ -9,7 +9,6 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::cgroup;
 use crate::config::Config;
-use crate::error::Error;
 use crate::folder::{Folder, FolderError};
 use crate::hooks;
 use crate::id::PodId;
@@ -27,7 +26,7 @@ const HOOKS: Duration = Duration::from_secs(2);
 /// folder. Nothing left is no error. A shim that lives is killed first, if
 /// the pod was started for `bundle`; a pod of another bundle is left alone,
 /// being another containerd's.
-pub fn cleanup(config: &Config, id: &PodId, bundle: &Path) -> Result<(), Error> {
+pub fn cleanup(config: &Config, id: &PodId, bundle: &Path) -> Result<(), FolderError> {
     let path = config.state_dir.join(id.folder());
     let state = State::read(&path.join("state.json")).ok().filter(|state| is_of(state, id));
     if let Some(state) = &state {
@@ -38,7 +37,7 @@ pub fn cleanup(config: &Config, id: &PodId, bundle: &Path) -> Result<(), Error> 
         kill_shim(state);
     }
     match Folder::open(path)? {
-        Some(folder) => Ok(remove_locked(folder, id)?),
+        Some(folder) => remove_locked(folder, id),
         None => Ok(()),
     }
 }

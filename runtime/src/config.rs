@@ -6,7 +6,7 @@ use std::{env, fs, io};
 
 use serde::Deserialize;
 
-use crate::error::ErrorKind;
+use crate::failure::ErrorKind;
 
 pub use network::NetworkConfig;
 

@@ -18,7 +18,7 @@ use rustix::net::{
 };
 use sandbox_vm_spec::disks::{Disk, MAX_DISKS, MAX_PACKET, Reply, Request, SECTOR, SPAN};
 
-use crate::error::ErrorKind;
+use crate::failure::ErrorKind;
 
 /// How long the process may be silent: a request of the guest that it is doing
 /// may take a while.

@@ -68,7 +68,7 @@ fn configuration(config: &Result<Config, ConfigError>) -> Check {
                 .fact("engine", &engine)
                 .fact("state_dir", &config.state_dir.display().to_string())
         }
-        Err(error) => Check::missing("configuration", crate::error::chain(error)),
+        Err(error) => Check::missing("configuration", crate::failure::chain(error)),
     }
 }
 

@@ -20,7 +20,7 @@
 //! recursively.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -33,7 +33,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount};
 use sandbox_agent_protocol::AGENT_PORT;
 
-use crate::error::ErrorKind;
+use crate::failure::ErrorKind;
 use crate::id::PodId;
 use crate::mounts::{GUARDED, MountError, unmount_below};
 
@@ -102,9 +102,13 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder of a pod that is to start. What a dead shim left there
-    /// is removed first; a living one keeps its own.
-    pub fn create(state_dir: &Path, id: &PodId) -> Result<Self, FolderError> {
+    /// Creates the directory of a pod that is to start. `clear` removes what a
+    /// dead shim left there; the directory of a living shim is refused.
+    pub fn create(
+        state_dir: &Path,
+        id: &PodId,
+        clear: impl Fn(Self, &PodId) -> Result<(), FolderError>,
+    ) -> Result<Self, FolderError> {
         make_state_dir(state_dir)?;
         let path = state_dir.join(id.folder());
         for _ in 0..MAX_TRIES {
@@ -119,7 +123,7 @@ impl Folder {
                 return Ok(folder);
             }
             tracing::warn!("removing what a dead shim left of sandbox {id} in {}", path.display());
-            crate::cleanup::remove_locked(folder, id)?;
+            clear(folder, id)?;
         }
         Err(FolderError::InUse { pod: id.to_string(), path })
     }
@@ -322,24 +326,6 @@ fn make_dir(path: &Path) -> io::Result<()> {
 fn make_state_dir(path: &Path) -> Result<(), FolderError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     on("make the folder", path, made)
-}
-
-/// Writes a file so that readers see the old content or the new, 0600.
-pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(format!(".{}.new", std::process::id()));
-    let fresh = PathBuf::from(fresh);
-    let written = write_new(&fresh, content).and_then(|()| fs::rename(&fresh, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&fresh);
-    }
-    written
-}
-
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(content)
 }
 
 #[cfg(test)]

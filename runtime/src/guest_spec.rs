@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::{Hooks, Spec};
 use sandbox_agent_protocol::shared_dir;
 
-use crate::error::ErrorKind;
+use crate::failure::ErrorKind;
 use crate::hooks::LIMIT;
 use crate::mounts::{MountError, Options};
 

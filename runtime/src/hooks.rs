@@ -24,7 +24,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use serde_json::json;
 
 use crate::bundle;
-use crate::folder::write_atomically;
+use crate::file::write_atomically;
 
 /// Longest time for a hook that says none: one that hangs must not hang
 /// containerd for good.

@@ -12,4 +12,4 @@ pub(crate) use boot::{Boot, boot};
 pub(crate) use holdings::Holdings;
 pub use launch::LaunchError;
 pub(crate) use launch::{Launched, launch};
-pub(crate) use verdict::{Ended, Notes, Rank};
+pub(crate) use verdict::{Notes, Rank};

@@ -16,7 +16,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::disks::DiskError;
-use crate::error::ErrorKind;
+use crate::failure::ErrorKind;
 
 /// A mount that could not be made.
 #[derive(Debug, thiserror::Error)]

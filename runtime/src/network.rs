@@ -24,9 +24,9 @@ use sandbox_vm_spec::network::{Network as Setting, Request};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
-use crate::agent::Agent;
-use crate::error::{Error, ErrorKind};
-use crate::machine::Ended;
+use crate::agent::{Agent, AgentError};
+use crate::end::EndSignal;
+use crate::failure::ErrorKind;
 
 pub use client::{Client, ClientError};
 pub use namespace::NamespaceError;
@@ -160,7 +160,11 @@ impl Network {
 
     /// Gives the guest its addresses, and lets the namespace have its
     /// listeners from then on. Once for each pod, after [`Self::configure`].
-    pub async fn configure_guest(&self, agent: &Agent, ended: &Ended) -> Result<(), Error> {
+    pub async fn configure_guest(
+        &self,
+        agent: &Agent,
+        ended: &EndSignal,
+    ) -> Result<(), AgentError> {
         let Some(configured) = self.configured.get() else { return Ok(()) };
         // Without a network the guest detaches its device.
         let none = ConfigureNetworkRequest::default();

@@ -3,7 +3,6 @@ mod hooked;
 mod host_side;
 mod member;
 mod run;
-mod spec;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,20 +13,20 @@ use tokio::task::spawn_blocking;
 use crate::agent::{Agent, AgentError, Pids};
 use crate::config::Config;
 use crate::container::{ContainerState, CreateContainer, Pid, Status};
-use crate::error::{Error, ErrorKind};
+use crate::end::EndSignal;
+use crate::error::Error;
 use crate::event::{Events, Exit, PodEvent};
+use crate::failure::ErrorKind;
 use crate::id::{PodId, check_container};
 use crate::kill_point;
-use crate::machine::{Boot, BootError, Ended, Launched, Notes, Rank, boot, launch};
+use crate::machine::{Boot, BootError, Launched, Notes, Rank, boot, launch};
 use crate::network::{ClientError, Network, NetworkError};
+use crate::pod_spec::PodSpec;
 use crate::stdio::Opened;
 use exec::Exec;
 use hooked::Hooked;
 use host_side::{ForGuest, Held, HostSide, Prepared};
 use member::{Member, killed, watch_exit, watch_oom};
-
-pub use spec::{NetworkNamespace, PodSpec};
-pub(crate) use spec::{RESOLV_CONF, resolv_conf};
 
 /// SIGKILL: a sandbox that cannot deliver it is dead itself.
 const SIGKILL: u32 = 9;
@@ -49,7 +48,7 @@ struct Inner {
     network: Network,
     held: Held,
     notes: Notes,
-    ended: Ended,
+    ended: EndSignal,
     booted: watch::Receiver<Option<Result<Agent, Arc<BootError>>>>,
     members: Mutex<HashMap<String, Slot>>,
     events: mpsc::UnboundedSender<PodEvent>,
@@ -469,7 +468,7 @@ impl Inner {
     /// Has the `io` process and the guest know the network. Once for each pod.
     async fn set_network(&self) -> Result<(), Error> {
         self.in_network(self.network.configure()).await?;
-        self.call(async |agent| Ok(self.network.configure_guest(&agent, &self.ended).await)).await?
+        self.call(async |agent| self.network.configure_guest(&agent, &self.ended).await).await
     }
 
     /// What is asked of the network, cut off by the sandbox's end, which says

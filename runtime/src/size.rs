@@ -7,8 +7,8 @@ use std::str::FromStr;
 use sandbox_vm_spec::{MAX_VCPUS, SpecError, VmSpec};
 
 use crate::config::Config;
-use crate::error::ErrorKind;
-use crate::pod::PodSpec;
+use crate::failure::ErrorKind;
+use crate::pod_spec::PodSpec;
 
 /// Annotation with the number of virtual CPUs.
 const VCPUS: &str = "io.sandbox.vcpus";

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::folder::write_atomically;
+use crate::file::write_atomically;
 use crate::process::ProcessId;
 
 /// Version of the file's form.

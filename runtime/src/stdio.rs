@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::container::Stdio;
-use crate::error::ErrorKind;
+use crate::failure::ErrorKind;
 use sink::Sink;
 
 /// How long a delete waits while no output moves: a process that inherited

@@ -2,12 +2,12 @@
 //! reads and writes in it.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use sandbox_runtime::ProcessId;
+use sandbox_runtime::{ProcessId, write_atomically};
 use serde::Deserialize;
 use serde_json::json;
 use thiserror::Error;
@@ -194,20 +194,10 @@ impl Bundle {
             .map_err(|source| BundleError::Read { path, source })
     }
 
-    /// Replaces a file in one step, so that a reader sees all or nothing, and
-    /// writers at the same time do not disturb each other.
     fn write(&self, name: &str, text: &str) -> Result<(), BundleError> {
         let path = self.dir.join(name);
-        let draft = self.dir.join(format!(".{name}.{}", std::process::id()));
-        let written = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .and_then(|()| fs::rename(&draft, &path));
-        written.map_err(|source| BundleError::Write { path, source })
+        write_atomically(&path, text.as_bytes())
+            .map_err(|source| BundleError::Write { path, source })
     }
 }
 

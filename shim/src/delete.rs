@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::{self, Message, MessageField};
-use sandbox_runtime::{Config, ConfigError, IdError, PodId};
+use sandbox_runtime::{Config, ConfigError, IdError, PodId, chain};
 use thiserror::Error;
 
 use crate::bootstrap::SOCKET_DIR;
@@ -58,7 +58,7 @@ pub fn run(flags: &Flags) -> Result<(), DeleteError> {
     if !socket.is_served_by_the_living(&bundle) {
         let config = config(&bundle)?;
         sandbox_runtime::cleanup(&config, &pod, &folder(flags)).map_err(|error| {
-            DeleteError::Cleanup { pod: pod.to_string(), reason: error.report() }
+            DeleteError::Cleanup { pod: pod.to_string(), reason: chain(&error) }
         })?;
         socket.remove_stale();
     }

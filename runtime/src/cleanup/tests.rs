@@ -44,7 +44,7 @@ fn dead() -> ProcessId {
 fn survivors_are_killed_and_nothing_stays() {
     let dir = tempfile::tempdir().unwrap();
     let mut child = sleeper();
-    let folder = Folder::create(dir.path(), &id()).unwrap();
+    let folder = Folder::create(dir.path(), &id(), remove_locked).unwrap();
     folder.furnish().unwrap();
     write_state(&folder, dead(), ProcessId::of(child.id()).unwrap());
     drop(folder);
@@ -60,7 +60,7 @@ fn a_process_with_a_reused_pid_lives() {
     let mut child = sleeper();
     let now = ProcessId::of(child.id()).unwrap();
     let former = ProcessId { start_time: now.start_time + 1, ..now };
-    let folder = Folder::create(dir.path(), &id()).unwrap();
+    let folder = Folder::create(dir.path(), &id(), remove_locked).unwrap();
     write_state(&folder, former, former);
     drop(folder);
     cleanup(&config(dir.path()), &id(), Path::new("/bundle")).unwrap();
@@ -73,7 +73,7 @@ fn a_process_with_a_reused_pid_lives() {
 #[test]
 fn a_running_pod_of_another_bundle_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = Folder::create(dir.path(), &id()).unwrap();
+    let folder = Folder::create(dir.path(), &id(), remove_locked).unwrap();
     let me = ProcessId::of(std::process::id()).unwrap();
     write_state(&folder, me, me);
     cleanup(&config(dir.path()), &id(), Path::new("/other")).unwrap();
@@ -84,7 +84,7 @@ fn a_running_pod_of_another_bundle_is_left_alone() {
 fn empty_cut_off_and_foreign_states_do_not_hinder() {
     let dir = tempfile::tempdir().unwrap();
     for content in ["", "{\"version\":1,\"names", "[]", "{}"] {
-        let folder = Folder::create(dir.path(), &id()).unwrap();
+        let folder = Folder::create(dir.path(), &id(), remove_locked).unwrap();
         std::fs::write(folder.state(), content).unwrap();
         drop(folder);
         cleanup(&config(dir.path()), &id(), Path::new("/bundle")).unwrap();
@@ -104,7 +104,7 @@ fn hooks_are_told_of_an_end_that_the_shim_did_not_see() {
     let hook = serde_json::json!({"path": "/bin/sh", "args": ["sh", "-c", ": >told"]});
     let spec = serde_json::json!({"ociVersion": "1.1.0", "hooks": {"poststop": [hook]}});
     std::fs::write(bundle.path().join("config.json"), spec.to_string()).unwrap();
-    let folder = Folder::create(dir.path(), &id()).unwrap();
+    let folder = Folder::create(dir.path(), &id(), remove_locked).unwrap();
     folder.furnish().unwrap();
     write_state(&folder, dead(), dead());
     hooks::Marker::set(&folder.hooks(), "a", bundle.path()).unwrap();

@@ -46,7 +46,7 @@ fn node(host: &Host, network: &NetworkConfig) -> Check {
     }
     match Document::read(&file) {
         Ok((_, loaded)) => found("node policy", &path, &loaded),
-        Err(error) => Check::missing("node policy", crate::error::chain(&error))
+        Err(error) => Check::missing("node policy", crate::failure::chain(&error))
             .fix(format!("sandboxctl policy check {}", path.display())),
     }
 }
@@ -58,7 +58,7 @@ fn named(host: &Host, dir: &Path) -> Vec<Check> {
     for name in &names {
         let path = dir.join(format!("{name}.toml"));
         if let Err(error) = Document::read(&host.at(&path)) {
-            let check = Check::warning("policy", crate::error::chain(&error));
+            let check = Check::warning("policy", crate::failure::chain(&error));
             checks.push(check.fix(format!("sandboxctl policy check {}", path.display())));
         }
     }

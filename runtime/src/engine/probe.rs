@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::folder::write_atomically;
+use crate::file::write_atomically;
 
 /// Where the verdict is kept, in `state_dir`.
 const CACHE: &str = "kvm-probe.json";

@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::io::Write;
 use std::sync::Barrier;
 
 use super::*;
+use crate::cleanup::remove_locked;
 
 fn id() -> PodId {
     PodId::new("default", "a").unwrap()
@@ -15,7 +17,7 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn folders_and_files_are_private() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = Folder::create(dir.path(), &id()).unwrap();
+    let folder = Folder::create(dir.path(), &id(), remove_locked).unwrap();
     folder.furnish().unwrap();
     folder.listen(&folder.vsock()).unwrap();
     for path in [folder.path(), &folder.sockets(), &folder.hooks()] {
@@ -35,7 +37,7 @@ fn folders_and_files_are_private() {
 #[test]
 fn the_share_is_seen_and_not_written() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = Folder::create(dir.path(), &id()).unwrap();
+    let folder = Folder::create(dir.path(), &id(), remove_locked).unwrap();
     folder.furnish().unwrap();
     fs::create_dir(folder.tree().join("c")).unwrap();
     assert!(folder.share().join("c").is_dir());
@@ -47,12 +49,15 @@ fn the_share_is_seen_and_not_written() {
 #[test]
 fn a_running_pod_keeps_its_folder_and_a_dead_one_does_not() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = Folder::create(dir.path(), &id()).unwrap();
+    let folder = Folder::create(dir.path(), &id(), remove_locked).unwrap();
     folder.furnish().unwrap();
-    assert_eq!(Folder::create(dir.path(), &id()).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(
+        Folder::create(dir.path(), &id(), remove_locked).unwrap_err().kind(),
+        ErrorKind::AlreadyExists
+    );
     // As if its shim were killed: the lock goes, the rest stays.
     drop(folder);
-    let next = Folder::create(dir.path(), &id()).unwrap();
+    let next = Folder::create(dir.path(), &id(), remove_locked).unwrap();
     assert!(next.is_empty().unwrap());
     next.remove().unwrap();
 }
@@ -64,7 +69,7 @@ fn of_many_starters_one_wins() {
     let won: Vec<Folder> = std::thread::scope(|scope| {
         let start = || {
             barrier.wait();
-            let folder = Folder::create(dir.path(), &id())?;
+            let folder = Folder::create(dir.path(), &id(), remove_locked)?;
             folder.furnish()?;
             Ok::<_, FolderError>(folder)
         };
@@ -82,7 +87,7 @@ fn a_symlink_in_its_place_is_not_followed() {
     let elsewhere = tempfile::tempdir().unwrap();
     fs::write(elsewhere.path().join("precious"), "x").unwrap();
     std::os::unix::fs::symlink(elsewhere.path(), dir.path().join(id().folder())).unwrap();
-    assert!(Folder::create(dir.path(), &id()).is_err());
+    assert!(Folder::create(dir.path(), &id(), remove_locked).is_err());
     assert!(elsewhere.path().join("precious").exists());
 }
 
@@ -91,7 +96,7 @@ fn a_mount_in_the_folder_survives_its_removal() {
     let dir = tempfile::tempdir().unwrap();
     let volume = tempfile::tempdir().unwrap();
     fs::write(volume.path().join("precious"), "x").unwrap();
-    let folder = Folder::create(dir.path(), &id()).unwrap();
+    let folder = Folder::create(dir.path(), &id(), remove_locked).unwrap();
     folder.furnish().unwrap();
     let point = folder.tree().join("v");
     fs::create_dir(&point).unwrap();
@@ -105,7 +110,7 @@ fn a_mount_in_the_folder_survives_its_removal() {
 #[test]
 fn a_lock_that_outlives_its_holder_for_a_moment_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = Folder::create(dir.path(), &id()).unwrap();
+    let folder = Folder::create(dir.path(), &id(), remove_locked).unwrap();
     let path = folder.path().to_owned();
     let copy = folder._lock.try_clone().unwrap();
     drop(folder);
@@ -120,7 +125,7 @@ fn a_lock_that_outlives_its_holder_for_a_moment_is_waited_for() {
 #[test]
 fn the_wire_connects_and_has_no_path() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = Folder::create(dir.path(), &id()).unwrap();
+    let folder = Folder::create(dir.path(), &id(), remove_locked).unwrap();
     let (listener, mut stream) = folder.wire("rng").unwrap();
     stream.write_all(b"x").unwrap();
     let (mut other, _) = listener.accept().unwrap();

@@ -7,7 +7,7 @@ use rustix::fs::statvfs;
 
 use super::{Context, HostBind, SpecError};
 use crate::mounts::{MountError, Options};
-use crate::pod;
+use crate::pod_spec;
 
 /// What a guest has of its own, by its path on the host.
 const KERNELS: [&str; 3] = ["/proc", "/sys", "/dev"];
@@ -31,13 +31,13 @@ pub(super) fn transform(spec: &mut Spec, context: &mut Context) -> Result<(), Sp
 /// The developer network's, where the container has none mounted.
 pub(super) fn resolv_conf(spec: &mut Spec, context: &mut Context) -> Result<(), SpecError> {
     let Some(source) = context.resolv_conf else { return Ok(()) };
-    if pod::resolv_conf(spec).is_some() {
+    if pod_spec::resolv_conf(spec).is_some() {
         return Ok(());
     }
     // Not writable: it is in the host's memory.
     let mut mount = Mount::default();
     mount
-        .set_destination(pod::RESOLV_CONF.into())
+        .set_destination(pod_spec::RESOLV_CONF.into())
         .set_typ(Some("bind".to_owned()))
         .set_source(Some(source.to_owned()))
         .set_options(Some(["bind", "ro"].map(str::to_owned).to_vec()));

@@ -9,11 +9,12 @@ use tokio::net::UnixListener;
 use tokio::time::{Instant, timeout_at};
 
 use super::progress::{Progress, Stage};
-use super::verdict::{Ended, Notes, Rank};
+use super::verdict::{Notes, Rank};
 use super::watched::Watched;
 use crate::agent::{Agent, AgentError};
 use crate::console;
-use crate::error::ErrorKind;
+use crate::end::EndSignal;
+use crate::failure::ErrorKind;
 
 /// A guest that did not boot.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +71,7 @@ pub(crate) struct Boot<'a> {
     pub limit: Duration,
     pub progress: Arc<Progress>,
     pub notes: Notes,
-    pub ended: Ended,
+    pub ended: EndSignal,
 }
 
 /// Answers with the agent once it has said what it is. The sandbox is ended

@@ -18,18 +18,20 @@ use tokio::task::spawn_blocking;
 
 use super::Holdings;
 use super::progress::{Progress, Stage};
-use super::verdict::{Ended, Notes, Rank, judge};
+use super::verdict::{Notes, Rank, judge};
 use crate::cgroup::{self, Cgroup, CgroupError};
+use crate::cleanup::remove_locked;
 use crate::config::Config;
 use crate::control::Control;
 use crate::disks::Disks;
+use crate::end::EndSignal;
 use crate::engine::{self, Chosen, EngineError, Inherited, Parts};
-use crate::error::ErrorKind;
+use crate::failure::ErrorKind;
 use crate::folder::{Folder, FolderError};
 use crate::id::PodId;
 use crate::kill_point;
 use crate::network::{AUDIT_MAX, Files as NetworkFiles, FurnishError, Network, NetworkError, Plan};
-use crate::pod::PodSpec;
+use crate::pod_spec::PodSpec;
 use crate::process::{HostProcess, ProcessId};
 use crate::size::{self, SizeError};
 use crate::state::{Description, Member, State};
@@ -124,7 +126,7 @@ pub(crate) struct Launched {
     pub pid: u32,
     pub network: Network,
     pub notes: Notes,
-    pub ended: Ended,
+    pub ended: EndSignal,
     pub progress: Arc<Progress>,
     /// How long the boot may take.
     pub limit: Duration,
@@ -263,7 +265,7 @@ fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<(Prepared, Fil
     let chosen = engine::choose(config)?;
     tracing::info!("sandbox {id} runs on {}: {}", chosen.name(), chosen.reason);
     let mut holdings = Holdings::default();
-    let folder = holdings.folder.insert(Folder::create(&config.state_dir, id)?);
+    let folder = holdings.folder.insert(Folder::create(&config.state_dir, id, remove_locked)?);
     kill_point::reach("boot: a folder");
     let console = folder.furnish()?;
     let network = plan.furnish(folder, config.network.audit_dir.as_deref(), id)?;

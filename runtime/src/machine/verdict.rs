@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use crate::end::EndSignal;
 use crate::process::HostProcess;
 
 /// Room for what few processes can say once each.
@@ -51,42 +52,22 @@ impl Notes {
     }
 }
 
-/// Tells of the sandbox's end.
-#[derive(Clone, Debug)]
-pub(crate) struct Ended(watch::Receiver<Option<Arc<str>>>);
-
-impl Ended {
-    /// Why, if it has.
-    pub fn reason(&self) -> Option<Arc<str>> {
-        self.0.borrow().clone()
-    }
-
-    /// Answers when it has.
-    pub async fn wait(&self) -> Arc<str> {
-        let mut receiver = self.0.clone();
-        match receiver.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_else(|| "unknown".into()),
-            Err(_) => "its shim let go of it".into(),
-        }
-    }
-}
-
 /// Decides once, from the first note and what follows it shortly; then kills
 /// every process.
-pub(crate) fn judge(processes: Vec<Arc<HostProcess>>) -> (Notes, Ended) {
-    let (sender, mut notes) = mpsc::channel(NOTES);
-    let (ended, receiver) = watch::channel(None);
+pub(crate) fn judge(processes: Vec<Arc<HostProcess>>) -> (Notes, EndSignal) {
+    let (notes, mut received) = mpsc::channel(NOTES);
+    let (sender, ended) = EndSignal::channel();
     tokio::spawn(async move {
-        let reason = match notes.recv().await {
-            Some(first) => best(first, &mut notes).await,
+        let reason = match received.recv().await {
+            Some(first) => best(first, &mut received).await,
             None => return,
         };
         processes.iter().for_each(|process| process.kill());
-        ended.send_replace(Some(reason.into()));
-        // Kept open: who asks later is told the same.
-        ended.closed().await;
+        sender.send_replace(Some(reason.into()));
+        // The sender stays, so that a later wait returns the same reason.
+        sender.closed().await;
     });
-    (Notes(sender), Ended(receiver))
+    (Notes(notes), ended)
 }
 
 async fn best(first: (Rank, String), notes: &mut mpsc::Receiver<(Rank, String)>) -> String {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Client, ClientError};
 use crate::agent::{Agent, AgentError};
-use crate::machine::Ended;
+use crate::end::EndSignal;
 
 /// Reports that are passed on at once, and how soon the next is after them: an
 /// agent that a guest has taken over reports without end.
@@ -25,7 +25,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 type Failed = (Transport, SocketAddr, String);
 
 /// Follows the agent until the sandbox ends.
-pub(super) async fn follow(agent: Agent, socket: PathBuf, ended: Ended) {
+pub(super) async fn follow(agent: Agent, socket: PathBuf, ended: EndSignal) {
     tokio::select! {
         _ = ended.wait() => {}
         () = pass_on(agent, socket) => {}
@@ -104,7 +104,7 @@ async fn tell(socket: &Path, listeners: BTreeSet<Listener>, before: Vec<Failed>)
 }
 
 fn complain(error: &ClientError, before: Vec<Failed>) -> Vec<Failed> {
-    tracing::warn!("listeners are not passed on: {}", crate::error::chain(error));
+    tracing::warn!("listeners are not passed on: {}", crate::failure::chain(error));
     before
 }
 

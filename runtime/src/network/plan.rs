@@ -18,9 +18,10 @@ use super::scan::{addresses, scan};
 use super::store::Policies;
 use super::{NetworkError, developer, policy};
 use crate::config::NetworkConfig;
-use crate::folder::{Folder, FolderError, write_atomically};
+use crate::file::write_atomically;
+use crate::folder::{Folder, FolderError};
 use crate::id::PodId;
-use crate::pod::{NetworkNamespace, PodSpec};
+use crate::pod_spec::{NetworkNamespace, PodSpec};
 
 /// Most bytes of an audit file; there are two, and the pod's folder is in
 /// memory.

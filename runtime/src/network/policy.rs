@@ -8,7 +8,7 @@ use sandbox_netstack::policy::{Document, Problem, ReadError};
 use sandbox_vm_spec::network::PolicySource;
 
 use crate::config::NetworkConfig;
-use crate::error::ErrorKind;
+use crate::failure::ErrorKind;
 
 /// Holds a pod's policy, or its name.
 pub(crate) const ANNOTATION: &str = "io.sandbox.network-policy";

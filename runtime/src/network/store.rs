@@ -8,7 +8,8 @@ use sandbox_vm_spec::network::{MAX_REQUEST, PolicySource};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::folder::{audits_in, policies_in, write_atomically};
+use crate::file::write_atomically;
+use crate::folder::{audits_in, policies_in};
 use crate::id::PodId;
 
 /// Those in force.

@@ -11,9 +11,9 @@ use tokio::time::timeout;
 use super::member::killed;
 use crate::agent::{Agent, AgentError};
 use crate::container::{ExecProcess, ProcessState, Status};
+use crate::end::EndSignal;
 use crate::error::Error;
 use crate::event::{Exit, PodEvent};
-use crate::machine::Ended;
 use crate::stdio::Streams;
 
 #[cfg(test)]
@@ -263,7 +263,7 @@ impl Execs {
 pub(super) async fn watch_exec(
     exec: Arc<Exec>,
     agent: Agent,
-    ended: Ended,
+    ended: EndSignal,
     events: mpsc::UnboundedSender<PodEvent>,
 ) {
     let (container, id) = (exec.asked.container.clone(), exec.asked.id.clone());

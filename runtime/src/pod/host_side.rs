@@ -28,8 +28,8 @@ use crate::mounts::{
     Bind, MountError, Options, Provide, assemble, bind, is_for_guest, is_writable, make_point,
     mount_rootfs, unmount_below,
 };
+use crate::pod_spec::RESOLV_CONF;
 
-use super::RESOLV_CONF;
 use super::hooked::Hooked;
 
 /// The pod's holdings, gone once the pod is torn down. Held for reading while

@@ -13,9 +13,9 @@ use super::hooked::Hooked;
 use super::host_side::HostSide;
 use crate::agent::Agent;
 use crate::container::{ContainerState, CreateContainer, Status};
+use crate::end::EndSignal;
 use crate::error::Error;
 use crate::event::{Exit, PodEvent};
-use crate::machine::Ended;
 use crate::stdio::Streams;
 
 /// Exit status of a process whose sandbox ended: that of SIGKILL.
@@ -168,7 +168,7 @@ pub(super) fn killed() -> Exit {
 pub(super) async fn watch_exit(
     member: Arc<Member>,
     agent: Agent,
-    ended: Ended,
+    ended: EndSignal,
     events: mpsc::UnboundedSender<PodEvent>,
 ) {
     let id = member.created.id.clone();
@@ -196,7 +196,7 @@ pub(super) async fn watch_exit(
 pub(super) async fn watch_oom(
     member: Arc<Member>,
     agent: Agent,
-    ended: Ended,
+    ended: EndSignal,
     events: mpsc::UnboundedSender<PodEvent>,
 ) {
     let container = &member.created.id;

@@ -17,7 +17,6 @@ use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use super::StdioError;
-use super::sink::Sink;
 
 /// How long the program may take to be ready; containerd's own limit.
 const READY: Duration = Duration::from_secs(10);
@@ -37,7 +36,7 @@ pub(super) async fn start(
     id: &str,
     stdout: &str,
     namespace: &str,
-) -> Result<(Sink, Sink), StdioError> {
+) -> Result<(pipe::Sender, pipe::Sender), StdioError> {
     let (scheme, uri) = stdout.split_once("://").unwrap_or_default();
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let path = PathBuf::from(decode(path));
@@ -56,7 +55,7 @@ async fn run(
     says_so: bool,
     id: &str,
     namespace: &str,
-) -> io::Result<(Sink, Sink)> {
+) -> io::Result<(pipe::Sender, pipe::Sender)> {
     let (stdout_read, stdout) = io::pipe()?;
     let (stderr_read, stderr) = io::pipe()?;
     let (ready, ready_write) = io::pipe()?;
@@ -79,7 +78,7 @@ async fn run(
     // With it go the child's ends, which only the child may hold.
     drop(command);
     let answer = timeout(READY, is_ready(ready.into(), says_so)).await;
-    let sinks = (sender(stdout.into()), sender(stderr.into()));
+    let sinks = [stdout, stderr].map(|pipe| pipe::Sender::from_owned_fd(pipe.into())).into();
     match (answer, sinks) {
         (Ok(Ok(())), (Ok(stdout), Ok(stderr))) => {
             reap(child);
@@ -97,10 +96,6 @@ async fn is_ready(ready: OwnedFd, says_so: bool) -> io::Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn sender(fd: OwnedFd) -> io::Result<Sink> {
-    pipe::Sender::from_owned_fd(fd).map(Sink::Pipe)
 }
 
 fn end(mut child: Child, error: io::Error) -> io::Error {

@@ -41,7 +41,8 @@ pub(super) async fn open(
 ) -> Result<(Option<Sink>, Option<Sink>), StdioError> {
     if logger::is_one(&stdio.stdout) {
         let (stdout, stderr) = logger::start(id, &stdio.stdout, namespace).await?;
-        return Ok((Some(stdout), (!stdio.terminal).then_some(stderr)));
+        let stderr = (!stdio.terminal).then_some(Sink::Pipe(stderr));
+        return Ok((Some(Sink::Pipe(stdout)), stderr));
     }
     let stdout = one(&stdio.stdout, "stdout").await?;
     let stderr = if stdio.terminal { None } else { one(&stdio.stderr, "stderr").await? };

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
 use super::*;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{self, Message};
 use containerd_shim_protos::sandbox_api::CreateSandboxRequest;
-use sandbox_runtime::{Error, NetworkNamespace, PodSpec};
-use thiserror::Error as ThisError;
+use sandbox_runtime::{BundleError, NetworkNamespace, PodSpec};
+use thiserror::Error;
 
 use super::resolv_conf;
 use crate::messages::cri::{DNSConfig, NamespaceMode, PodSandboxConfig};
@@ -20,7 +20,7 @@ mod tests;
 const POD_SANDBOX_CONFIG: &str = "runtime.v1.PodSandboxConfig";
 
 /// A sandbox that cannot be made as it was asked for.
-#[derive(Debug, ThisError)]
+#[derive(Debug, Error)]
 pub enum ConfigError {
     /// Options of another type.
     #[error("options of type {0:?}: {POD_SANDBOX_CONFIG} is known, or none")]
@@ -30,7 +30,7 @@ pub enum ConfigError {
     Undecodable(#[source] protobuf::Error),
     /// The bundle's spec cannot be used.
     #[error(transparent)]
-    Spec(#[from] Error),
+    Spec(#[from] BundleError),
     /// Servers cannot be written down.
     #[error("cannot write {path}")]
     Write {

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
-use crate::error::ErrorKind;
+use crate::failure::ErrorKind;
 
 /// Gives paths out, and keeps what was asked for.
 #[derive(Default)]

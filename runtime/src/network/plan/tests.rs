@@ -4,7 +4,7 @@ use std::fs;
 use sandbox_vm_spec::network::PolicySource;
 
 use super::*;
-use crate::error::ErrorKind;
+use crate::failure::ErrorKind;
 
 fn plan(config: NetworkConfig, spec: PodSpec) -> Result<Plan, NetworkError> {
     Plan::make(&config, &id(), &spec)
@@ -19,7 +19,7 @@ fn spec(network: NetworkNamespace) -> PodSpec {
 }
 
 fn told(error: NetworkError) -> (ErrorKind, String) {
-    (error.kind(), crate::error::chain(&error))
+    (error.kind(), crate::failure::chain(&error))
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn what_has_a_path_is_closed_to_others() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let id = PodId::new("test", "one").unwrap();
-    let folder = Folder::create(&dir.path().join("run"), &id).unwrap();
+    let folder = Folder::create(&dir.path().join("run"), &id, |_, _| Ok(())).unwrap();
     let plan = plan(NetworkConfig::default(), spec(NetworkNamespace::New)).unwrap();
     let kept = dir.path().join("log/audit");
     plan.furnish(&folder, Some(&kept), &id).unwrap();

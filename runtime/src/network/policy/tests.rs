@@ -22,7 +22,7 @@ fn node(files: &[(&str, &str)]) -> (TempDir, NetworkConfig) {
 }
 
 fn told(error: PolicyError) -> (ErrorKind, String) {
-    (error.kind(), crate::error::chain(&error))
+    (error.kind(), crate::failure::chain(&error))
 }
 
 #[test]

@@ -5,7 +5,7 @@ use tokio::task::yield_now;
 
 use super::*;
 use crate::container::Stdio;
-use crate::error::ErrorKind;
+use crate::failure::ErrorKind;
 
 const PID: u32 = 7;
 

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use tokio::io::AsyncWriteExt;
+
 use super::*;
 
 #[test]
@@ -20,8 +22,8 @@ async fn the_program_gets_both_streams_and_its_names() {
                   cat <&4) >\"$1.new\"\nmv \"$1.new\" \"$1\"\n";
     let uri = format!("{}&log={}", shell("binary", script), out.display());
     let (mut stdout, mut stderr) = start("c", &uri, "ns").await.unwrap();
-    stdout.write(b"one\n").await.unwrap();
-    stderr.write(b"two\n").await.unwrap();
+    stdout.write_all(b"one\n").await.unwrap();
+    stderr.write_all(b"two\n").await.unwrap();
     drop((stdout, stderr));
     let written = async {
         while !out.exists() {
@@ -44,7 +46,7 @@ async fn a_program_that_dies_is_ready_to_the_first_scheme_and_not_to_the_second(
     let uri = shell("binary", "exit 1");
     assert!(start("c", &uri, "ns").await.is_ok());
     let uri = shell("binary-v2", "exit 1");
-    let error = crate::error::chain(&start("c", &uri, "ns").await.err().unwrap());
+    let error = crate::failure::chain(&start("c", &uri, "ns").await.err().unwrap());
     assert!(error.contains("/bin/sh") && error.contains("before it was ready"), "{error}");
 }
 
@@ -58,7 +60,7 @@ async fn a_program_of_the_second_scheme_says_that_it_is_ready() {
 async fn a_program_that_never_gets_ready_is_an_error_in_time() {
     for scheme in ["binary", "binary-v2"] {
         let uri = shell(scheme, "exec sleep 1000");
-        let error = crate::error::chain(&start("c", &uri, "ns").await.err().unwrap());
+        let error = crate::failure::chain(&start("c", &uri, "ns").await.err().unwrap());
         assert!(error.contains("does not become ready"), "{error}");
     }
 }

@@ -3,8 +3,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 
-use crate::bundle;
-use crate::error::Error;
+use crate::bundle::{self, BundleError};
 use crate::hooks::{Hooks, Phase};
 
 /// Where a container's DNS servers are told.
@@ -50,7 +49,7 @@ pub struct PodSpec {
 
 impl PodSpec {
     /// Reads `config.json` of a bundle.
-    pub fn from_bundle(bundle: &Path) -> Result<Self, Error> {
+    pub fn from_bundle(bundle: &Path) -> Result<Self, BundleError> {
         Ok(Self::from_spec(bundle, &bundle::read(bundle)?))
     }
 
