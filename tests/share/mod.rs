@@ -10,6 +10,7 @@ use serde_json::json;
 tests![
     Any files_behave_on_the_root,
     Any files_behave_on_a_bind_mount,
+    Any rro_makes_the_mounts_below_read_only,
     Any links_and_dots_lead_to_the_containers_own_files,
     Any swapping_a_folder_for_a_link_leaks_nothing,
     Any host_and_container_see_each_others_changes,
@@ -26,6 +27,39 @@ fn files_behave_on_a_bind_mount(bed: &Bed) {
     fs::create_dir(&dir).unwrap();
     let flag = format!("--mount=type=bind,src={},dst=/data,options=rbind:rw", dir.display());
     bed.run("a").flags(&[flag]).foreground(&["toolbox", "files", "/data"]).ok();
+}
+
+/// A mount below the source is another one on the host and in the guest.
+fn rro_makes_the_mounts_below_read_only(bed: &Bed) {
+    let dir = bed.dir().join("data");
+    fs::create_dir_all(dir.join("inner")).unwrap();
+    let inner = Inner::mount(dir.join("inner"));
+    let flag = format!("--mount=type=bind,src={},dst=/data,options=rbind:rro", dir.display());
+    let line = "for f in /data/file /data/inner/file; do echo x >$f; done 2>&1; ls /data/inner";
+    let out = bed.run("a").flags(&[flag]).shell(line).ok();
+    assert_eq!(out.text().matches("Read-only file system").count(), 2, "{}", out.text());
+    fs::write(inner.0.join("file"), "").expect("the source stays writable");
+}
+
+/// A tmpfs of the host.
+struct Inner(std::path::PathBuf);
+
+impl Inner {
+    fn mount(point: std::path::PathBuf) -> Self {
+        let done = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "tmpfs"])
+            .arg(&point)
+            .status()
+            .unwrap();
+        assert!(done.success());
+        Self(point)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 /// R49: a file beside the container's root on the host stays out of reach.

@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
-use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, openat2};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount_bind, mount_bind_recursive,
     mount_change, mount_remount, unmount,
@@ -67,25 +68,38 @@ fn settle(stage: &Path, options: &Options) -> io::Result<()> {
     let kind =
         if follows { MountPropagationFlags::DOWNSTREAM } else { MountPropagationFlags::PRIVATE };
     mount_change(stage, kind | MountPropagationFlags::REC)?;
-    let read_only = options.flags & MountFlags::RDONLY;
-    guard(stage, read_only)?;
+    guard(stage, stage, options.flags & MountFlags::RDONLY)?;
     if options.bind == Some(true) {
+        let more = if options.rro { MountFlags::RDONLY } else { MountFlags::empty() };
         for below in MountTable::read().map_err(io::Error::other)?.below(stage) {
             // One that another mount hides has no path, for the fs process neither.
-            guard(below, MountFlags::empty())?;
+            guard(stage, below, more)?;
         }
     }
     Ok(())
 }
 
-fn guard(mount: &Path, more: MountFlags) -> io::Result<()> {
-    let kept = kept_flags(mount)?;
-    Ok(mount_remount(mount, MountFlags::BIND | GUARDED | kept | more, "")?)
+/// Adds `more` and the guard's flags to the mount `mount`, at or below `stage`.
+///
+/// A guest may rename directories between the two at any time, so the path is
+/// resolved once, below `stage` and without links.
+fn guard(stage: &Path, mount: &Path, more: MountFlags) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let mut opened = openat2(CWD, stage, flags, Mode::empty(), ResolveFlags::empty())?;
+    if let Ok(below) = mount.strip_prefix(stage)
+        && below != Path::new("")
+    {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        opened = openat2(&opened, below, flags, Mode::empty(), resolve)?;
+    }
+    let kept = kept_flags(&opened)?;
+    let path = format!("/proc/thread-self/fd/{}", opened.as_raw_fd());
+    Ok(mount_remount(path, MountFlags::BIND | GUARDED | kept | more, "")?)
 }
 
 /// A remount clears what it does not name.
-fn kept_flags(mount: &Path) -> io::Result<MountFlags> {
-    let has = statvfs(mount)?.f_flag;
+fn kept_flags(mount: impl AsFd) -> io::Result<MountFlags> {
+    let has = fstatvfs(mount)?.f_flag;
     let pairs = [
         (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
         (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
@@ -115,9 +129,14 @@ fn remove_point(point: &Path) -> Result<(), MountError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use std::process::Command;
+
+    use nix::sched::{CloneFlags, unshare};
+    use rustix::fs::statvfs;
+    use rustix::io::Errno;
+    use rustix::mount::mount;
 
     use super::*;
 
@@ -130,7 +149,7 @@ mod tests {
         for name in ["source", "source/writable", "source/fixed", "target"] {
             fs::create_dir(path(name)).unwrap();
         }
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
         mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
         for (name, options) in [("source/writable", "rw"), ("source/fixed", "ro,noatime")] {
             let mut mount = Command::new("mount");
@@ -155,5 +174,39 @@ mod tests {
             }
             super::super::unmount_below(&path("target")).unwrap();
         }
+    }
+
+    /// Binds a directory with a mount in it; returns the errors of writing
+    /// beside and in that mount.
+    fn write_errors(words: &'static [&str]) -> [Option<i32>; 2] {
+        let attempt = move || {
+            unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace: root is needed");
+            mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            mount("tmpfs", dir.path(), "tmpfs", MountFlags::empty(), c"").unwrap();
+            let [source, stage, target] = ["source", "stage", "target"].map(|n| dir.path().join(n));
+            fs::create_dir_all(source.join("a b/inner")).unwrap();
+            fs::create_dir(&target).unwrap();
+            let inner = source.join("a b/inner");
+            mount("tmpfs", &inner, "tmpfs", MountFlags::empty(), c"").unwrap();
+            let options = Options::parse(words.iter().copied());
+            bind(&Bind { source: &source, options: &options }, &stage, &target).unwrap();
+            let errors = ["file", "a b/inner/file"].map(|name| {
+                fs::write(target.join(name), "").err().and_then(|error| error.raw_os_error())
+            });
+            fs::write(inner.join("source"), "").expect("the source stays writable");
+            unmount(dir.path(), UnmountFlags::DETACH).unwrap();
+            errors
+        };
+        std::thread::spawn(attempt).join().unwrap()
+    }
+
+    #[test]
+    #[ignore = "mounts, in a namespace of its own: root"]
+    fn rro_reaches_the_mounts_below() {
+        let refused = Some(Errno::ROFS.raw_os_error());
+        assert_eq!(write_errors(&["rbind", "rro"]), [refused, refused]);
+        assert_eq!(write_errors(&["rbind", "ro"]), [refused, None]);
+        assert_eq!(write_errors(&["rbind"]), [None, None]);
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Options {
     pub propagation: Option<MountPropagationFlags>,
     /// `loop`: the source is a file to be had as a block device.
     pub looped: bool,
+    /// `rro`: every mount below the source is read-only, too.
+    pub rro: bool,
     /// The rest, for the file system.
     pub data: Vec<String>,
 }
@@ -25,6 +27,7 @@ impl Options {
             bind: None,
             propagation: None,
             looped: false,
+            rro: false,
             data: Vec::new(),
         };
         for word in words {
@@ -44,6 +47,10 @@ impl Options {
                 "bind" => self.bind = Some(false),
                 "rbind" => self.bind = Some(true),
                 "loop" => self.looped = true,
+                "rro" | "rrw" => {
+                    self.rro = word == "rro";
+                    self.flags.set(MountFlags::RDONLY, self.rro);
+                }
                 other => self.data.push(other.to_owned()),
             }
         }

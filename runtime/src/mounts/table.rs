@@ -28,7 +28,7 @@ pub(crate) struct MountEntry {
     pub options: String,
 }
 
-/// The mounts of this process's mount namespace.
+/// The mounts of this thread's mount namespace.
 pub(crate) struct MountTable {
     /// In the order of mounting.
     pub entries: Vec<MountEntry>,

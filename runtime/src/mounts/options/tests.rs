@@ -27,3 +27,12 @@ fn loop_is_no_option_of_the_file_system() {
     assert!(options.looped);
     assert!(options.data.is_empty());
 }
+
+#[test]
+fn rro_makes_the_mount_and_those_below_it_read_only() {
+    let options = Options::parse(["rbind", "rro"]);
+    assert_eq!((options.flags, options.rro), (MountFlags::RDONLY, true));
+    assert!(options.data.is_empty());
+    let options = Options::parse(["rro", "rrw"]);
+    assert_eq!((options.flags, options.rro), (MountFlags::empty(), false));
+}
