@@ -4,6 +4,7 @@
 
 mod input;
 mod output;
+mod pending;
 mod terminal;
 
 use std::io;

@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use sandbox_agent_protocol::agent;
 use sandbox_agent_protocol::stream::{StreamHeader, StreamName};
-use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::container::Stdio;
 use crate::failure::ErrorKind;
+use dial::GuestStream;
 use sink::Sink;
 
 /// How long a delete waits while no output moves: a process that inherited
@@ -111,27 +111,31 @@ impl Opened {
         container: &str,
         exec: &str,
     ) -> Result<Streams, StdioError> {
-        let dial = |stream: StreamName| {
-            let header = StreamHeader {
-                container_id: container.to_owned(),
-                exec_id: exec.to_owned(),
-                stream,
-            };
-            async move {
-                dial::dial(vsock, &header)
-                    .await
-                    .map_err(|source| StdioError::Connect { stream: stream.as_str(), source })
+        let dial = async |is_open: bool, stream: StreamName| {
+            if !is_open {
+                return Ok(None);
             }
+            let (container_id, exec_id) = (container.to_owned(), exec.to_owned());
+            let header = StreamHeader { container_id, exec_id, stream };
+            let dialled = dial::dial(vsock, &header).await;
+            dialled
+                .map(Some)
+                .map_err(|source| StdioError::Connect { stream: stream.as_str(), source })
         };
+        let (stdin, stdout, stderr) = tokio::try_join!(
+            dial(self.stdin.is_some(), StreamName::Stdin),
+            dial(self.stdout.is_some(), StreamName::Stdout),
+            dial(self.stderr.is_some(), StreamName::Stderr),
+        )?;
         let mut streams = Streams::default();
-        if let Some((receiver, holder)) = self.stdin {
-            streams.feed(dial(StreamName::Stdin).await?, receiver, holder);
+        if let (Some((receiver, holder)), Some(stream)) = (self.stdin, stdin) {
+            streams.feed(stream, receiver, holder);
         }
-        if let Some(sink) = self.stdout {
-            streams.drain(dial(StreamName::Stdout).await?, sink, "stdout");
+        if let (Some(sink), Some(stream)) = (self.stdout, stdout) {
+            streams.drain(stream, sink, "stdout");
         }
-        if let Some(sink) = self.stderr {
-            streams.drain(dial(StreamName::Stderr).await?, sink, "stderr");
+        if let (Some(sink), Some(stream)) = (self.stderr, stderr) {
+            streams.drain(stream, sink, "stderr");
         }
         Ok(streams)
     }
@@ -156,12 +160,12 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    fn feed(&mut self, stream: UnixStream, receiver: pipe::Receiver, holder: pipe::Sender) {
+    fn feed(&mut self, stream: GuestStream, receiver: pipe::Receiver, holder: pipe::Sender) {
         self.input.spawn(copy::feed(receiver, stream));
         *self.holder.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(holder);
     }
 
-    fn drain(&mut self, stream: UnixStream, sink: Sink, name: &'static str) {
+    fn drain(&mut self, stream: GuestStream, sink: Sink, name: &'static str) {
         let moved = Arc::clone(&self.moved);
         self.output.get_mut().spawn(copy::drain(stream, sink, moved, name));
     }

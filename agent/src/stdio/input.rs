@@ -7,15 +7,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::unix::pipe::Sender;
 
 use super::Terminal;
-use super::output::CHUNK;
+use super::pending::Pending;
 use crate::reaper::{ExitWatch, exit_of};
 use crate::streams::Connection;
 
 /// See the module.
 pub struct Input {
     sink: Sink,
-    /// Taken from a connection, and not yet written when that broke.
-    pending: Vec<u8>,
+    pending: Pending,
 }
 
 enum Sink {
@@ -26,11 +25,11 @@ enum Sink {
 
 impl Input {
     pub(super) fn pipe(sender: Sender) -> Self {
-        Self { sink: Sink::Pipe(sender), pending: Vec::new() }
+        Self { sink: Sink::Pipe(sender), pending: Pending::default() }
     }
 
     pub(super) fn terminal(terminal: Arc<Terminal>) -> Self {
-        Self { sink: Sink::Terminal(terminal), pending: Vec::new() }
+        Self { sink: Sink::Terminal(terminal), pending: Pending::default() }
     }
 
     /// Whether the process has been given its end of file.
@@ -47,33 +46,31 @@ impl Input {
         first: &[u8],
         exit: ExitWatch,
     ) -> io::Result<()> {
-        self.pending.extend_from_slice(first);
-        let mut buf = vec![0; CHUNK];
+        self.pending.space().extend_from_slice(first);
         loop {
             if self.drain().await.is_err() {
                 self.sink = Sink::Closed;
                 return connection.shutdown().await;
             }
             let read = tokio::select! {
-                read = connection.read(&mut buf) => read?,
+                read = connection.read_buf(self.pending.space()) => read?,
                 () = self.sink.abandoned(exit.clone()) => 0,
             };
             if read == 0 {
                 self.sink.close();
                 return connection.shutdown().await;
             }
-            self.pending.extend_from_slice(&buf[..read]);
         }
     }
 
     async fn drain(&mut self) -> io::Result<()> {
-        while !self.pending.is_empty() {
+        while !self.pending.rest().is_empty() {
             let written = match &mut self.sink {
-                Sink::Pipe(pipe) => pipe.write(&self.pending).await?,
-                Sink::Terminal(terminal) => terminal.write(&self.pending).await?,
+                Sink::Pipe(pipe) => pipe.write(self.pending.rest()).await?,
+                Sink::Terminal(terminal) => terminal.write(self.pending.rest()).await?,
                 Sink::Closed => return Err(io::ErrorKind::BrokenPipe.into()),
             };
-            self.pending.drain(..written);
+            self.pending.advance(written);
         }
         Ok(())
     }

@@ -7,16 +7,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::Receiver;
 
 use super::Terminal;
+use super::pending::Pending;
 use crate::streams::Connection;
-
-/// Bytes moved at once: what a pipe holds.
-pub(super) const CHUNK: usize = 64 * 1024;
 
 /// See the module.
 pub struct Output {
     source: Source,
-    /// Read from the process, and not yet sent when the connection broke.
-    pending: Vec<u8>,
+    pending: Pending,
     ended: bool,
 }
 
@@ -27,33 +24,30 @@ enum Source {
 
 impl Output {
     pub(super) fn pipe(receiver: Receiver) -> Self {
-        Self { source: Source::Pipe(receiver), pending: Vec::new(), ended: false }
+        Self { source: Source::Pipe(receiver), pending: Pending::default(), ended: false }
     }
 
     pub(super) fn terminal(terminal: Arc<Terminal>) -> Self {
-        Self { source: Source::Terminal(terminal), pending: Vec::new(), ended: false }
+        Self { source: Source::Terminal(terminal), pending: Pending::default(), ended: false }
     }
 
-    /// Sends what the process writes to `connection` until nobody can write
-    /// any more. What a broken connection did not take, the next one gets.
+    /// Sends what the process writes to `connection` until the last writer
+    /// closes. The next connection gets what a broken one did not take.
     pub async fn drain(&mut self, connection: &mut impl Connection) -> io::Result<()> {
-        let mut buf = vec![0; CHUNK];
         let mut watch_peer = true;
         loop {
-            while !self.pending.is_empty() {
-                let written = connection.write(&self.pending).await?;
-                self.pending.drain(..written);
+            while !self.pending.rest().is_empty() {
+                let written = connection.write(self.pending.rest()).await?;
+                self.pending.advance(written);
             }
             if self.ended {
+                // Frees its memory: a process is deleted long after its end.
+                self.pending = Pending::default();
                 return connection.shutdown().await;
             }
             let mut ignored = [0; 64];
             tokio::select! {
-                read = self.source.read(&mut buf) => {
-                    let read = read?;
-                    self.ended = read == 0;
-                    self.pending.extend_from_slice(&buf[..read]);
-                }
+                read = self.source.read(self.pending.space()) => self.ended = read? == 0,
                 heard = connection.read(&mut ignored), if watch_peer => {
                     watch_peer = heard? != 0;
                     if !watch_peer && connection.is_closed() {
@@ -66,9 +60,9 @@ impl Output {
 }
 
 impl Source {
-    async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    async fn read(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
         match self {
-            Self::Pipe(pipe) => pipe.read(buf).await,
+            Self::Pipe(pipe) => pipe.read_buf(buf).await,
             Self::Terminal(terminal) => terminal.read(buf).await,
         }
     }

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Uid, fchown};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
@@ -40,8 +41,9 @@ impl Terminal {
         Ok(tcsetwinsize(self.master.get_ref(), size)?)
     }
 
-    /// Reads output; 0 when no process has the terminal open any more.
-    pub async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+    /// Appends output to `buf`, within its capacity; returns 0 when no process
+    /// has the terminal open any more.
+    pub async fn read(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
         loop {
             let mut ready = self.master.readable().await?;
             let read = ready.try_io(|fd| Ok(read_master(fd.get_ref(), buf)?));
@@ -68,9 +70,9 @@ impl Terminal {
 /// after the last that was written there: the kernel (`n_tty_read`) waits for
 /// output that was on its way when it began to look, and looks whether the other
 /// side is closed after that. A second read waits for all of it.
-fn read_master(master: &OwnedFd, buf: &mut [u8]) -> Result<usize, Errno> {
-    match rustix::io::read(master, &mut *buf) {
-        Err(Errno::IO) => rustix::io::read(master, buf),
+fn read_master(master: &OwnedFd, buf: &mut Vec<u8>) -> Result<usize, Errno> {
+    match rustix::io::read(master, spare_capacity(buf)) {
+        Err(Errno::IO) => rustix::io::read(master, spare_capacity(buf)),
         read => read,
     }
 }

@@ -3,25 +3,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
+use super::dial::GuestStream;
 use super::sink::Sink;
 
-/// What is on its way in the shim at most, for each stream: the next block is
-/// read when the last is written.
+/// Bytes of a stream that the shim holds: the next block is read when the last
+/// is written.
 const BLOCK: usize = 32 * 1024;
 
 /// Copies input until the FIFO has no writer any more.
-pub(super) async fn feed(mut receiver: pipe::Receiver, mut stream: UnixStream) {
+pub(super) async fn feed(mut receiver: pipe::Receiver, mut stream: GuestStream) {
     if let Err(error) = pump(&mut receiver, &mut stream).await {
-        // The process closed its input: the client finds out as with a pipe.
+        // The process closed its input: the client's next write fails, as on a
+        // pipe.
         tracing::debug!("stdin ends: {error}");
     }
     let _ = stream.shutdown().await;
 }
 
-async fn pump(receiver: &mut pipe::Receiver, stream: &mut UnixStream) -> io::Result<()> {
+async fn pump(receiver: &mut pipe::Receiver, stream: &mut GuestStream) -> io::Result<()> {
     let mut block = vec![0; BLOCK];
     loop {
         match receiver.read(&mut block).await? {
@@ -31,10 +32,10 @@ async fn pump(receiver: &mut pipe::Receiver, stream: &mut UnixStream) -> io::Res
     }
 }
 
-/// Copies output until the guest ends it. What nobody takes is thrown away:
-/// a process must not stand still because a log file's disk is full.
+/// Copies output until the guest ends it. After a failed write the rest is
+/// dropped: a process must not block because a log file's disk is full.
 pub(super) async fn drain(
-    mut stream: UnixStream,
+    mut stream: GuestStream,
     sink: Sink,
     moved: Arc<AtomicU64>,
     name: &'static str,
@@ -53,7 +54,7 @@ pub(super) async fn drain(
         if let Some(open) = &mut sink
             && let Err(error) = open.write(&block[..n]).await
         {
-            tracing::warn!("{name} is thrown away from here on: {error}");
+            tracing::warn!("cannot write {name}, dropping the rest: {error}");
             sink = None;
         }
         moved.fetch_add(n as u64, Ordering::Relaxed);

@@ -6,46 +6,47 @@ use std::time::Duration;
 
 use sandbox_agent_protocol::STDIO_PORT;
 use sandbox_agent_protocol::stream::{MAX_LINE, StreamHeader};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 /// A guest that takes longer is broken.
-const LIMIT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A stream of a process in the guest. Its buffer holds the output that arrived
+/// together with the agent's answer.
+pub(super) type GuestStream = BufReader<UnixStream>;
 
 /// Connects to the stream that `header` names.
-pub(super) async fn dial(vsock: &Path, header: &StreamHeader) -> io::Result<UnixStream> {
-    match timeout(LIMIT, connect(vsock, header)).await {
+pub(super) async fn dial(vsock: &Path, header: &StreamHeader) -> io::Result<GuestStream> {
+    match timeout(TIMEOUT, connect(vsock, header)).await {
         Ok(result) => result,
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the guest does not answer")),
     }
 }
 
-async fn connect(vsock: &Path, header: &StreamHeader) -> io::Result<UnixStream> {
-    let mut stream = UnixStream::connect(vsock).await?;
-    stream.write_all(format!("CONNECT {STDIO_PORT}\n").as_bytes()).await?;
+async fn connect(vsock: &Path, header: &StreamHeader) -> io::Result<GuestStream> {
+    let mut stream = BufReader::with_capacity(MAX_LINE, UnixStream::connect(vsock).await?);
+    // The device keeps what follows its own line until the guest has accepted,
+    // which saves a round trip.
+    stream.write_all(format!("CONNECT {STDIO_PORT}\n{header}\n").as_bytes()).await?;
     expect(&mut stream, "OK ").await?;
-    stream.write_all(format!("{header}\n").as_bytes()).await?;
     expect(&mut stream, "OK").await?;
     Ok(stream)
 }
 
-async fn expect(stream: &mut UnixStream, start: &str) -> io::Result<()> {
-    let line = line(stream).await?;
-    if line.starts_with(start) {
+async fn expect(stream: &mut GuestStream, start: &str) -> io::Result<()> {
+    let mut line = Vec::new();
+    stream.take(MAX_LINE as u64).read_until(b'\n', &mut line).await?;
+    if line.last() != Some(&b'\n') {
+        return Err(match line.len() {
+            MAX_LINE => io::Error::other("the guest's answer does not end"),
+            _ => io::ErrorKind::UnexpectedEof.into(),
+        });
+    }
+    if line.starts_with(start.as_bytes()) {
         return Ok(());
     }
+    let line = String::from_utf8_lossy(&line);
     Err(io::Error::other(format!("the guest answered {:?}", line.trim_end())))
-}
-
-/// A line, byte by byte: what follows it is the stream's own.
-async fn line(stream: &mut UnixStream) -> io::Result<String> {
-    let mut line = Vec::new();
-    while line.last() != Some(&b'\n') {
-        if line.len() == MAX_LINE {
-            return Err(io::Error::other("the guest's answer does not end"));
-        }
-        line.push(stream.read_u8().await?);
-    }
-    Ok(String::from_utf8_lossy(&line).into_owned())
 }

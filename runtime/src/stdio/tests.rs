@@ -6,7 +6,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use sandbox_agent_protocol::STDIO_PORT;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::task::spawn_blocking;
 
 use super::*;
@@ -79,6 +79,35 @@ async fn output_arrives_whole_and_apart() {
     streams.finish().await;
     assert!(out.await.unwrap() == data);
     assert_eq!(err.await.unwrap(), b"\0\xff");
+}
+
+#[tokio::test]
+async fn streams_are_dialled_at_the_same_time() {
+    let fifos = Fifos::new();
+    let opened = Opened::open("c", &fifos.stdio, "ns").await.unwrap();
+    let vsock = fifos.dir.path().join("vsock");
+    let guest = async {
+        let mut streams = Vec::new();
+        for _ in 0..3 {
+            streams.push(fifos.listener.accept().await.unwrap().0);
+        }
+        for stream in &mut streams {
+            // Output may arrive together with the answers.
+            stream.write_all(b"OK 7\nOK\nearly ").await.unwrap();
+        }
+        streams
+    };
+    let (streams, guest) = tokio::join!(opened.attach(&vsock, "c", ""), guest);
+    let streams = streams.unwrap();
+    let open = |path| std::fs::File::open(path).unwrap();
+    let outputs = [open(&fifos.stdio.stdout), open(&fifos.stdio.stderr)];
+    for mut stream in guest {
+        stream.write_all(b"late").await.unwrap();
+    }
+    streams.finish().await;
+    for output in outputs {
+        assert_eq!(std::io::read_to_string(output).unwrap(), "early late");
+    }
 }
 
 #[tokio::test]
