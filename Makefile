@@ -45,7 +45,7 @@ doctor: build ## what this machine has, and what it lacks
 	@$(BIN)/sandboxctl doctor
 
 ##@ Build
-.PHONY: deps build guest toolbox install clean
+.PHONY: deps build guest toolbox install uninstall clean
 deps: ## install what the build and the tests need from Debian (root)
 	@deploy/install-deps.sh --lab
 
@@ -64,6 +64,10 @@ install: build guest ## into $(DESTDIR)$(PREFIX), as a package would
 	install -m 755 $(BIN)/containerd-shim-sandbox-v1 $(BIN)/sandboxctl $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(BIN)/sandbox-vmm $(DESTDIR)$(PREFIX)/lib/sandbox/
 	install -m 644 $(GUEST)/vmlinux $(GUEST)/initramfs.cpio $(GUEST)/manifest.json $(DESTDIR)$(PREFIX)/lib/sandbox/
+
+uninstall: ## removes what install installed; /etc/sandbox stays
+	rm -rf $(DESTDIR)$(PREFIX)/lib/sandbox
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,containerd-shim-sandbox-v1 sandboxctl)
 
 clean: ## what was built in this tree; caches outside it stay
 	cargo clean
