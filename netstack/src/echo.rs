@@ -10,12 +10,12 @@ use smoltcp::wire::IpProtocol;
 use crate::checksum;
 use crate::emit::{ip_header, write_ip};
 use crate::env::{End, Ends, Env, unreachable};
-use crate::host::{Echoes, Errno, HostNet, Origin, Ready, Token};
+use crate::host::{Echoes, Errno, HostNet, Origin, Owner, Ready, Token};
 use crate::icmp;
 use crate::listing::{FlowRow, Progress};
 use crate::packet::Packet;
 use crate::policy::{DenyMode, Direction, Permit, Protocol};
-use crate::wheel::Wheel;
+use crate::deadlines::Deadlines;
 
 /// Pings at a time: the guest's identifiers and whom they are for. Each has a
 /// socket; the one used longest ago makes room.
@@ -57,19 +57,18 @@ struct Ping<E> {
 pub struct Echo<H: HostNet> {
     pings: Slab<Ping<H::Echoes>>,
     index: HashMap<Key, usize>,
-    wheel: Wheel<usize>,
+    deadlines: Deadlines<usize>,
     serial: u32,
 }
 
 impl<H: HostNet> Default for Echo<H> {
     fn default() -> Self {
-        Self { pings: Slab::new(), index: HashMap::new(), wheel: Wheel::default(), serial: 0 }
+        Self { pings: Slab::new(), index: HashMap::new(), deadlines: Deadlines::default(), serial: 0 }
     }
 }
 
 fn token(index: usize, serial: u32) -> Token {
-    let low = u64::try_from(index).unwrap_or(0) & 0xffff_ffff;
-    Token(crate::stack::ECHO << 56 | u64::from(serial & 0xff_ffff) << 32 | low)
+    Token::new(Owner::Echo, index, serial)
 }
 
 impl<H: HostNet> Echo<H> {
@@ -140,7 +139,7 @@ impl<H: HostNet> Echo<H> {
             received: 0,
         });
         self.index.insert(key, index);
-        self.wheel.set(index, now + LIFE);
+        self.deadlines.set(index, now + LIFE);
         Ok(index)
     }
 
@@ -178,7 +177,7 @@ impl<H: HostNet> Echo<H> {
 
     /// Something happened at a socket.
     pub fn ready(&mut self, env: &mut Env<'_, H>, ready: Ready) -> bool {
-        let index = usize::try_from(ready.token.0 & 0xffff_ffff).unwrap_or(usize::MAX);
+        let index = ready.token.slot();
         let Some(ping) = self.pings.get_mut(index) else { return false };
         if token(index, ping.serial) != ready.token {
             return false;
@@ -198,7 +197,7 @@ impl<H: HostNet> Echo<H> {
     fn close(&mut self, env: &mut Env<'_, H>, index: usize, reason: &'static str) {
         let Some(ping) = self.pings.try_remove(index) else { return };
         self.index.remove(&ping.key);
-        self.wheel.clear(index);
+        self.deadlines.clear(index);
         let Ping { flow, key, permit, since, sent, received, .. } = ping;
         let end = End { flow, reason, sent, received, since };
         env.witness.closed(key.ends(), &permit, &end, env.now);
@@ -206,13 +205,13 @@ impl<H: HostNet> Echo<H> {
 
     /// Closes what has not been used.
     pub fn run(&mut self, env: &mut Env<'_, H>) {
-        while let Some(index) = self.wheel.pop(env.now) {
+        while let Some(index) = self.deadlines.pop(env.now) {
             let Some(ping) = self.pings.get(index) else { continue };
             let until = ping.used + LIFE;
             if until <= env.now {
                 self.close(env, index, "idle");
             } else {
-                self.wheel.set(index, until);
+                self.deadlines.set(index, until);
             }
         }
     }
@@ -235,7 +234,7 @@ impl<H: HostNet> Echo<H> {
 
     /// When the next one may be closed.
     pub fn next(&self) -> Option<Instant> {
-        self.wheel.next()
+        self.deadlines.next()
     }
 
     /// Ends every ping that the policy in force would not allow any more.

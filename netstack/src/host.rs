@@ -8,6 +8,7 @@ mod datagram;
 mod kernel;
 #[cfg(any(test, feature = "mock"))]
 pub mod mock;
+mod token;
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -16,12 +17,10 @@ pub use rustix::io::Errno;
 
 pub use datagram::{Datagrams, Echoes, Notice, Origin};
 pub use kernel::{KernelDatagrams, KernelEchoes, KernelListener, KernelNet, KernelStream};
+pub use token::Token;
+pub(crate) use token::Owner;
 
 use crate::policy::Permit;
-
-/// What an event is about: chosen by who opened the socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Token(pub u64);
 
 /// Something happened at a socket since it was last asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

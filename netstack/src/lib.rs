@@ -12,6 +12,7 @@
 pub mod audit;
 mod checksum;
 pub mod counters;
+mod deadlines;
 pub mod dns;
 mod echo;
 mod emit;
@@ -33,4 +34,3 @@ pub mod tape;
 mod tcp;
 mod udp;
 pub mod watch;
-mod wheel;

@@ -18,7 +18,7 @@ use crate::emit::ETHERNET;
 use crate::env::{Env, Fixed, Witness};
 use crate::fragments::Fragments;
 use crate::gate::{self, Admitted, Link, MAX_FRAME};
-use crate::host::{Errno, HostNet, Ready};
+use crate::host::{Errno, HostNet, Owner, Ready};
 use crate::icmp;
 use crate::listeners::{Listen, ListenerRow, Plan, Reported};
 use crate::listing::{FlowRow, NameRow};
@@ -31,12 +31,6 @@ use crate::tape::Capture;
 pub use crate::tcp::Arrival;
 use crate::tcp::{Nothing, Tcp, segment};
 use crate::udp::Udp;
-
-/// Kinds of tokens, in their highest byte.
-pub(crate) const TCP: u64 = 1;
-pub(crate) const LISTENER: u64 = 2;
-pub(crate) const UDP: u64 = 3;
-pub(crate) const ECHO: u64 = 4;
 
 /// Frames of the guest taken in a turn, so that one that sends and sends does
 /// not keep the host's side waiting.
@@ -392,12 +386,12 @@ impl<H: HostNet> Stack<H> {
         let mut env = env!(self, port, now);
         let mut more = self.tcp.accept_rest(&mut env);
         for ready in events.drain(..) {
-            match ready.token.0 >> 56 {
-                TCP => self.tcp.ready(&mut env, ready),
-                LISTENER => self.tcp.accept(&mut env, ready.token),
-                UDP => self.udp.ready(&mut env, ready),
-                ECHO => more |= self.echo.ready(&mut env, ready),
-                _ => {}
+            match ready.token.owner() {
+                Some(Owner::Tcp) => self.tcp.ready(&mut env, ready),
+                Some(Owner::Listener) => self.tcp.accept(&mut env, ready.token.slot()),
+                Some(Owner::Udp) => self.udp.ready(&mut env, ready),
+                Some(Owner::Echo) => more |= self.echo.ready(&mut env, ready),
+                None => {}
             }
         }
         self.events = events;

@@ -24,12 +24,12 @@ use slab::Slab;
 use smoltcp::time::{Duration, Instant};
 
 use crate::env::{End, Ends, Env};
-use crate::host::{Errno, HostNet, Ready, Stream, Token};
+use crate::host::{Errno, HostNet, Owner, Ready, Stream, Token};
 use crate::listing::{FlowRow, Progress};
 use crate::packet::Packet;
 use crate::policy::Permit;
 use crate::port::Capabilities;
-use crate::wheel::Wheel;
+use crate::deadlines::Deadlines;
 use dials::Dials;
 use flow::{Close, Connection, Context, Turn};
 pub use inbound::Listeners;
@@ -101,7 +101,7 @@ pub struct Tcp<H: HostNet> {
     dials: Dials,
     pool: Pool,
     tombstones: Tombstones,
-    wheel: Wheel<usize>,
+    deadlines: Deadlines<usize>,
     queue: VecDeque<usize>,
     serial: u32,
     listeners: Listeners<H>,
@@ -111,10 +111,8 @@ pub struct Tcp<H: HostNet> {
     reaped: Instant,
 }
 
-/// Token of a connection's socket: its place, and which of those that had it.
 fn token(index: usize, serial: u32) -> Token {
-    let low = u64::try_from(index).unwrap_or(0) & 0xffff_ffff;
-    Token(crate::stack::TCP << 56 | u64::from(serial & 0xff_ffff) << 32 | low)
+    Token::new(Owner::Tcp, index, serial)
 }
 
 impl<H: HostNet> Tcp<H> {
@@ -127,7 +125,7 @@ impl<H: HostNet> Tcp<H> {
             dials: Dials::default(),
             pool: Pool::new(budget),
             tombstones: Tombstones::default(),
-            wheel: Wheel::default(),
+            deadlines: Deadlines::default(),
             queue: VecDeque::new(),
             serial: 0,
             listeners: Listeners::default(),
@@ -237,7 +235,7 @@ impl<H: HostNet> Tcp<H> {
 
     /// Something happened at a connection's socket.
     pub fn ready(&mut self, env: &mut Env<'_, H>, ready: Ready) {
-        let index = usize::try_from(ready.token.0 & 0xffff_ffff).unwrap_or(usize::MAX);
+        let index = ready.token.slot();
         let Some(flow) = self.flows.get_mut(index) else { return };
         if token(index, flow.serial) != ready.token {
             return;
@@ -280,7 +278,7 @@ impl<H: HostNet> Tcp<H> {
         let Some(flow) = self.flows.try_remove(index) else { return };
         self.index.remove(&flow.key);
         self.hairpins -= usize::from(flow.hairpin);
-        self.wheel.clear(index);
+        self.deadlines.clear(index);
         let end = |sent, received| End {
             flow: flow.id,
             reason: word(close),
@@ -320,7 +318,7 @@ impl<H: HostNet> Tcp<H> {
     /// Gives each flow that has something to do one turn; whether there is
     /// more to do at once.
     pub fn run(&mut self, env: &mut Env<'_, H>) -> bool {
-        while let Some(index) = self.wheel.pop(env.now) {
+        while let Some(index) = self.deadlines.pop(env.now) {
             match self.flows.get(index).map(|flow| &flow.stage) {
                 Some(Stage::Dialing { .. }) => self.abandon(env, index, Close::Unanswered),
                 _ => self.mark(index),
@@ -347,7 +345,7 @@ impl<H: HostNet> Tcp<H> {
             now: env.now,
         });
         match turn {
-            Turn::Wait(Some(at)) => self.wheel.set(index, at),
+            Turn::Wait(Some(at)) => self.deadlines.set(index, at),
             Turn::Wait(None) => {}
             Turn::Again | Turn::Full => self.mark(index),
             Turn::Over(close) => self.remove(env, index, close),
@@ -357,7 +355,7 @@ impl<H: HostNet> Tcp<H> {
 
     /// When the next one wants to be looked at.
     pub fn next(&self) -> Option<Instant> {
-        self.wheel.next()
+        self.deadlines.next()
     }
 
     /// Fails if the tables do not fit each other: every flow is found by its
@@ -375,7 +373,7 @@ impl<H: HostNet> Tcp<H> {
         assert_eq!(self.dials.total(), self.flows.iter().filter(dialing).count());
         let hairpins = self.flows.iter().filter(|(_, flow)| flow.hairpin).count();
         assert_eq!(self.hairpins, hairpins);
-        assert!(self.wheel.keys().all(|index| self.flows.contains(index)));
+        assert!(self.deadlines.keys().all(|index| self.flows.contains(index)));
     }
 
     /// What there is to see of them.

@@ -6,46 +6,37 @@
 //! those whom the policy lets in. A port that the guest
 //! [serves](Udp::serve) is bound before it has written to anybody.
 
+mod peer;
 mod serve;
+mod socket;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use slab::Slab;
-use smoltcp::time::{Duration, Instant};
+use smoltcp::time::Instant;
 use smoltcp::wire::IpProtocol;
 
 use crate::checksum;
 use crate::dns::{Channel, FromGuest, FromServer};
 use crate::emit::{UDP, ip_header, write_udp};
-use crate::env::{End, Ends, Env, unreachable};
-use crate::host::{Datagrams, Errno, HostNet, Notice, Origin, Ready, Token};
+use crate::env::{Ends, Env, unreachable};
+use crate::host::{Datagrams, Errno, HostNet, Origin, Owner, Ready, Token};
 use crate::icmp;
 use crate::listing::{FlowRow, Progress};
 use crate::packet::Packet;
 use crate::policy::{DenyMode, Direction, Permit, Protocol};
-use crate::wheel::Wheel;
+use crate::deadlines::Deadlines;
+use peer::{Peer, is_same};
+use socket::{DNS, RESOLVED, Socket};
 
 /// Ports of the guest at a time; of those that nobody has answered, and then of
 /// all, the one that was used longest ago makes room.
 /// Stops a guest from taking every file descriptor of the process.
 pub const SOCKETS: usize = 1_024;
 
-/// Others that one port talks with, and one that serves, for the same reason.
-const PEERS: usize = 256;
-const CLIENTS: usize = 1_024;
-
 /// Datagrams received of one socket in a turn.
 const TURN: usize = 64;
-
-/// How long a port lives that got no answer, one that got some (RFC 4787,
-/// REQ-5), and one that only asked DNS servers and got them (REQ-5 b).
-const UNANSWERED: Duration = Duration::from_secs(120);
-const ANSWERED: Duration = Duration::from_secs(180);
-const RESOLVED: Duration = Duration::from_secs(10);
-
-/// DNS.
-const DNS: u16 = 53;
 
 /// Room for headers before a datagram.
 const HEADERS: usize = 48;
@@ -54,35 +45,11 @@ const HEADERS: usize = 48;
 /// one would cut it.
 pub const ROOM: usize = HEADERS + 65_535;
 
-struct Peer {
-    flow: u64,
-    /// Its address, which is not always what the guest sees.
-    remote: SocketAddr,
-    permit: Permit,
-    since: Instant,
-    used: Instant,
-    sent: u64,
-    received: u64,
-}
-
-struct Socket<D> {
-    guest: SocketAddr,
-    serial: u32,
-    datagrams: D,
-    /// Where it is to be for what the guest serves; otherwise it is there for
-    /// whom the guest writes to, and ends when that has.
-    serves: Option<SocketAddr>,
-    /// By their addresses in the guest's eyes.
-    peers: HashMap<SocketAddr, Peer>,
-    used: Instant,
-    queued: bool,
-}
-
 /// All ports.
 pub struct Udp<H: HostNet> {
     sockets: Slab<Socket<H::Datagrams>>,
     index: HashMap<SocketAddr, usize>,
-    wheel: Wheel<usize>,
+    deadlines: Deadlines<usize>,
     queue: Vec<usize>,
     serial: u32,
 }
@@ -92,7 +59,7 @@ impl<H: HostNet> Default for Udp<H> {
         Self {
             sockets: Slab::new(),
             index: HashMap::new(),
-            wheel: Wheel::default(),
+            deadlines: Deadlines::default(),
             queue: Vec::new(),
             serial: 0,
         }
@@ -100,8 +67,7 @@ impl<H: HostNet> Default for Udp<H> {
 }
 
 fn token(index: usize, serial: u32) -> Token {
-    let low = u64::try_from(index).unwrap_or(0) & 0xffff_ffff;
-    Token(crate::stack::UDP << 56 | u64::from(serial & 0xff_ffff) << 32 | low)
+    Token::new(Owner::Udp, index, serial)
 }
 
 impl<H: HostNet> Udp<H> {
@@ -196,7 +162,7 @@ impl<H: HostNet> Udp<H> {
         let peer = Peer { flow, remote, permit, since: now, used: now, sent: 0, received: 0 };
         socket.peers.insert(seen, peer);
         socket.used = now;
-        self.wheel.set(index, now + RESOLVED);
+        self.deadlines.set(index, now + RESOLVED);
         Ok(index)
     }
 
@@ -294,7 +260,7 @@ impl<H: HostNet> Udp<H> {
 
     /// Something happened at a socket.
     pub fn ready(&mut self, env: &mut Env<'_, H>, ready: Ready) {
-        let index = usize::try_from(ready.token.0 & 0xffff_ffff).unwrap_or(usize::MAX);
+        let index = ready.token.slot();
         let Some(socket) = self.sockets.get_mut(index) else { return };
         if token(index, socket.serial) != ready.token {
             return;
@@ -387,11 +353,11 @@ impl<H: HostNet> Udp<H> {
     }
 
     fn expire(&mut self, env: &mut Env<'_, H>) {
-        while let Some(index) = self.wheel.pop(env.now) {
+        while let Some(index) = self.deadlines.pop(env.now) {
             let Some(socket) = self.sockets.get_mut(index) else { continue };
             if socket.serves.is_some() {
-                if let Some(until) = socket.let_go(env) {
-                    self.wheel.set(index, until);
+                if let Some(until) = socket.expire(env) {
+                    self.deadlines.set(index, until);
                 }
                 continue;
             }
@@ -399,7 +365,7 @@ impl<H: HostNet> Udp<H> {
             if until <= env.now {
                 self.close(env, index, "idle");
             } else {
-                self.wheel.set(index, until);
+                self.deadlines.set(index, until);
             }
         }
     }
@@ -407,7 +373,7 @@ impl<H: HostNet> Udp<H> {
     fn close(&mut self, env: &mut Env<'_, H>, index: usize, reason: &'static str) {
         let Some(mut socket) = self.sockets.try_remove(index) else { return };
         self.index.remove(&socket.guest);
-        self.wheel.clear(index);
+        self.deadlines.clear(index);
         env.witness.forget(Channel(token(index, socket.serial).0));
         for (_, peer) in socket.peers.drain() {
             peer.over(env, socket.guest, reason);
@@ -435,7 +401,7 @@ impl<H: HostNet> Udp<H> {
 
     /// When the next one may be closed.
     pub fn next(&self) -> Option<Instant> {
-        self.wheel.next()
+        self.deadlines.next()
     }
 
     /// Ends every flow that the policy in force would not allow any more.
@@ -455,91 +421,12 @@ impl<H: HostNet> Udp<H> {
     }
 }
 
-impl Peer {
-    /// Whether who was written to has written back.
-    fn is_answered(&self) -> bool {
-        match self.permit.direction() {
-            Direction::Egress => self.received > 0,
-            Direction::Ingress => self.sent > 0,
-        }
-    }
-
-    fn over<H: HostNet>(self, env: &mut Env<'_, H>, guest: SocketAddr, reason: &'static str) {
-        let Self { flow, remote, permit, since, sent, received, .. } = self;
-        let ends = Ends { guest, remote };
-        env.witness.closed(ends, &permit, &End { flow, reason, sent, received, since }, env.now);
-    }
-}
-
-impl<D: Datagrams> Socket<D> {
-    /// Whether anybody that was written to has written back.
-    fn is_answered(&self) -> bool {
-        self.peers.values().any(Peer::is_answered)
-    }
-
-    /// How long it lives unused.
-    fn life(&self) -> Duration {
-        if !self.is_answered() {
-            UNANSWERED
-        } else if self.peers.iter().all(|(to, peer)| to.port() == DNS && peer.is_answered()) {
-            RESOLVED
-        } else {
-            ANSWERED
-        }
-    }
-
-    /// Forgets the peer heard of longest ago, if there are too many.
-    fn make_room<H: HostNet>(&mut self, env: &mut Env<'_, H>) {
-        let most = if self.serves.is_some() { CLIENTS } else { PEERS };
-        if self.peers.len() < most {
-            return;
-        }
-        let oldest = self.peers.iter().min_by_key(|(_, peer)| peer.used).map(|(to, _)| *to);
-        if let Some(remote) = oldest
-            && let Some(peer) = self.peers.remove(&remote)
-        {
-            peer.over(env, self.guest, "evicted");
-        }
-    }
-
-    /// Tells the guest what was reported about a datagram to a peer of its.
-    fn tell<H: HostNet>(&self, env: &mut Env<'_, H>, notice: &Notice) {
-        let seen = env.fixed.seen(notice.to);
-        let Some(peer) = self.peers.get(&seen) else { return };
-        if !is_same(peer.remote, notice.to) {
-            return;
-        }
-        env.outbox.tape.about(peer.flow);
-        let error = match notice.origin {
-            Origin::Icmp(kind, code) => match notice.errno {
-                Errno::MSGSIZE => icmp::Error::TooBig(notice.mtu),
-                _ => icmp::Error::Raw(kind, code, [0; 4]),
-            },
-            Origin::Local => match (notice.errno, unreachable(notice.errno)) {
-                (Errno::MSGSIZE, _) => icmp::Error::TooBig(notice.mtu),
-                (_, Some(error)) => error,
-                (_, None) => return,
-            },
-        };
-        let guest = self.guest.ip();
-        let mut quote = vec![0; ip_header(guest) + UDP];
-        write_udp(&mut quote, self.guest, seen);
-        let from = notice.from.unwrap_or(env.fixed.gateway(guest));
-        env.error(error, &quote, guest, from);
-    }
-}
-
 /// Why a datagram goes no further.
 enum Refused {
     Policy(DenyMode),
     Host,
     /// Somebody else has the address that the guest would see.
     Taken,
-}
-
-/// Whether two addresses are of one, whatever interface they were seen on.
-fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
-    (one.ip(), one.port()) == (other.ip(), other.port())
 }
 
 /// Whether it is a DNS server whose answers teach names.

@@ -263,10 +263,3 @@ impl Policy {
 fn is_dns(flow: &Flow) -> bool {
     flow.direction == Direction::Egress && flow.port == DNS && flow.protocol != Protocol::Icmp
 }
-
-impl Known {
-    /// A name that was asked and is no alias.
-    pub fn plain(asked: super::Name) -> Self {
-        Self { asked, chain: Arc::new([]) }
-    }
-}

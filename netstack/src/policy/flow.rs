@@ -77,6 +77,13 @@ pub struct Known {
     pub chain: Arc<[Name]>,
 }
 
+impl Known {
+    /// A name that was asked and is no alias.
+    pub fn plain(asked: Name) -> Self {
+        Self { asked, chain: Arc::new([]) }
+    }
+}
+
 /// The names by which the pod may know an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {

@@ -9,7 +9,7 @@ use super::endpoint::Endpoint;
 use super::flow::Connection;
 use super::{FLOWS, Flow, Key, Stage, Tcp, own_mss, token, track};
 use crate::env::Env;
-use crate::host::{Errno, HostNet, Stream, Token};
+use crate::host::{Errno, HostNet, Owner, Stream, Token};
 use crate::listeners::Listen;
 use crate::policy::{Direction, Protocol};
 
@@ -35,10 +35,6 @@ impl<H: HostNet> Default for Listeners<H> {
     }
 }
 
-fn listener_token(slot: usize) -> Token {
-    Token(crate::stack::LISTENER << 56 | u64::try_from(slot).unwrap_or(0))
-}
-
 impl<H: HostNet> Listeners<H> {
     /// Listens on exactly these; answers what could not be bound.
     pub fn listen(
@@ -59,7 +55,7 @@ impl<H: HostNet> Listeners<H> {
                 continue;
             }
             let slot = self.slots.vacant_key();
-            match env.host.listen(listen.at, listener_token(slot)) {
+            match env.host.listen(listen.at, Token::new(Owner::Listener, slot, 0)) {
                 Ok(listener) => {
                     self.slots.insert((*listen, listener));
                     self.bound.insert(*listen, slot);
@@ -73,8 +69,7 @@ impl<H: HostNet> Listeners<H> {
 
 impl<H: HostNet> Tcp<H> {
     /// Somebody connects to a listener.
-    pub fn accept(&mut self, env: &mut Env<'_, H>, event: Token) {
-        let slot = usize::try_from(event.0 & 0xffff_ffff).unwrap_or(usize::MAX);
+    pub fn accept(&mut self, env: &mut Env<'_, H>, slot: usize) {
         for _ in 0..ACCEPTED {
             // Before the place is chosen, as it may free another.
             if self.flows.len() >= FLOWS {
@@ -142,7 +137,7 @@ impl<H: HostNet> Tcp<H> {
     pub fn accept_rest(&mut self, env: &mut Env<'_, H>) -> bool {
         let slots = std::mem::take(&mut self.listeners.rest);
         for slot in &slots {
-            self.accept(env, listener_token(*slot));
+            self.accept(env, *slot);
         }
         !slots.is_empty()
     }

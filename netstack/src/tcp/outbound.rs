@@ -48,7 +48,7 @@ impl<H: HostNet> Tcp<H> {
                 });
                 self.forget_attempts();
                 self.attempts.push_back((env.now, index, serial));
-                self.wheel.set(index, env.now + LIFE);
+                self.deadlines.set(index, env.now + LIFE);
             }
             Err(error) => {
                 self.dials.end(key.remote, error != Errno::TIMEDOUT);
@@ -151,7 +151,7 @@ impl<H: HostNet> Tcp<H> {
         connection.closing = ready.closing;
         connection.broken = ready.failed;
         flow.stage = Stage::Open(Box::new(connection));
-        self.wheel.clear(index);
+        self.deadlines.clear(index);
         self.mark(index);
     }
 

@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use smoltcp::time::Instant;
-
-use super::{ANSWERED, Peer, Socket, UNANSWERED, Udp};
+use super::Udp;
+use super::socket::Socket;
 use crate::env::{Ends, Env};
 use crate::host::{Datagrams, Errno, HostNet};
 use crate::listeners::Listen;
@@ -85,17 +84,3 @@ impl<H: HostNet> Udp<H> {
     }
 }
 
-impl<D: Datagrams> Socket<D> {
-    /// Ends the flows that were not used for long; answers when the next may
-    /// be such.
-    pub(super) fn let_go<H: HostNet>(&mut self, env: &mut Env<'_, H>) -> Option<Instant> {
-        let now = env.now;
-        let life = |peer: &Peer| if peer.is_answered() { ANSWERED } else { UNANSWERED };
-        let until = |peer: &Peer| peer.used + life(peer);
-        let idle = self.peers.extract_if(|_, peer| until(peer) <= now);
-        for (_, peer) in idle.collect::<Vec<_>>() {
-            peer.over(env, self.guest, "idle");
-        }
-        self.peers.values().map(until).min()
-    }
-}
