@@ -68,7 +68,7 @@ pub struct Counters {
     pub lines: u64,
     /// Lines that the rate left out; their number is in the lines.
     pub limited: u64,
-    /// Lines for which nobody made room.
+    /// Lines that were lost on the way to the file.
     pub lost: u64,
 }
 
@@ -80,6 +80,10 @@ pub struct Audit {
     sums: Sums,
     waiting: Vec<u8>,
     counters: Counters,
+    /// Of `counters.lost`: those that the sink lost.
+    sink_lost: u64,
+    /// `counters.lost` in the last line about it, and when that was written.
+    reported: (u64, Duration),
 }
 
 impl Audit {
@@ -91,6 +95,8 @@ impl Audit {
             sums: Sums::default(),
             waiting: vec![],
             counters: Counters::default(),
+            sink_lost: 0,
+            reported: (0, Duration::ZERO),
         }
     }
 
@@ -150,6 +156,23 @@ impl Audit {
             };
             line.ts = time::text(now.wall);
             line.count = Some(sum.count);
+            self.write(line);
+        }
+    }
+
+    /// Counts what the sink has lost since the pod's start. The line about it
+    /// has the number of all lost lines and not of those since the last one: it
+    /// may be lost itself.
+    pub fn lost(&mut self, now: Now, by_sink: u64) {
+        self.counters.lost += by_sink.saturating_sub(self.sink_lost);
+        self.sink_lost = by_sink;
+        let (reported, at) = self.reported;
+        let is_due = reported == 0 || now.monotonic.saturating_sub(at) >= WINDOW;
+        if self.counters.lost > reported && is_due {
+            let mut line = Line::of(&self.pod, now.wall);
+            line.verdict = What::Lost;
+            line.count = Some(self.counters.lost);
+            self.reported = (self.counters.lost, now.monotonic);
             self.write(line);
         }
     }

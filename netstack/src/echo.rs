@@ -8,6 +8,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::IpProtocol;
 
 use crate::checksum;
+use crate::deadlines::Deadlines;
 use crate::emit::{ip_header, write_ip};
 use crate::env::{End, Ends, Env, unreachable};
 use crate::host::{Echoes, Errno, HostNet, Origin, Owner, Ready, Token};
@@ -15,7 +16,6 @@ use crate::icmp;
 use crate::listing::{FlowRow, Progress};
 use crate::packet::Packet;
 use crate::policy::{DenyMode, Direction, Permit, Protocol};
-use crate::deadlines::Deadlines;
 
 /// Pings at a time: the guest's identifiers and whom they are for. Each has a
 /// socket; the one used longest ago makes room.
@@ -63,7 +63,12 @@ pub struct Echo<H: HostNet> {
 
 impl<H: HostNet> Default for Echo<H> {
     fn default() -> Self {
-        Self { pings: Slab::new(), index: HashMap::new(), deadlines: Deadlines::default(), serial: 0 }
+        Self {
+            pings: Slab::new(),
+            index: HashMap::new(),
+            deadlines: Deadlines::default(),
+            serial: 0,
+        }
     }
 }
 

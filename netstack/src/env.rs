@@ -13,8 +13,8 @@ use crate::icmp;
 use crate::listing::NameRow;
 use crate::outbox::Outbox;
 use crate::policy::{
-    Denial, DenyMode, Direction, EMBEDDED_RESOLVER, Flow, Ground, Live, Names, Permit, Policy,
-    Protocol, Verdict,
+    Denial, DenyMode, Direction, EMBEDDED_RESOLVER, Flow, Ground, Names, Permit, Policy, Protocol,
+    Verdict,
 };
 use crate::port::{Capabilities, Port};
 
@@ -149,7 +149,7 @@ pub struct Env<'a, H: HostNet> {
     /// Its sending side.
     pub outbox: &'a mut Outbox,
     /// The policy in force.
-    pub live: &'a Live,
+    pub policy: &'a Policy,
     /// Who hears of it.
     pub witness: &'a mut dyn Witness,
     /// The number of the flow that was opened last.
@@ -179,7 +179,7 @@ impl<H: HostNet> Env<'_, H> {
             (_, Direction::Ingress) => ends.guest.port(),
         };
         let names = self.witness.names(peer, self.now);
-        match self.live.decide(&Flow { direction, protocol, peer, port }, &names) {
+        match self.policy.decide(&Flow { direction, protocol, peer, port }, &names) {
             Verdict::Allow(permit) => Ok(permit),
             Verdict::Deny(denial) => {
                 self.counters.denied += 1;
@@ -212,7 +212,7 @@ impl<H: HostNet> Env<'_, H> {
     /// Whether the policy in force would let a flow go on; tells the witness
     /// if not.
     pub fn may_go_on(&mut self, flow: u64, ends: Ends, permit: &Permit) -> bool {
-        match self.live.recheck(permit) {
+        match self.policy.recheck(permit) {
             Verdict::Allow(_) => true,
             Verdict::Deny(denial) => {
                 self.witness.denied(Some(flow), ends, &denial, self.now);

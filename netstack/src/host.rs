@@ -17,8 +17,8 @@ pub use rustix::io::Errno;
 
 pub use datagram::{Datagrams, Echoes, Notice, Origin};
 pub use kernel::{KernelDatagrams, KernelEchoes, KernelListener, KernelNet, KernelStream};
-pub use token::Token;
 pub(crate) use token::Owner;
+pub use token::Token;
 
 use crate::policy::Permit;
 

@@ -18,7 +18,6 @@ mod document;
 mod explain;
 mod flow;
 mod index;
-mod live;
 mod load;
 mod matcher;
 mod name;
@@ -41,7 +40,6 @@ pub use document::{
 };
 pub use explain::{Answer, Destination, DestinationError, Explanation, Host};
 pub use flow::{Direction, Flow, Known, Names, Protocol};
-pub use live::Live;
 pub use load::{Loaded, MAX_TEXT, Problem};
 pub(crate) use name::MAX_LABEL;
 pub use name::{Name, NameError, Pattern};

@@ -49,7 +49,7 @@ pub enum SegmentKind {
 }
 
 /// What the guest takes, as its driver agreed on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
     /// Frames whose checksum is partial.
     pub checksum: bool,

@@ -7,6 +7,7 @@ mod outlook;
 
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 use smoltcp::iface::Interface;
 use smoltcp::time::Instant;
@@ -25,7 +26,7 @@ use crate::listing::{FlowRow, NameRow};
 use crate::neighbour;
 use crate::outbox::Outbox;
 use crate::packet::Packet;
-use crate::policy::{Layer, Live, Place, Protocol};
+use crate::policy::{Policy, Protocol};
 use crate::port::{Capabilities, Offload, Port, Received, SegmentKind};
 use crate::tape::Capture;
 pub use crate::tcp::Arrival;
@@ -87,7 +88,7 @@ pub struct Stack<H: HostNet> {
     host: H,
     interface: Interface,
     outbox: Outbox,
-    live: Live,
+    policy: Arc<Policy>,
     witness: Box<dyn Witness + Send>,
     flow: u64,
     counters: Counters,
@@ -108,7 +109,7 @@ macro_rules! env {
             interface: &mut $stack.interface,
             port: $port,
             outbox: &mut $stack.outbox,
-            live: &$stack.live,
+            policy: &$stack.policy,
             witness: $stack.witness.as_mut(),
             flow: &mut $stack.flow,
             counters: &mut $stack.counters,
@@ -124,7 +125,7 @@ impl<H: HostNet> Stack<H> {
     pub fn new(
         config: Config,
         host: H,
-        live: Live,
+        policy: Arc<Policy>,
         witness: Box<dyn Witness + Send>,
         now: Instant,
     ) -> Self {
@@ -148,7 +149,7 @@ impl<H: HostNet> Stack<H> {
             host,
             interface,
             outbox,
-            live,
+            policy,
             witness,
             flow: 0,
             counters: Counters::default(),
@@ -222,13 +223,8 @@ impl<H: HostNet> Stack<H> {
         rows
     }
 
-    /// The number of the policies in force; each replacement counts one up.
-    pub fn generation(&self) -> u64 {
-        self.live.policy().generation()
-    }
-
     /// Captures what goes over the link from now on, or no more.
-    pub fn capture(&mut self, capture: Option<Box<dyn Capture>>) {
+    pub fn capture(&mut self, capture: Option<Arc<dyn Capture>>) {
         self.outbox.tape.run(capture);
     }
 
@@ -447,18 +443,16 @@ impl<H: HostNet> Stack<H> {
         port.end_batch();
     }
 
-    /// Puts another policy in force. With `recheck`, flows that it does not
-    /// allow end; the number of them is the answer.
+    /// Puts `policy` in force for new flows. With `recheck`, ends the open flows
+    /// that it denies and returns their number.
     pub fn replace(
         &mut self,
         port: &mut dyn Port,
-        node: &Layer,
-        pod: &Layer,
-        place: Place,
+        policy: Arc<Policy>,
         recheck: bool,
         now: Instant,
     ) -> usize {
-        self.live.replace(node, pod, place);
+        self.policy = policy;
         if !recheck {
             return 0;
         }

@@ -4,19 +4,21 @@
 //! is sent meanwhile comes behind it: so a capture has the frames in their
 //! order, each with its flow and the verdict.
 
+use std::sync::Arc;
+
 use smoltcp::time::Instant;
 
 use crate::pcap::Way;
 
 /// Captures frames.
-pub trait Capture: Send {
+pub trait Capture: Send + Sync {
     /// A frame went over the link. What is known of it is in `comment`.
-    fn frame(&mut self, now: Instant, way: Way, frame: &[u8], comment: &str);
+    fn frame(&self, now: Instant, way: Way, frame: &[u8], comment: &str);
 }
 
 /// What stands between the link and who captures.
 pub(crate) struct Tape {
-    capture: Option<Box<dyn Capture>>,
+    capture: Option<Arc<dyn Capture>>,
     now: Instant,
     /// Which flow what is sent belongs to; 0 is none.
     flow: u64,
@@ -45,7 +47,7 @@ impl std::fmt::Debug for Tape {
 
 impl Tape {
     /// Begins to capture, or ends.
-    pub fn run(&mut self, capture: Option<Box<dyn Capture>>) {
+    pub fn run(&mut self, capture: Option<Arc<dyn Capture>>) {
         (self.capture, self.held) = (capture, None);
     }
 
@@ -78,7 +80,7 @@ impl Tape {
 
     /// A frame to the guest.
     pub fn send(&mut self, frame: &[u8]) {
-        let Some(capture) = &mut self.capture else { return };
+        let Some(capture) = &self.capture else { return };
         let comment = comment(self.flow, "");
         match &mut self.held {
             Some(held) => held.replies.push((frame.to_vec(), comment)),
@@ -88,7 +90,7 @@ impl Tape {
 
     /// All is known of the guest's frame that will be.
     pub fn done(&mut self) {
-        let (Some(capture), Some(held)) = (&mut self.capture, self.held.take()) else { return };
+        let (Some(capture), Some(held)) = (&self.capture, self.held.take()) else { return };
         capture.frame(self.now, Way::Out, &held.frame, &comment(self.flow, &held.said));
         for (frame, comment) in held.replies {
             capture.frame(self.now, Way::In, &frame, &comment);

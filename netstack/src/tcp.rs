@@ -23,13 +23,13 @@ use std::collections::{HashMap, VecDeque};
 use slab::Slab;
 use smoltcp::time::{Duration, Instant};
 
+use crate::deadlines::Deadlines;
 use crate::env::{End, Ends, Env};
 use crate::host::{Errno, HostNet, Owner, Ready, Stream, Token};
 use crate::listing::{FlowRow, Progress};
 use crate::packet::Packet;
 use crate::policy::Permit;
 use crate::port::Capabilities;
-use crate::deadlines::Deadlines;
 use dials::Dials;
 use flow::{Close, Connection, Context, Turn};
 pub use inbound::Listeners;
@@ -341,7 +341,7 @@ impl<H: HostNet> Tcp<H> {
             interface: env.interface,
             port: env.port,
             outbox: env.outbox,
-            judge: Judge { witness: env.witness, policy: env.live.policy(), now: env.now },
+            judge: Judge { witness: env.witness, policy: env.policy, now: env.now },
             now: env.now,
         });
         match turn {
@@ -409,7 +409,7 @@ impl<H: HostNet> Tcp<H> {
                 interface: env.interface,
                 port: env.port,
                 outbox: env.outbox,
-                judge: Judge { witness: env.witness, policy: env.live.policy(), now: env.now },
+                judge: Judge { witness: env.witness, policy: env.policy, now: env.now },
                 now: env.now,
             });
         }

@@ -18,6 +18,7 @@ use smoltcp::time::Instant;
 use smoltcp::wire::IpProtocol;
 
 use crate::checksum;
+use crate::deadlines::Deadlines;
 use crate::dns::{Channel, FromGuest, FromServer};
 use crate::emit::{UDP, ip_header, write_udp};
 use crate::env::{Ends, Env, unreachable};
@@ -26,7 +27,6 @@ use crate::icmp;
 use crate::listing::{FlowRow, Progress};
 use crate::packet::Packet;
 use crate::policy::{DenyMode, Direction, Permit, Protocol};
-use crate::deadlines::Deadlines;
 use peer::{Peer, is_same};
 use socket::{DNS, RESOLVED, Socket};
 
@@ -109,7 +109,7 @@ impl<H: HostNet> Udp<H> {
             return true;
         }
         let Some(channel) = self.channel(index) else { return false };
-        let policy = env.live.policy();
+        let policy = env.policy;
         match env.witness.query(policy, channel, ends.remote, payload, env.now) {
             FromGuest::Forward => true,
             FromGuest::Drop => false,
@@ -323,7 +323,7 @@ impl<H: HostNet> Udp<H> {
             && let Some(channel) = self.channel(index)
         {
             let message = env.scratch.get(HEADERS..HEADERS + length).unwrap_or_default();
-            match env.witness.answer(env.live.policy(), channel, from, message, env.now) {
+            match env.witness.answer(env.policy, channel, from, message, env.now) {
                 FromServer::Deliver => {}
                 FromServer::Drop => return,
                 FromServer::Replace(other) => return self.hand_over(env, ends, &other),
@@ -431,7 +431,7 @@ enum Refused {
 
 /// Whether it is a DNS server whose answers teach names.
 fn is_pinned<H: HostNet>(env: &Env<'_, H>, server: SocketAddr) -> bool {
-    server.port() == DNS && env.live.policy().is_pinned(server.ip())
+    server.port() == DNS && env.policy.is_pinned(server.ip())
 }
 
 /// Ports and payload, if the header holds.

@@ -12,8 +12,22 @@ use crate::env::{End, Ends, Witness};
 use crate::listing::NameRow;
 use crate::policy::{Denial, Direction, Names, Permit, Policy, Protocol};
 
-/// Takes whole lines of the audit.
-pub type Sink = Box<dyn FnMut(&[u8]) + Send>;
+/// Writes the audit. The stack's thread calls it: it must not block.
+pub trait Sink: Send {
+    /// Takes whole lines.
+    fn write(&mut self, lines: &[u8]);
+
+    /// Lines that were lost since the sink was made.
+    fn lost(&self) -> u64 {
+        0
+    }
+}
+
+impl<F: FnMut(&[u8]) + Send> Sink for F {
+    fn write(&mut self, lines: &[u8]) {
+        self(lines);
+    }
+}
 
 /// Audit and names of one pod.
 pub struct Watch {
@@ -21,15 +35,14 @@ pub struct Watch {
     observer: Observer,
     /// What the clock on the wall shows when the stack's shows zero.
     epoch: Duration,
-    /// Where lines go.
-    out: Sink,
+    sink: Box<dyn Sink>,
 }
 
 impl Watch {
-    /// For the pod of this name. `epoch` is the time since 1970 at the stack's
-    /// zero, and `out` takes whole lines of the audit.
-    pub fn new(pod: &str, epoch: Duration, out: Sink) -> Self {
-        Self { audit: Audit::new(pod), observer: Observer::new(), epoch, out }
+    /// `pod` is its name in the audit, `epoch` the time since 1970 at the
+    /// stack's zero.
+    pub fn new(pod: &str, epoch: Duration, sink: Box<dyn Sink>) -> Self {
+        Self { audit: Audit::new(pod), observer: Observer::new(), epoch, sink }
     }
 
     fn now(&self, now: Instant) -> Now {
@@ -40,7 +53,7 @@ impl Watch {
     fn write(&mut self) {
         let lines = self.audit.take();
         if !lines.is_empty() {
-            (self.out)(&lines);
+            self.sink.write(&lines);
         }
     }
 }
@@ -148,6 +161,7 @@ impl Witness for Watch {
     fn tick(&mut self, now: Instant) {
         let at = self.now(now);
         self.audit.tick(at);
+        self.audit.lost(at, self.sink.lost());
         self.write();
     }
 }

@@ -132,14 +132,7 @@ impl Network {
     /// Answers once the `io` process is in the pod's namespace.
     pub async fn entered(&self) -> Result<(), NetworkError> {
         let socket = self.socket.clone();
-        blocking(move || {
-            // It serves in there; what it says is of no interest.
-            match Client::with_patience(&socket, STARTING)?.ask(&Request::Counters) {
-                Ok(_) | Err(ClientError::Failed(_)) => Ok(()),
-                Err(error) => Err(error.into()),
-            }
-        })
-        .await
+        blocking(move || Ok(Client::with_patience(&socket, STARTING)?.tell(&Request::Ping)?)).await
     }
 
     /// Looks at what is in the namespace, now that whoever furnishes it has

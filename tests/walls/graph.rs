@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sandbox-tests", &["sandbox-agent-protocol"]),
     ("sandbox-toolbox", &[]),
     ("sandbox-vm-spec", &[]),
-    ("sandbox-vmm", &["sandbox-devices", "sandbox-mapped", "sandbox-vm-spec"]),
+    ("sandbox-vmm", &["sandbox-devices", "sandbox-mapped", "sandbox-netstack", "sandbox-vm-spec"]),
     ("sandboxctl", &["sandbox-netstack", "sandbox-runtime", "sandbox-vm-spec"]),
 ];
 

@@ -60,6 +60,7 @@ fn is_test(path: &Path) -> bool {
         || path.ends_with("/tests.rs")
         || path.contains("/tests/")
         || path == "vmm/devices/src/mock.rs"
+        || path.starts_with("vmm/devices/src/net/mock")
 }
 
 /// The line without its string literals and what follows `//`: enough for

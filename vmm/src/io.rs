@@ -68,7 +68,7 @@ pub fn run(launch: IoLaunch, control: &Control) -> Result<(), Error> {
     control.report(&Report::Ready)?;
     vsock.wait()?;
     rng.wait()?;
-    if let Some(mut net) = net {
+    if let Some(net) = net {
         net.wait()?;
     }
     if let Some(mut disks) = disks {

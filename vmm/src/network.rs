@@ -1,9 +1,13 @@
-//! The pod's network in the `io` process: the net device, whose host side is
-//! sockets in the pod's namespace, and all who have to do with it.
+//! The pod's network in the `io` process: the net device, its host side of
+//! sockets in the pod's namespace, its control plane and its audit.
 
 mod audit;
+mod capture;
+mod control;
 mod forward;
+mod rows;
 mod server;
+mod settings;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,13 +18,17 @@ use std::thread;
 use caps::Capability;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
-use sandbox_devices::net::{Handle, Kernel, Net, Settle};
-use sandbox_vm_spec::network::NetworkLaunch;
+use sandbox_devices::mailbox::Mailbox;
+use sandbox_devices::net::{Forward, Handle, Net, NetConfig, Settle};
+use sandbox_netstack::host::KernelNet;
+use sandbox_netstack::watch::Watch;
+use sandbox_vm_spec::network::{LinkSpec, NetworkLaunch};
 
 use crate::backend::{Backend, BackendError};
 use crate::control::{ControlError, inherited};
 use crate::jail::{JailError, Network, keep_capabilities};
-use audit::Audit;
+use audit::{AuditQueue, Writer};
+use control::Control;
 use forward::Carrier;
 
 /// Sockets of flows and listeners: what the stack has at most.
@@ -115,37 +123,83 @@ impl Prepared {
         let lasting = self.lasting();
         let settle = settle(self.outside, lasting);
         let NetworkLaunch { link, pod, audit_max, forward_port, .. } = self.launch;
-        let mut audit = Audit::new(self.audit.map(Into::into), audit_max);
-        let audit = Box::new(move |lines: &[u8]| audit.write(lines));
+        let queue = AuditQueue::default();
         let forwards = forward::open(VSOCK.into(), forward_port);
-        let (post, carrier) = forwards.map_err(Error::Device)?;
-        let kernel = Kernel { link, settle, pod: pod.clone(), audit, forwards: Box::new(post) };
-        let (device, handle) = Net::open(kernel).map_err(Error::Device)?;
+        let (forwards, carrier) = forwards.map_err(Error::Device)?;
+        let device = device(link, settle, pod.clone(), queue.clone(), forwards);
+        let (device, handle) = device.map_err(Error::Device)?;
         let backend = Backend::new("net", device, true)?;
         keep_capabilities(lasting)?;
-        Ok(Begun { backend, device: self.device, carrier, listener: self.listener, handle, pod })
+        let files = audit::Files::new(self.audit.map(Into::into), audit_max);
+        let audit = Writer::start(&queue, files).map_err(thread("writes the audit"))?;
+        let (socket, listener) = (self.device, self.listener);
+        let control = Control::new(link, handle);
+        Ok(Begun { backend, socket, carrier, listener, control, pod, audit })
     }
+}
+
+/// A device whose flows end in the network of the thread that serves it.
+fn device(
+    link: LinkSpec,
+    settle: Settle,
+    pod: String,
+    audit: AuditQueue,
+    forwards: Mailbox<Forward>,
+) -> io::Result<(Net, Handle)> {
+    Net::new(NetConfig {
+        link,
+        host: KernelNet::new()?,
+        settle,
+        witnesses: Box::new(move |epoch| {
+            Box::new(Watch::new(&pod, epoch, Box::new(audit.clone())))
+        }),
+        forwards,
+        forward: |arrival, meter| Forward {
+            stream: arrival.stream.into_fd(),
+            target: arrival.local,
+            meter,
+        },
+    })
+}
+
+fn thread(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |error| Error::Thread(what, error)
 }
 
 /// A network whose device has its thread.
 pub struct Begun {
     backend: Backend<Net>,
-    device: OwnedFd,
+    socket: OwnedFd,
     carrier: Carrier,
     listener: UnixListener,
-    handle: Handle,
+    control: Control,
     pod: String,
+    audit: Writer,
 }
 
 impl Begun {
-    /// Serves.
-    pub fn serve(mut self) -> Result<Backend<Net>, Error> {
-        let thread = |what| move |error| Error::Thread(what, error);
+    /// Serves the device, and the clients of the control plane.
+    pub fn serve(mut self) -> Result<Serving, Error> {
         self.carrier.start().map_err(thread("carries connections on"))?;
-        self.backend.accept(self.device)?;
-        let answers = server::start(self.listener, self.handle, self.pod);
+        self.backend.accept(self.socket)?;
+        let answers = server::start(self.listener, self.control, self.pod);
         answers.map_err(thread("answers about the network"))?;
-        Ok(self.backend)
+        Ok(Serving { backend: self.backend, audit: self.audit })
+    }
+}
+
+/// A network that is served.
+pub struct Serving {
+    backend: Backend<Net>,
+    audit: Writer,
+}
+
+impl Serving {
+    /// Waits until the engine has gone away and the audit is written.
+    pub fn wait(mut self) -> Result<(), Error> {
+        self.backend.wait()?;
+        self.audit.finish();
+        Ok(())
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) enum What {
     Block,
     /// Lines that the rate left out.
     Limited,
+    /// Lines that did not reach the file: the disk was full or too slow.
+    Lost,
 }
 
 /// A line, its fields in the order in which they are written.

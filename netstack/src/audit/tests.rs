@@ -176,6 +176,23 @@ fn lines_that_nobody_takes_are_bounded() {
 }
 
 #[test]
+fn lines_that_the_sink_lost_have_a_line_with_their_number() {
+    let mut audit = Audit::new("p");
+    audit.lost(at(0), 0);
+    assert!(lines(&mut audit).is_empty());
+    let mut counts = |second, by_sink| {
+        audit.lost(at(second), by_sink);
+        let lines = lines(&mut audit);
+        let shown = |line: &Value| (line["verdict"].clone(), line["count"].as_u64().unwrap());
+        (lines.iter().map(shown).collect::<Vec<_>>(), audit.counters().lost)
+    };
+    assert_eq!(counts(1, 3), (vec![("lost".into(), 3)], 3));
+    assert_eq!(counts(2, 5), (vec![], 5), "at most one within ten seconds");
+    assert_eq!(counts(11, 5), (vec![("lost".into(), 5)], 5));
+    assert_eq!(counts(30, 5), (vec![], 5), "none without another loss");
+}
+
+#[test]
 fn a_query_that_was_blocked_has_its_name() {
     let mut audit = Audit::new("p");
     let ground = denial("198.51.100.1", 53).ground;

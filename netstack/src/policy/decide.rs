@@ -1,5 +1,4 @@
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use super::class::Class;
 use super::document::{Action, DenyMode, Stance};
@@ -7,8 +6,8 @@ use super::matcher::{Matcher, Probe};
 use super::partial::Partial;
 use super::tier::{Compiled, Policy, Rules};
 use super::{
-    Denial, Direction, EMBEDDED_RESOLVER, Flow, Forms, Ground, Invalid, Known, Names, Permit,
-    Protocol, Reason, Tier, Verdict,
+    Denial, Direction, EMBEDDED_RESOLVER, Flow, Forms, Ground, Invalid, Names, Permit, Protocol,
+    Reason, Tier, Verdict,
 };
 
 /// Port of DNS.
@@ -49,6 +48,12 @@ impl Policy {
         }
         let none = || self.system(Stance::Deny, Reason::Default);
         self.verdict(flow, names, first.unwrap_or_else(none))
+    }
+
+    /// Decides anew on an open flow, by the names that it was allowed by: their
+    /// time may have passed since, which ends no flow.
+    pub fn recheck(&self, permit: &Permit) -> Verdict {
+        self.decide(permit.flow(), permit.names())
     }
 
     fn invalid(&self, flow: &Flow, forms: &Forms) -> Option<Invalid> {

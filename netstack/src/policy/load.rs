@@ -76,20 +76,16 @@ impl Document {
     }
 
     /// The file as TOML.
+    #[cfg(any(test, feature = "mock"))]
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(self)
     }
 }
 
 impl Layer {
-    /// The layer that a file makes, and what was wrong with it: a file that
-    /// cannot be read allows nothing. Without a file there is no layer.
-    pub fn load(text: Option<&str>) -> (Self, Option<Problem>) {
-        match text.map(Document::load) {
-            None => (Self::Unset, None),
-            Some(Ok(loaded)) => (Self::Read(loaded.document.into()), None),
-            Some(Err(problem)) => (Self::Broken, Some(problem)),
-        }
+    /// The layer of a tier that has a file.
+    pub fn load(text: &str) -> Result<Self, Problem> {
+        Document::load(text).map(|loaded| Self::Read(loaded.document.into()))
     }
 }
 

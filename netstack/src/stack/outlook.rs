@@ -29,12 +29,12 @@ impl<H: HostNet> Stack<H> {
             (Host::Name(name), None) => self.led_to(name, now),
         };
         if addresses.is_empty() {
-            let told = self.live.policy().explain(protocol, destination, None);
+            let told = self.policy.explain(protocol, destination, None);
             return vec![OutlookRow { address: None, names: Names::default(), told }];
         }
         let row = |address| {
             let names = self.witness.names(address, now);
-            let policy = self.live.policy();
+            let policy = &self.policy;
             let told = match (&destination.host, at) {
                 // As if the name had led there, whatever else does.
                 (Host::Name(_), Some(at)) => policy.explain(protocol, destination, Some(at)),

@@ -143,7 +143,7 @@ impl<H: HostNet> Tcp<H> {
             endpoint.send(env.interface, env.port, env.outbox, env.now);
         }
         let mut connection = Connection::new(endpoint, stream, permit, false, env.now);
-        if key.remote.port() == DNS && env.live.policy().is_pinned(key.remote.ip()) {
+        if key.remote.port() == DNS && env.policy.is_pinned(key.remote.ip()) {
             let channel = Channel(token(index, flow.serial).0);
             connection.resolver = Some(Box::new(Resolver::new(channel, key)));
         }

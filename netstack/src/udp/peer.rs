@@ -40,4 +40,3 @@ impl Peer {
 pub fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
     (one.ip(), one.port()) == (other.ip(), other.port())
 }
-

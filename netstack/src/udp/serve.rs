@@ -83,4 +83,3 @@ impl<H: HostNet> Udp<H> {
         Ends { guest: served.unwrap_or(guest), remote }
     }
 }
-

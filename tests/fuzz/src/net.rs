@@ -18,7 +18,7 @@ use sandbox_netstack::host::mock::{Fate, MockNet};
 use sandbox_netstack::host::{Errno, Notice, Origin};
 use sandbox_netstack::pcap::{Way, Writer};
 use sandbox_netstack::listeners::Reported;
-use sandbox_netstack::policy::{Document, Layer, Live, Place, Protocol};
+use sandbox_netstack::policy::{Document, Layer, Place, Policy, Protocol};
 use sandbox_netstack::port::{
     Capabilities, MemoryPort, Offload, Partial, SegmentKind, Segments, parse_vnet,
 };
@@ -50,7 +50,7 @@ static POLICIES: LazyLock<[Layer; 2]> = LazyLock::new(|| {
 struct Kept(Arc<Mutex<Writer<Vec<u8>>>>);
 
 impl Capture for Kept {
-    fn frame(&mut self, now: Instant, way: Way, frame: &[u8], comment: &str) {
+    fn frame(&self, now: Instant, way: Way, frame: &[u8], comment: &str) {
         let wall = std::time::Duration::from_micros(now.total_micros() as u64);
         self.0.lock().unwrap().frame(wall, way, frame, comment).unwrap();
     }
@@ -252,7 +252,8 @@ impl Run<'_> {
         let (pick, place) = (self.byte(), place());
         let pod = &POLICIES[usize::from(pick & 1)];
         let recheck = pick & 2 != 0;
-        self.stack.replace(&mut self.port, &Layer::Unset, pod, place, recheck, self.now);
+        let policy = Policy::new(&Layer::Unset, pod, place, 2).into();
+        self.stack.replace(&mut self.port, policy, recheck, self.now);
     }
 
     fn time(&mut self) {
@@ -332,7 +333,8 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let mut input = Input(bytes);
     let first = input.byte().unwrap_or(0);
-    let live = Live::new(&Layer::Unset, &POLICIES[usize::from(first & 1)], place());
+    let pod = &POLICIES[usize::from(first & 1)];
+    let policy = Policy::new(&Layer::Unset, pod, place(), 1).into();
     let watch = Watch::new(
         "pod",
         std::time::Duration::ZERO,
@@ -343,12 +345,12 @@ fuzz_target!(|bytes: &[u8]| {
             );
         }),
     );
-    let stack = Stack::new(config, MockNet::default(), live, Box::new(watch), now);
+    let stack = Stack::new(config, MockNet::default(), policy, Box::new(watch), now);
     let mut run = Run { stack, port: MemoryPort::default(), now, input, seen: (1_000, 0) };
     let kept = Arc::new(Mutex::new(Writer::new(Vec::new(), "eth0").unwrap()));
     if first & 2 != 0 {
         kept.lock().unwrap().keep(usize::from(first));
-        run.stack.capture(Some(Box::new(Kept(kept.clone()))));
+        run.stack.capture(Some(Arc::new(Kept(kept.clone()))));
     }
     while let Some(what) = run.input.byte() {
         match what % 16 {

@@ -5,16 +5,13 @@
 
 mod input;
 
-use std::fs::File;
-use std::net::Ipv4Addr;
 use std::thread;
 
 use input::Input;
 use libfuzzer_sys::fuzz_target;
 use sandbox_devices::mock::{Driver, Part};
-use sandbox_devices::net::{Forward, Forwards, Net, NetConfig};
+use sandbox_devices::net::{Command, Net, mock};
 use sandbox_netstack::host::mock::MockNet;
-use sandbox_vm_spec::network::{LinkSpec, Network, PolicySource, Request};
 
 /// Most steps of one input.
 const STEPS: usize = 64;
@@ -28,46 +25,14 @@ const MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const GUEST: [u8; 4] = [10, 0, 0, 2];
 
-/// Nobody carries connections to the guest's loopback on.
-struct Nobody;
-
-impl Forwards for Nobody {
-    fn take(&mut self, _forward: Forward) {}
-    fn look(&mut self) {}
-}
-
 fn device() -> Net<MockNet> {
-    let (mut net, handle) = Net::new(NetConfig {
-        link: LinkSpec { mac: MAC, mtu: 1500 },
-        host: MockNet::default(),
-            settle: Box::new(|_| Ok(())),
-        witnesses: Box::new(|_| Box::new(())),
-        forwards: Box::new(Nobody),
-        forward: |arrival, meter| Forward {
-            stream: File::open("/dev/null").unwrap().into(),
-            target: arrival.local,
-            meter,
-        },
-    })
-    .unwrap();
-    let network = Network {
-        guest: vec![GUEST.into()],
-        bound: vec![GUEST.into()],
-        outside: false,
-        mtu: 1500,
-        gateway4: Ipv4Addr::new(10, 0, 0, 1),
-        gateway6: "fe80::1".parse().unwrap(),
-        resolvers: vec![[10, 0, 0, 53].into()],
-        host: vec![],
-        cluster: vec![],
-        node: PolicySource::Unset,
-        pod: PolicySource::Unset,
-    };
-    let asking = thread::spawn(move || handle.ask(Request::Configure(Box::new(network))));
-    while !asking.is_finished() {
-        net.turn(&mut []).unwrap();
-    }
-    asking.join().unwrap();
+    let (mut net, handle) = mock::device();
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| handle.ask(Command::Configure(mock::network().into())));
+        while !asking.is_finished() {
+            net.turn(&mut []).unwrap();
+        }
+    });
     net
 }
 

@@ -6,31 +6,26 @@
 //! no frame passes.
 
 mod answer;
-mod capture;
 mod clock;
 mod command;
 mod forward;
-mod kernel;
-mod question;
+#[cfg(any(test, feature = "mock"))]
+pub mod mock;
 mod rings;
-mod rows;
-mod settings;
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use sandbox_netstack::env::Witness;
 use sandbox_netstack::host::{HostNet, KernelNet};
 use sandbox_netstack::listeners::Reported;
-use sandbox_netstack::policy::Live;
 use sandbox_netstack::port::{Capabilities, Offload, Port, Received};
-use sandbox_netstack::stack::{self, Arrival, RINGS, Stack};
-use sandbox_vm_spec::network::{GATEWAY_MAC, LinkSpec};
+use sandbox_netstack::stack::{self, Arrival, Stack};
+use sandbox_netstack::tape::Capture;
+use sandbox_vm_spec::network::LinkSpec;
 use smoltcp::time::Instant;
-use smoltcp::wire::EthernetAddress;
 use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
 use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
@@ -38,19 +33,14 @@ use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_MTU, VIRTIO_NET_F_STATUS, VIRTIO_NET_S_LINK_UP,
 };
 use vmm_sys_util::epoll::EventSet;
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
+use crate::mailbox::{Inbox, Mailbox, mailbox};
 use crate::{Device, DeviceError, QueueIo, Signals, Token};
-pub use capture::Tap;
-use capture::Taps;
 use clock::Clock;
-use command::Asked;
-pub use command::Handle;
+pub use command::{Answer, Command, Handle, Network};
 use forward::Carried;
-pub use forward::{Forward, Forwards, Meter, Over};
-pub use kernel::Kernel;
+pub use forward::{Forward, Meter, Over};
 use rings::{Rings, Scratch};
-use settings::Settings;
 
 /// receiveq1 and transmitq1. QEMU's virtio-mmio offers the driver 1024 for any
 /// queue.
@@ -76,6 +66,8 @@ const FEATURES: [u32; 10] = [
 const DISCARDED: usize = 256;
 /// Commands done in a turn.
 const COMMANDS: usize = 4;
+/// Commands that wait: more than the control plane has clients.
+const WAITING: usize = 64;
 
 /// Tokens of what is always watched.
 const HOST: Token = 0;
@@ -102,8 +94,10 @@ pub struct NetConfig<H: HostNet> {
     pub settle: Settle,
     /// Hear of them.
     pub witnesses: Witnesses,
-    /// Carry on what no frame can reach.
-    pub forwards: Box<dyn Forwards>,
+    /// Takes the connections to the guest's loopback, which no frame can reach.
+    /// It is woken without a command when one was
+    /// [revoked](Meter::is_revoked).
+    pub forwards: Mailbox<Forward>,
     /// Makes what is given to them.
     pub forward: MakeForward<H::Stream>,
 }
@@ -120,19 +114,18 @@ struct Drops {
 /// See the module.
 pub struct Net<H: HostNet = KernelNet> {
     config: [u8; CONFIG],
-    link: LinkSpec,
     clock: Clock,
-    wake: Arc<EventFd>,
-    asked: Receiver<Asked>,
-    /// It was woken by `wake` since the last turn.
+    inbox: Inbox<Command, Answer>,
+    /// The inbox's waker was read since the last turn.
     woken: bool,
     /// None once it was called.
     settle: Option<Settle>,
     witnesses: Witnesses,
-    forwards: Box<dyn Forwards>,
+    forwards: Mailbox<Forward>,
     forward: MakeForward<H::Stream>,
     carried: Carried,
-    taps: Taps,
+    /// Gets each frame of this stack and of the next.
+    capture: Option<Arc<dyn Capture>>,
     /// What was agreed with the driver, once it is there.
     driver: Option<Driver>,
     network: Option<Configured>,
@@ -150,11 +143,9 @@ struct Driver {
     mergeable: bool,
 }
 
-/// The network as it was asked for.
 struct Configured {
-    settings: Settings,
-    live: Live,
-    /// What the guest listens on, if it was reported.
+    network: Network,
+    /// The guest's last report.
     listeners: Vec<Reported>,
 }
 
@@ -169,22 +160,20 @@ enum State<H: HostNet> {
 impl<H: HostNet> Net<H> {
     /// A device whose network is still to be told, and what tells it.
     pub fn new(config: NetConfig<H>) -> io::Result<(Self, Handle)> {
-        let wake = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
-        let taps = Taps::default();
-        let (handle, asked) = Handle::new(config.link, wake.clone(), taps.clone());
+        let (commands, inbox) = mailbox(WAITING)?;
+        let clock = Clock::new()?;
+        let handle = Handle { commands, epoch: clock.epoch() };
         let net = Self {
             config: config_space(&config.link),
-            link: config.link,
-            clock: Clock::new()?,
-            wake,
-            asked,
+            clock,
+            inbox,
             woken: false,
             settle: Some(config.settle),
             witnesses: config.witnesses,
             forwards: config.forwards,
             forward: config.forward,
             carried: Carried::default(),
-            taps,
+            capture: None,
             flow: 0,
             driver: None,
             network: None,
@@ -236,7 +225,7 @@ impl<H: HostNet> Net<H> {
             more |= self.commands(None, now)?;
         }
         if more {
-            self.awaken();
+            self.inbox.waker().wake();
         }
         Signals::collect(io)
     }
@@ -252,12 +241,14 @@ impl<H: HostNet> Net<H> {
         }
         let next = stack.run(rings, now);
         while let Some(arrival) = stack.arrival() {
-            let (flow, meter) = (arrival.flow, Arc::new(Meter::new(self.wake.clone())));
+            let (flow, meter) = (arrival.flow, Arc::new(Meter::new(self.inbox.waker().clone())));
             self.carried.add(flow, meter.clone());
-            self.forwards.take((self.forward)(arrival, meter));
+            if self.forwards.try_send((self.forward)(arrival, meter.clone())).is_err() {
+                meter.over(Over::Failed);
+            }
         }
         if (second || self.woken) && self.carried.tell(stack, rings, now) {
-            self.forwards.look();
+            self.forwards.waker().wake();
         }
         self.woken = false;
         more |= next.is_some_and(|next| next <= now);
@@ -274,10 +265,9 @@ impl<H: HostNet> Net<H> {
         now: Instant,
     ) -> Result<bool, DeviceError> {
         for _ in 0..COMMANDS {
-            let Ok(Asked { command, answer }) = self.asked.try_recv() else { return Ok(false) };
-            let reply = self.perform(command, rings.as_deref_mut(), now)?;
-            // Who asked may have given up.
-            let _ = answer.try_send(reply);
+            let Some(message) = self.inbox.take() else { return Ok(false) };
+            let (command, reply) = message.split();
+            reply(self.perform(command, rings.as_deref_mut(), now)?);
         }
         Ok(true)
     }
@@ -286,30 +276,23 @@ impl<H: HostNet> Net<H> {
     /// both. What was open ends.
     fn rebuild(&mut self, port: &mut dyn Port) -> Result<(), DeviceError> {
         self.take_down(port);
-        let (Some(driver), Some(network)) = (&self.driver, &self.network) else { return Ok(()) };
-        let seed = seed().map_err(host("cannot get random numbers"))?;
-        let asked = network.settings.network();
-        let config = stack::Config {
-            link: network.settings.link(self.link.mac),
-            mac: EthernetAddress(GATEWAY_MAC),
-            gateway4: asked.gateway4,
-            gateway6: asked.gateway6,
-            pod: asked.bound.clone(),
-            mtu: asked.mtu,
-            capabilities: driver.capabilities,
-            rings: RINGS,
-            seed,
+        let (Some(driver), Some(configured)) = (&self.driver, &self.network) else {
+            return Ok(());
         };
+        let Configured { network, listeners } = configured;
+        let seed = seed().map_err(host("cannot get random numbers"))?;
+        let capabilities = driver.capabilities;
+        let config = stack::Config { capabilities, seed, ..network.config.clone() };
         let State::Down(host) = std::mem::replace(&mut self.state, State::Changing) else {
             return Ok(());
         };
         let witness = (self.witnesses)(self.clock.epoch());
         let now = self.clock.now();
-        let mut stack = Stack::new(config, host, network.live.clone(), witness, now);
+        let mut stack = Stack::new(config, host, network.policy.clone(), witness, now);
         stack.number_from(self.flow);
-        stack.capture(self.taps.capture(self.clock.epoch()));
-        if !network.listeners.is_empty() {
-            stack.report(&mut Shut, &network.listeners, now);
+        stack.capture(self.capture.clone());
+        if !listeners.is_empty() {
+            stack.report(&mut Shut, listeners, now);
         }
         self.state = State::Up(Box::new(stack));
         Ok(())
@@ -326,22 +309,15 @@ impl<H: HostNet> Net<H> {
             other => other,
         };
         if self.carried.revoke() {
-            self.forwards.look();
+            self.forwards.waker().wake();
         }
-    }
-
-    /// Has the device woken once more.
-    fn awaken(&self) {
-        // Fails on an overflow only: it is awake all the same.
-        let _ = self.wake.write(1);
     }
 
     fn woken(&mut self, token: Token) {
         match token {
             WAKE => {
                 self.woken = true;
-                // Empty is what it is to be.
-                let _ = self.wake.read();
+                self.inbox.waker().clear();
             }
             TIMER => self.clock.rang(),
             _ => {}
@@ -428,7 +404,7 @@ impl Device for Net<KernelNet> {
             State::Up(stack) => stack.fd(),
             State::Changing => None,
         };
-        let own = [(self.clock.as_raw_fd(), TIMER), (self.wake.as_raw_fd(), WAKE)];
+        let own = [(self.clock.as_raw_fd(), TIMER), (self.inbox.waker().as_raw_fd(), WAKE)];
         let all = host.map(|fd| (fd.as_raw_fd(), HOST)).into_iter().chain(own);
         all.map(|(fd, token)| (fd, EventSet::IN, token)).collect()
     }

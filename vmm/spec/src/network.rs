@@ -68,6 +68,8 @@ pub struct LinkSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
 pub enum Request {
+    /// Returns [`Reply::Done`] once the process is in the pod's namespace.
+    Ping,
     /// The pod's addresses and policy. Until then no frame passes. Again with
     /// other addresses, everything that is open ends.
     Configure(Box<Network>),

@@ -1,115 +1,150 @@
-use std::fs::File;
-use std::io::{self, Write};
-use std::time::{Duration, Instant};
+//! The audit's writer. It has its own thread, since a disk may be slow and the
+//! device's thread must not wait for it.
 
-/// How often failures to write are told of, at most.
-const QUIET: Duration = Duration::from_secs(60);
+mod files;
 
-/// The audit's two files, of which one is written until it is full and then
-/// the other, emptied. So the disk holds at most both.
-#[derive(Debug)]
-pub struct Audit {
-    files: [File; 2],
-    current: usize,
-    /// Bytes in the current one.
-    written: u64,
-    most: u64,
-    /// Lines that could not be written since that was last told, and when.
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use sandbox_netstack::watch::Sink;
+
+pub use files::Files;
+
+/// Most bytes that wait for the disk. The stack writes 100 lines a second at
+/// most: with usual lines of 300 bytes this is half a minute of them.
+const MAX_WAITING: usize = 1 << 20;
+/// Stack of the thread.
+const STACK: usize = 64 * 1024;
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<u8>,
+    /// Lines lost: the queue was full, or the disk.
     lost: u64,
-    told: Option<Instant>,
+    /// Lines that come now are lost.
+    is_closed: bool,
 }
 
-impl Audit {
-    /// Goes on with the one that was written last, or begins with the first: to
-    /// be made a moment later is not to be written.
-    pub fn new(files: [File; 2], most: u64) -> Self {
-        let written = |file: &File| {
-            let found = file.metadata().ok().filter(|found| found.len() > 0)?;
-            found.modified().ok()
-        };
-        let current = usize::from(written(&files[1]) > written(&files[0]));
-        let written = files[current].metadata().map_or(0, |found| found.len());
-        Self { files, current, written, most, lost: 0, told: None }
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The stack's end.
+#[derive(Clone, Default)]
+pub struct AuditQueue(Arc<Shared>);
+
+impl Sink for AuditQueue {
+    fn write(&mut self, lines: &[u8]) {
+        let mut queue = self.0.lock();
+        if queue.is_closed || queue.waiting.len() + lines.len() > MAX_WAITING {
+            queue.lost += count(lines);
+        } else {
+            queue.waiting.extend_from_slice(lines);
+            self.0.changed.notify_one();
+        }
     }
 
-    /// Writes whole lines. What cannot be written is lost, and told of in the
-    /// log: the network goes on without a disk.
-    pub fn write(&mut self, lines: &[u8]) {
-        if let Err(error) = self.append(lines) {
-            self.lost += lines.iter().filter(|byte| **byte == b'\n').count() as u64;
-            if self.told.is_none_or(|told| told.elapsed() >= QUIET) {
-                log::error!("net: {} lines of the audit are lost: {error}", self.lost);
-                (self.lost, self.told) = (0, Some(Instant::now()));
+    fn lost(&self) -> u64 {
+        self.0.lock().lost
+    }
+}
+
+/// The thread.
+pub struct Writer {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Starts to write the lines of `queue` to `files`.
+    pub fn start(queue: &AuditQueue, mut files: Files) -> io::Result<Self> {
+        let shared = queue.0.clone();
+        let write = move || {
+            let mut lines = Vec::new();
+            while take(&shared, &mut lines) {
+                let lost = files.write(&lines);
+                shared.lock().lost += lost;
             }
-        }
+        };
+        let thread = thread::Builder::new().name("audit".into()).stack_size(STACK).spawn(write)?;
+        Ok(Self { shared: queue.0.clone(), thread })
     }
 
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        let length = lines.len() as u64;
-        if self.written > 0 && self.written + length > self.most {
-            let other = 1 - self.current;
-            self.files[other].set_len(0)?;
-            (self.current, self.written) = (other, 0);
-        }
-        let mut file = &self.files[self.current];
-        if let Err(error) = file.write_all(lines) {
-            // Half a line would spoil the next one.
-            file.set_len(self.written)?;
-            return Err(error);
-        }
-        self.written += length;
-        Ok(())
+    /// Returns when every line that waits is written.
+    pub fn finish(self) {
+        self.shared.lock().is_closed = true;
+        self.shared.changed.notify_one();
+        // The thread does not panic.
+        let _ = self.thread.join();
     }
+}
+
+/// Waits for lines and takes them, in exchange for the memory of the last ones;
+/// false when the queue is closed and empty.
+fn take(shared: &Shared, lines: &mut Vec<u8>) -> bool {
+    lines.clear();
+    let waits = |queue: &mut Queue| queue.waiting.is_empty() && !queue.is_closed;
+    let waited = shared.changed.wait_while(shared.lock(), waits);
+    let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
+    std::mem::swap(lines, &mut queue.waiting);
+    !lines.is_empty()
+}
+
+fn count(lines: &[u8]) -> u64 {
+    lines.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::fs::OpenOptions;
-    use std::path::Path;
+    use std::fs::File;
+    use std::time::Duration;
 
     use super::*;
 
-    fn open(path: &Path) -> File {
-        OpenOptions::new().append(true).create(true).open(path).unwrap()
+    fn open(path: &std::path::Path) -> File {
+        File::options().append(true).create(true).open(path).unwrap()
     }
 
     #[test]
-    fn the_first_file_is_the_first_whenever_they_were_made() {
+    fn lines_are_written_before_the_writer_finishes() {
         let folder = tempfile::tempdir().unwrap();
         let paths = [folder.path().join("a"), folder.path().join("b")];
-        let files = [open(&paths[0]), open(&paths[1])];
-        let later = files[0].metadata().unwrap().modified().unwrap() + Duration::from_secs(1);
-        files[1].set_modified(later).unwrap();
-        Audit::new(files, 25).write(b"line\n");
-        assert_eq!(std::fs::read_to_string(&paths[0]).unwrap(), "line\n");
+        let files = Files::new([open(&paths[0]), open(&paths[1])], 1 << 20);
+        let mut queue = AuditQueue::default();
+        let writer = Writer::start(&queue, files).unwrap();
+        let expected: String = (0..1000).map(|number| format!("line {number}\n")).collect();
+        expected.split_inclusive('\n').for_each(|line| queue.write(line.as_bytes()));
+        writer.finish();
+        assert_eq!(std::fs::read_to_string(&paths[0]).unwrap(), expected);
+        queue.write(b"late\n");
+        assert_eq!(queue.lost(), 1);
     }
 
     #[test]
-    fn files_alternate_and_keep_whole_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let paths = [folder.path().join("a"), folder.path().join("b")];
-        let mut audit = Audit::new([open(&paths[0]), open(&paths[1])], 25);
-        for number in 0..5 {
-            audit.write(format!("line {number:04}\n").as_bytes());
+    fn a_full_queue_and_a_full_disk_lose_lines_that_are_counted() {
+        let mut queue = AuditQueue::default();
+        // Nothing takes the lines.
+        let block = vec![b'\n'; MAX_WAITING];
+        queue.write(&block);
+        queue.write(b"1\n2\n");
+        assert_eq!(queue.lost(), 2);
+        let full = || open(std::path::Path::new("/dev/full"));
+        let writer = Writer::start(&queue, Files::new([full(), full()], 99)).unwrap();
+        while queue.lost() == 2 {
+            thread::sleep(Duration::from_millis(1));
         }
-        let read = |path| std::fs::read_to_string(path).unwrap();
-        assert_eq!(read(&paths[1]), "line 0002\nline 0003\n");
-        assert_eq!(read(&paths[0]), "line 0004\n");
-        // Another process goes on where this one ended.
-        let mut audit = Audit::new([open(&paths[0]), open(&paths[1])], 25);
-        audit.write(b"line 0005\nline 0006\n");
-        assert_eq!(read(&paths[1]), "line 0005\nline 0006\n");
-        assert_eq!(read(&paths[0]), "line 0004\n");
-    }
-
-    #[test]
-    fn a_full_disk_loses_lines_and_nothing_else() {
-        let mut audit =
-            Audit::new([open(Path::new("/dev/full")), open(Path::new("/dev/full"))], 99);
-        audit.write(b"1\n2\n");
-        audit.write(b"3\n");
-        assert_eq!((audit.lost, audit.written), (1, 0));
+        assert_eq!(queue.lost(), 2 + MAX_WAITING as u64);
+        writer.finish();
     }
 }

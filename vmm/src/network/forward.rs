@@ -8,14 +8,12 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sandbox_devices::net::{Forward, Forwards};
+use sandbox_devices::mailbox::{Inbox, Mailbox, mailbox};
+use sandbox_devices::net::Forward;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use connection::{Connection, Side, Turn};
 use pipe::BLOCK;
@@ -29,41 +27,21 @@ const WAKE: u64 = u64::MAX;
 /// How often connections that are being greeted are looked at for being late.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The device's end of the thread.
-pub struct Post {
-    to: Sender<Forward>,
-    wake: Arc<EventFd>,
-}
+/// Connections that wait for the thread: as many as the stack lets in.
+const WAITING: usize = 512;
 
-impl Forwards for Post {
-    fn take(&mut self, forward: Forward) {
-        // There are as many as the stack lets in. The thread lives as long as
-        // the process.
-        let _ = self.to.send(forward);
-        self.look();
-    }
-
-    fn look(&mut self) {
-        // Fails on an overflow only: the thread is awake all the same.
-        let _ = self.wake.write(1);
-    }
-}
-
-/// The device's end, and what is to be started. The guest's agent listens on
+/// Returns the device's end, and the thread's. The guest's agent listens on
 /// `port`, and the vsock device at `socket`.
-pub fn open(socket: PathBuf, port: u32) -> io::Result<(Post, Carrier)> {
-    let (to, from) = channel();
-    let wake = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
-    let carrier = Carrier::new(socket, port, from, wake.clone())?;
-    Ok((Post { to, wake }, carrier))
+pub fn open(socket: PathBuf, port: u32) -> io::Result<(Mailbox<Forward>, Carrier)> {
+    let (mailbox, inbox) = mailbox(WAITING)?;
+    Ok((mailbox, Carrier::new(socket, port, inbox)?))
 }
 
 /// All connections.
 pub struct Carrier {
     socket: PathBuf,
     port: u32,
-    from: Receiver<Forward>,
-    wake: Arc<EventFd>,
+    inbox: Inbox<Forward>,
     epoll: Epoll,
     connections: HashMap<u32, Connection>,
     next: u32,
@@ -72,17 +50,12 @@ pub struct Carrier {
 }
 
 impl Carrier {
-    fn new(
-        socket: PathBuf,
-        port: u32,
-        from: Receiver<Forward>,
-        wake: Arc<EventFd>,
-    ) -> io::Result<Self> {
+    fn new(socket: PathBuf, port: u32, inbox: Inbox<Forward>) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         let event = EpollEvent::new(EventSet::IN, WAKE);
-        epoll.ctl(ControlOperation::Add, wake.as_raw_fd(), event)?;
+        epoll.ctl(ControlOperation::Add, inbox.waker().as_raw_fd(), event)?;
         let (connections, block) = (HashMap::new(), vec![0; BLOCK]);
-        Ok(Self { socket, port, from, wake, epoll, connections, next: 0, block })
+        Ok(Self { socket, port, inbox, epoll, connections, next: 0, block })
     }
 
     /// Starts the thread.
@@ -120,13 +93,12 @@ impl Carrier {
 
     /// New connections, and those that may not go on.
     fn look(&mut self) {
-        // Empty is what it is to be.
-        let _ = self.wake.read();
+        self.inbox.waker().clear();
         let revoked: Vec<u32> =
             self.connections.iter().filter(|(_, c)| c.is_revoked()).map(|(id, _)| *id).collect();
         revoked.into_iter().for_each(|id| self.remove(id, None));
-        while let Ok(forward) = self.from.try_recv() {
-            self.add(forward);
+        while let Some(message) = self.inbox.take() {
+            self.add(message.command);
         }
     }
 

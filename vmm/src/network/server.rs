@@ -10,8 +10,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
-use sandbox_devices::net::{Handle, Tap};
 use sandbox_vm_spec::network::{MAX_REQUEST, Reply, Request, receive, send};
+
+use super::capture::Tap;
+use super::control::Control;
 
 /// Clients at a time: the shim, and people with `sandboxctl`. Each has a
 /// thread.
@@ -31,7 +33,7 @@ const CAPTURED: usize = 256 * 1024;
 
 /// What the clients share.
 struct Shared {
-    handle: Handle,
+    control: Control,
     /// Name of the interface in captures.
     pod: String,
     clients: AtomicUsize,
@@ -40,10 +42,10 @@ struct Shared {
 }
 
 /// Answers the clients of `listener`, in threads.
-pub fn start(listener: UnixListener, handle: Handle, pod: String) -> io::Result<()> {
+pub fn start(listener: UnixListener, control: Control, pod: String) -> io::Result<()> {
     listener.set_nonblocking(false)?;
     let (clients, long) = (AtomicUsize::new(0), Mutex::new(()));
-    let shared = Arc::new(Shared { handle, pod, clients, long });
+    let shared = Arc::new(Shared { control, pod, clients, long });
     let accept = move || {
         for client in listener.incoming() {
             match client {
@@ -103,7 +105,7 @@ impl Shared {
             client.set_read_timeout(None)?;
             match request {
                 Request::Capture { snap } => return self.capture(client, snap),
-                request => send(client, &self.handle.ask(request))?,
+                request => send(client, &self.control.ask(request))?,
             }
         }
         Ok(())
@@ -111,12 +113,12 @@ impl Shared {
 
     /// Sends what goes over the link until the client hangs up.
     fn capture(&self, client: &mut UnixStream, snap: u32) -> io::Result<()> {
-        let tap = match self.handle.capture(&self.pod, snap) {
+        let tap = match self.control.capture(&self.pod, snap) {
             Ok(tap) => tap,
             Err(error) => return send(client, &Reply::Failed { error }),
         };
         let ended = follow(client, &tap);
-        self.handle.end_capture(&tap);
+        self.control.end_capture(&tap);
         ended
     }
 }

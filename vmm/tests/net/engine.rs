@@ -14,7 +14,7 @@ use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use vm_memory::{FileOffset, GuestAddress, GuestMemory};
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::guest::{GUEST_MAC, MTU};
+use sandbox_devices::net::mock::guest::{GUEST_MAC, MTU};
 
 /// VERSION_1, PROTOCOL_FEATURES, MRG_RXBUF, HOST_TSO4 and 6, GUEST_TSO4 and 6,
 /// GUEST_CSUM, CSUM.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sandbox_netstack::pcap::{Ring, Way};
@@ -12,11 +13,10 @@ use crate::failure::Failure;
 
 /// A capture that is written.
 pub struct FileCapture {
-    ring: Ring<File>,
+    /// None after an error, which is reported once.
+    ring: Mutex<Option<Ring<File>>>,
     /// The time since 1970 at the stack's zero.
     epoch: Duration,
-    /// It could not be written, which was said once.
-    failed: bool,
 }
 
 impl FileCapture {
@@ -33,21 +33,19 @@ impl FileCapture {
         let files = (create(path)?, create(Path::new(&older))?);
         let ring =
             Ring::new(files.0, files.1, interface, cap).map_err(Failure::file("write", path))?;
-        Ok(Self { ring, epoch, failed: false })
+        Ok(Self { ring: Mutex::new(Some(ring)), epoch })
     }
 }
 
 impl Capture for FileCapture {
-    fn frame(&mut self, now: Instant, way: Way, frame: &[u8], comment: &str) {
+    fn frame(&self, now: Instant, way: Way, frame: &[u8], comment: &str) {
         let micros = u64::try_from(now.total_micros()).unwrap_or(0);
         let wall = self.epoch + Duration::from_micros(micros);
-        match self.ring.frame(wall, way, frame, comment) {
-            Ok(()) => {}
-            Err(error) if !self.failed => {
-                self.failed = true;
-                eprintln!("netstack-tap: cannot write the capture: {error}");
-            }
-            Err(_) => {}
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(open) = &mut *ring else { return };
+        if let Err(error) = open.frame(wall, way, frame, comment) {
+            eprintln!("netstack-tap: cannot write the capture: {error}");
+            *ring = None;
         }
     }
 }

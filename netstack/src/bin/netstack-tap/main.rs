@@ -14,13 +14,14 @@ use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::time::{Instant as Clock, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sandbox_mapped::Mapped;
 use sandbox_netstack::host::KernelNet;
-use sandbox_netstack::policy::Live;
+use sandbox_netstack::policy::Policy;
 use sandbox_netstack::port::Capabilities;
 use sandbox_netstack::stack::{Config, RINGS, Stack};
 use sandbox_netstack::watch::{Sink, Watch};
@@ -57,7 +58,7 @@ fn run(options: &Options) -> Result<Infallible, Failure> {
     let host =
         KernelNet::new().map_err(|errno| Failure::Kernel("make an epoll instance", errno))?;
     let (node, pod) = options.layers()?;
-    let live = Live::new(&node, &pod, options.place());
+    let policy = Policy::new(&node, &pod, options.place(), 1).into();
     let started = Clock::now();
     let config = Config {
         link: options.link(),
@@ -70,14 +71,14 @@ fn run(options: &Options) -> Result<Infallible, Failure> {
         rings: RINGS,
         seed: seed()?,
     };
-    let mut stack = Stack::new(config, host, live, Box::new(watch(options)?), time(started));
+    let mut stack = Stack::new(config, host, policy, Box::new(watch(options)?), time(started));
     stack.report(&mut tap, &options.published(), time(started));
     for (listen, error) in stack.failed_listeners() {
         eprintln!("netstack-tap: cannot listen on {} {}: {error}", listen.protocol, listen.at);
     }
     if let Some(path) = &options.pcap {
         let capture = FileCapture::create(path, &options.name, options.pcap_max, epoch())?;
-        stack.capture(Some(Box::new(capture)));
+        stack.capture(Some(Arc::new(capture)));
     }
     println!("ready");
     serve(&mut stack, &mut tap, started)
@@ -85,15 +86,15 @@ fn run(options: &Options) -> Result<Infallible, Failure> {
 
 /// The audit and the observer of DNS.
 fn watch(options: &Options) -> Result<Watch, Failure> {
-    let sink: Sink = match &options.audit {
-        None => Box::new(|_| ()),
+    let sink: Box<dyn Sink> = match &options.audit {
+        None => Box::new(|_: &[u8]| ()),
         Some(path) => {
             let mut file = OpenOptions::new()
                 .append(true)
                 .create(true)
                 .open(path)
                 .map_err(Failure::file("open the audit", path))?;
-            Box::new(move |lines| {
+            Box::new(move |lines: &[u8]| {
                 if let Err(error) = file.write_all(lines) {
                     eprintln!("netstack-tap: cannot write the audit: {error}");
                 }

@@ -12,7 +12,7 @@ use crate::env::Witness;
 use crate::gate::Link;
 use crate::host::mock::{Fate, MockNet};
 use crate::packet::Packet;
-use crate::policy::{Document, Layer, Live, Place};
+use crate::policy::{Document, Layer, Place, Policy};
 use crate::port::{Capabilities, MemoryPort, Offload, Partial};
 use crate::stack::{Config, RINGS, Stack};
 pub use crate::tcp::segment::{ACK, FIN, RST, SYN};
@@ -119,9 +119,17 @@ impl Sim {
             seed: 7,
         };
         let now = Instant::from_secs(1_000);
-        let live = Live::new(&Layer::Unset, policy, place);
-        let stack = Stack::new(config, MockNet::default(), live, witness, now);
+        let policy = Policy::new(&Layer::Unset, policy, place, 1).into();
+        let stack = Stack::new(config, MockNet::default(), policy, witness, now);
         Self { stack, port: MemoryPort::default(), now, lines: Arc::default() }
+    }
+
+    /// Puts another policy of the pod in force; how many flows it ended.
+    pub fn replace(&mut self, policy: &str) -> usize {
+        let document: Document = toml::from_str(policy).unwrap();
+        let pod = Layer::Read(document.into());
+        let policy = Policy::new(&Layer::Unset, &pod, Place::default(), 2).into();
+        self.stack.replace(&mut self.port, policy, true, self.now)
     }
 
     /// The audit's lines so far.

@@ -203,12 +203,7 @@ fn connections_to_the_loopback_are_bounded_and_revoked() {
     }
     assert_eq!((sim.stack.load().connections, sim.stack.counters().flows_full), (512, 488));
     let taken = sim.stack.arrival().unwrap();
-    let closed = toml::from_str::<crate::policy::Document>(
-        "version = 1\ndefaults = { egress = \"allow\", ingress = \"deny\" }",
-    );
-    let layer = crate::policy::Layer::Read(closed.unwrap().into());
-    let unset = crate::policy::Layer::Unset;
-    let ended = sim.stack.replace(&mut sim.port, &unset, &layer, Default::default(), true, sim.now);
+    let ended = sim.replace("version = 1\ndefaults = { egress = \"allow\", ingress = \"deny\" }");
     assert_eq!((ended, sim.stack.load().connections), (512, 0));
     assert!(!sim.stack.carry(taken.flow, 0, 0, sim.now), "whoever carries it is told");
     assert!(sim.stack.arrival().is_none());

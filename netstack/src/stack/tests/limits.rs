@@ -192,9 +192,7 @@ fn a_stricter_policy_ends_what_it_does_not_allow() {
     sim.connect(port(2), ([192, 0, 2, 7], 443).into());
     let policy = "version = 1\ndefaults = { egress = \"deny\", ingress = \"deny\" }\n\
         [[rule]]\nid = \"https\"\ndir = \"egress\"\naction = \"allow\"\nports = [443]\n";
-    let layer = Layer::Read(toml::from_str::<crate::policy::Document>(policy).unwrap().into());
-    let place = crate::policy::Place::default();
-    let ended = sim.stack.replace(&mut sim.port, &Layer::Unset, &layer, place, true, sim.now);
+    let ended = sim.replace(policy);
     assert_eq!((ended, sim.stack.load().connections), (1, 1));
     assert_eq!(sim.one().flags & RST, RST);
     assert!(sim.stack.host().pipes[0].borrow().reset);

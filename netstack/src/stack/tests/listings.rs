@@ -127,7 +127,7 @@ type Frames = Arc<Mutex<Vec<(Way, Vec<u8>, String)>>>;
 struct Kept(Frames);
 
 impl Capture for Kept {
-    fn frame(&mut self, _: smoltcp::time::Instant, way: Way, frame: &[u8], comment: &str) {
+    fn frame(&self, _: smoltcp::time::Instant, way: Way, frame: &[u8], comment: &str) {
         self.0.lock().unwrap().push((way, frame.to_vec(), comment.to_owned()));
     }
 }
@@ -140,7 +140,7 @@ fn frames_are_captured() {
         [[rule]]\nid = \"web\"\ndir = \"egress\"\naction = \"allow\"\nports = [80]\n";
     let mut sim = Sim::under(policy);
     let kept = Arc::new(Mutex::new(vec![]));
-    sim.stack.capture(Some(Box::new(Kept(kept.clone()))));
+    sim.stack.capture(Some(Arc::new(Kept(kept.clone()))));
     sim.connect(GUEST, SERVER);
     sim.stack.host().touch(0, |pipe| pipe.incoming.extend(b"x"));
     sim.run();

@@ -239,10 +239,7 @@ fn a_policy_that_is_checked_anew() {
     write(&mut sim, 0, client, "ask");
     got(&mut sim);
     let deny = "version = 1\ndefaults = { egress = \"deny\", ingress = \"deny\" }";
-    let document: crate::policy::Document = toml::from_str(deny).unwrap();
-    let layer = crate::policy::Layer::Read(document.into());
-    let (unset, place) = (crate::policy::Layer::Unset, crate::policy::Place::default());
-    assert_eq!(sim.stack.replace(&mut sim.port, &unset, &layer, place, true, sim.now), 1);
+    assert_eq!(sim.replace(deny), 1);
     write(&mut sim, 0, client, "again");
     sim.nothing();
     assert_eq!(sim.stack.host().serving(), [server]);

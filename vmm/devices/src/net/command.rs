@@ -1,134 +1,112 @@
-use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use sandbox_vm_spec::network::{LinkSpec, MAX_LISTENERS, Reply, Request};
-use vmm_sys_util::eventfd::EventFd;
+use sandbox_netstack::host::Errno;
+use sandbox_netstack::listeners::{Listen, ListenerRow, Reported};
+use sandbox_netstack::listing::{FlowRow, NameRow, OutlookRow};
+use sandbox_netstack::policy::{Destination, Policy, Protocol};
+use sandbox_netstack::stack;
+use sandbox_netstack::tape::Capture;
+use smoltcp::time::Instant;
 
-use super::capture::{Tap, Taps};
-use super::question::Question;
-use super::settings::{Settings, Tier};
+use crate::mailbox::{Mailbox, MailboxError};
 
-/// Commands that wait for the device: more than there are clients.
-const WAITING: usize = 64;
+/// A command is done in the next turn, which is bounded: this frees the caller
+/// of a device whose thread has ended.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the device may take for a command. It takes one turn, which is
-/// bounded; this frees a client of a device whose thread has ended.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The pod's network. Callers parse and compile on their own thread.
+pub struct Network {
+    /// Addresses and sizes. The device itself sets `capabilities` and `seed`.
+    pub config: stack::Config,
+    /// The argument of [`Settle`](super::Settle).
+    pub outside: bool,
+    /// The policy in force.
+    pub policy: Arc<Policy>,
+}
 
-/// What the device's thread is to do: a request that was read and checked
-/// where nobody's frames wait for it.
+/// A command to the device's thread.
 pub enum Command {
-    /// See [`Request::Configure`].
-    Configure(Box<Settings>),
-    /// See [`Request::SetPolicy`].
+    /// Replaces the network and ends every open flow.
+    Configure(Box<Network>),
+    /// Puts a policy in force for new flows.
     SetPolicy {
-        /// The node's policy.
-        node: Box<Tier>,
-        /// The pod's.
-        pod: Box<Tier>,
-        /// Flows are looked at anew.
+        /// Compiled by the caller.
+        policy: Arc<Policy>,
+        /// Ends the open flows that it denies.
         recheck: bool,
     },
-    /// Captures have begun or ended.
-    Captures,
-    /// See [`Request::Explain`].
-    Explain(Question),
-    /// What is answered from what is there.
-    Ask(Request),
+    /// Binds exactly these listeners of the guest.
+    Listen(Vec<Reported>),
+    /// Starts to capture, or stops.
+    Capture(Option<Arc<dyn Capture>>),
+    /// Explains the policy's verdict on a flow that is not opened.
+    Explain {
+        /// The flow's protocol.
+        protocol: Protocol,
+        /// The flow's other end.
+        destination: Destination,
+        /// The address to assume for a name.
+        at: Option<IpAddr>,
+    },
+    /// Returns the listeners.
+    Listeners,
+    /// Returns the open flows.
+    Flows,
+    /// Returns the names learnt from DNS.
+    Names,
+    /// Returns the counters.
+    Counters,
 }
 
-/// A command and who waits for its answer.
-pub struct Asked {
-    /// It.
-    pub command: Command,
-    /// Takes one reply.
-    pub answer: SyncSender<Reply>,
+/// The reply to a [`Command`].
+pub enum Answer {
+    /// To [`Command::Configure`] and [`Command::Capture`].
+    Done,
+    /// The command needs a network and there is none.
+    Unconfigured,
+    /// To [`Command::Configure`]: why the device cannot open sockets there.
+    Failed(String),
+    /// To [`Command::SetPolicy`].
+    Replaced {
+        /// The policy's.
+        generation: u64,
+        /// Flows that were ended.
+        ended: u64,
+    },
+    /// To [`Command::Listen`]: what was not bound.
+    Bound(Vec<(Listen, Errno)>),
+    /// To [`Command::Explain`], with the policy's generation.
+    Explained(u64, Vec<OutlookRow>),
+    /// To [`Command::Listeners`].
+    Listeners(Vec<ListenerRow>),
+    /// To [`Command::Listeners`] before the guest's driver is ready.
+    Waiting(Vec<Reported>),
+    /// To [`Command::Flows`], with the stack's time.
+    Flows(Vec<FlowRow>, Instant),
+    /// To [`Command::Names`].
+    Names(Vec<NameRow>),
+    /// To [`Command::Counters`].
+    Counters(Vec<(String, u64)>),
 }
 
-/// Speaks to the device from other threads, whether the guest's driver is
-/// there or not.
+/// Sends commands to the device from other threads, with or without a driver
+/// of the guest.
 #[derive(Clone)]
 pub struct Handle {
-    link: LinkSpec,
-    commands: SyncSender<Asked>,
-    wake: Arc<EventFd>,
-    taps: Taps,
+    pub(super) commands: Mailbox<Command, Answer>,
+    pub(super) epoch: Duration,
 }
 
 impl Handle {
-    /// A handle, and the device's end of it.
-    pub fn new(link: LinkSpec, wake: Arc<EventFd>, taps: Taps) -> (Self, Receiver<Asked>) {
-        let (commands, asked) = sync_channel(WAITING);
-        (Self { link, commands, wake, taps }, asked)
+    /// Sends a command and waits for the answer.
+    pub fn ask(&self, command: Command) -> Result<Answer, MailboxError> {
+        self.commands.call(command, TIMEOUT)
     }
 
-    /// Asks, and waits for the answer.
-    pub fn ask(&self, request: Request) -> Reply {
-        let asked = self.command(request).and_then(|command| self.put(command));
-        asked.unwrap_or_else(|error| Reply::Failed { error })
-    }
-
-    /// Begins a capture of `snap` bytes of each frame, of the interface that is
-    /// called `interface` in it.
-    pub fn capture(&self, interface: &str, snap: u32) -> Result<Arc<Tap>, String> {
-        let snap = usize::try_from(snap).unwrap_or(usize::MAX);
-        let tap = self.taps.open(interface, snap);
-        let tap = tap.ok_or("there are too many captures already; end one first")?;
-        match self.put(Command::Captures) {
-            Ok(_) => Ok(tap),
-            Err(error) => {
-                self.taps.close(&tap);
-                Err(error)
-            }
-        }
-    }
-
-    /// Ends it.
-    pub fn end_capture(&self, tap: &Tap) {
-        self.taps.close(tap);
-        // Without an answer there is no device left to capture of.
-        let _ = self.put(Command::Captures);
-    }
-
-    fn command(&self, request: Request) -> Result<Command, String> {
-        match request {
-            Request::Configure(network) => {
-                let settings = Settings::new(&self.link, *network)?;
-                Ok(Command::Configure(Box::new(settings)))
-            }
-            Request::SetPolicy { node, pod, recheck } => Ok(Command::SetPolicy {
-                node: Box::new(Tier::checked("node", node)?),
-                pod: Box::new(Tier::checked("pod", pod)?),
-                recheck,
-            }),
-            Request::Listeners { listeners } if listeners.len() > MAX_LISTENERS => {
-                let count = listeners.len();
-                Err(format!("{count} listeners reported, at most {MAX_LISTENERS} are taken"))
-            }
-            Request::Explain { protocol, destination, at } => {
-                Question::read(&protocol, &destination, at).map(Command::Explain)
-            }
-            request => Ok(Command::Ask(request)),
-        }
-    }
-
-    fn put(&self, command: Command) -> Result<Reply, String> {
-        let gone = || "the network device has ended with its machine".to_owned();
-        let (answer, answered) = sync_channel(1);
-        self.commands.send(Asked { command, answer }).map_err(|_| gone())?;
-        self.wake().map_err(|error| format!("cannot wake the network device: {error}"))?;
-        answered.recv_timeout(PATIENCE).map_err(|error| match error {
-            RecvTimeoutError::Disconnected => gone(),
-            RecvTimeoutError::Timeout => {
-                let seconds = PATIENCE.as_secs();
-                format!("the network device has not answered for {seconds} s")
-            }
-        })
-    }
-
-    fn wake(&self) -> io::Result<()> {
-        self.wake.write(1)
+    /// The time since 1970 at the stack's zero.
+    pub fn epoch(&self) -> Duration {
+        self.epoch
     }
 }

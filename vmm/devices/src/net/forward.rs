@@ -7,7 +7,8 @@ use sandbox_netstack::host::HostNet;
 use sandbox_netstack::port::Port;
 use sandbox_netstack::stack::Stack;
 use smoltcp::time::Instant;
-use vmm_sys_util::eventfd::EventFd;
+
+use crate::mailbox::Waker;
 
 /// A connection to the guest's loopback, which no frame can reach: somebody
 /// else carries it on.
@@ -18,14 +19,6 @@ pub struct Forward {
     pub target: SocketAddr,
     /// What was carried, for the audit.
     pub meter: Arc<Meter>,
-}
-
-/// Carries connections on.
-pub trait Forwards: Send {
-    /// A new one.
-    fn take(&mut self, forward: Forward);
-    /// Something was [revoked](Meter::is_revoked).
-    fn look(&mut self);
 }
 
 /// How a connection ended.
@@ -65,12 +58,12 @@ pub struct Meter {
     sent: AtomicU64,
     received: AtomicU64,
     state: AtomicU8,
-    device: Arc<EventFd>,
+    device: Waker,
 }
 
 impl Meter {
     /// Nothing was carried yet. `device` wakes the one that looks at it.
-    pub fn new(device: Arc<EventFd>) -> Self {
+    pub fn new(device: Waker) -> Self {
         let zero = || AtomicU64::new(0);
         Self { sent: zero(), received: zero(), state: AtomicU8::new(OPEN), device }
     }
@@ -88,8 +81,7 @@ impl Meter {
     /// It has ended.
     pub fn over(&self, how: Over) {
         if self.state.swap(how as u8, Ordering::AcqRel) == OPEN {
-            // Fails on an overflow only: the device is awake all the same.
-            let _ = self.device.write(1);
+            self.device.wake();
         }
     }
 

@@ -1,5 +1,7 @@
 //! Drivers and guests that break the rules.
 
+use std::thread;
+
 use super::guest::*;
 use super::*;
 

@@ -1,20 +1,20 @@
-//! What the stack shows, as it is told to clients.
+//! Rows of the stack as clients read them.
 
 use std::net::SocketAddr;
 
-use sandbox_netstack::listeners::{self, ListenerState, Reported};
+use sandbox_netstack::host::Errno;
+use sandbox_netstack::listeners::{self, Listen, ListenerState, Reported};
 use sandbox_netstack::listing;
 use sandbox_netstack::policy::{Answer, Names, Protocol};
 use sandbox_vm_spec::network::{FlowRow, Listener, ListenerRow, NameRow, OutlookRow, Transport};
 use smoltcp::time::Instant;
 
-/// Bytes of names in a reply: the guest chooses them, and a client takes only
-/// replies of some length. What is more is left out.
+/// Most bytes of names in a reply. The guest chooses the names, and a client
+/// takes only replies of [`MAX_REPLY`](sandbox_vm_spec::network::MAX_REPLY).
 const TEXT: usize = 4 << 20;
 /// Names of one row, for the same reason.
 const NAMES: usize = 8;
 
-/// Flows as they are now.
 pub fn flows(rows: Vec<listing::FlowRow>, now: Instant) -> Vec<FlowRow> {
     let mut left = TEXT;
     let row = |row| {
@@ -26,14 +26,12 @@ pub fn flows(rows: Vec<listing::FlowRow>, now: Instant) -> Vec<FlowRow> {
     rows.into_iter().map(row).collect()
 }
 
-/// Names as they are now.
 pub fn names(rows: Vec<listing::NameRow>) -> Vec<NameRow> {
     let mut left = TEXT;
     let long = |row: &NameRow| row.name.len() + row.aliases.iter().map(String::len).sum::<usize>();
     rows.into_iter().map(name).take_while(|row| spend(&mut left, long(row))).collect()
 }
 
-/// What the agent says of a listener, as the stack takes it.
 pub fn reported(listener: Listener) -> Reported {
     let protocol = match listener.transport {
         Transport::Tcp => Protocol::Tcp,
@@ -42,24 +40,28 @@ pub fn reported(listener: Listener) -> Reported {
     Reported { protocol, at: listener.at }
 }
 
-/// The other way round; nothing listens for echo.
-pub fn transport(protocol: Protocol) -> Transport {
-    match protocol {
-        Protocol::Tcp | Protocol::Icmp => Transport::Tcp,
-        Protocol::Udp => Transport::Udp,
-    }
+/// Listeners that could not be bound.
+pub fn failed(failed: Vec<(Listen, Errno)>) -> Vec<(Transport, SocketAddr, String)> {
+    let row = |(listen, error): (Listen, Errno)| {
+        let transport = match listen.protocol {
+            // There is no listener for echo.
+            Protocol::Tcp | Protocol::Icmp => Transport::Tcp,
+            Protocol::Udp => Transport::Udp,
+        };
+        (transport, listen.at, error.to_string())
+    };
+    failed.into_iter().map(row).collect()
 }
 
-/// Listeners as they are now.
 pub fn listeners(rows: Vec<listeners::ListenerRow>) -> Vec<ListenerRow> {
     let row = |row: listeners::ListenerRow| listener(row.reported, row.at, why(row.state));
     rows.into_iter().map(row).collect()
 }
 
-/// Listeners that are bound when the guest's driver is there.
-pub fn waiting<'a>(reported: impl Iterator<Item = &'a Reported>) -> Vec<ListenerRow> {
-    let why = "the guest's network driver is not there".to_owned();
-    reported.map(|reported| listener(*reported, None, Some(why.clone()))).collect()
+/// Listeners that are bound when the guest's driver is ready.
+pub fn waiting(reported: &[Reported]) -> Vec<ListenerRow> {
+    let why = "the guest's network driver is not ready".to_owned();
+    reported.iter().map(|reported| listener(*reported, None, Some(why.clone()))).collect()
 }
 
 fn listener(reported: Reported, at: Option<SocketAddr>, error: Option<String>) -> ListenerRow {
@@ -78,7 +80,7 @@ fn why(state: ListenerState) -> Option<String> {
     }
 }
 
-/// What would become of flows. The rows are few, and so are names of a row.
+/// The rows are few, and so are the names of a row.
 pub fn outlook(rows: Vec<listing::OutlookRow>) -> Vec<OutlookRow> {
     let row = |listing::OutlookRow { address, names, told }: listing::OutlookRow| OutlookRow {
         address,

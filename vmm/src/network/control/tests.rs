@@ -1,10 +1,63 @@
-//! What the device is told from outside, with a driver and without.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use sandbox_vm_spec::network::{Listener, ListenerRow, Transport};
-use smoltcp::wire::TcpControl;
+use std::time::Duration;
 
-use super::guest::*;
+use sandbox_devices::net::mock::guest::{GATEWAY, GUEST, MTU, PLAIN, arp};
+use sandbox_devices::net::mock::{ALL, BUFFER, LINK, World as Device};
+use sandbox_vm_spec::network::{Listener, ListenerRow, Network};
+
 use super::*;
+
+/// A control plane and its device.
+struct World {
+    device: Device,
+    control: Control,
+}
+
+impl World {
+    /// Without a driver and a network.
+    fn bare() -> Self {
+        let device = Device::bare();
+        let control = Control::new(LINK, device.handle.clone());
+        Self { device, control }
+    }
+
+    fn up() -> Self {
+        let mut world = Self::bare();
+        world.device.net.begin(ALL.iter().fold(0, |acked, bit| acked | 1 << bit)).unwrap();
+        assert_eq!(world.ask(Request::Configure(Box::new(network()))), Reply::Done);
+        world
+    }
+
+    fn ask(&mut self, request: Request) -> Reply {
+        self.during(|control| control.ask(request))
+    }
+
+    fn during<T: Send>(&mut self, work: impl FnOnce(&Control) -> T + Send) -> T {
+        let Self { device, control } = self;
+        device.during(|| work(control))
+    }
+}
+
+fn network() -> Network {
+    Network {
+        guest: vec![GUEST],
+        bound: vec![GUEST],
+        outside: false,
+        mtu: MTU,
+        gateway4: GATEWAY,
+        gateway6: "fe80::1".parse().unwrap(),
+        resolvers: vec![],
+        host: vec![],
+        cluster: vec![],
+        node: PolicySource::Unset,
+        pod: PolicySource::Unset,
+    }
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
 
 const DENY: &str = "version = 1\ndefaults = { egress = \"deny\", ingress = \"deny\" }\n";
 
@@ -34,35 +87,6 @@ fn flows(world: &mut World) -> Vec<sandbox_vm_spec::network::FlowRow> {
     }
 }
 
-/// A connection of the guest that is under way.
-fn dial(world: &mut World) {
-    world.offer(8, BUFFER);
-    world.send(PARTIAL, &tcp(TcpControl::Syn, 1000, None, &[]));
-    world.turn();
-    world.turn();
-}
-
-#[test]
-fn no_frame_passes_before_the_network_is_told() {
-    let mut world = World::bare();
-    world.net.begin(0).unwrap();
-    world.offer(1, BUFFER);
-    for _ in 0..300 {
-        world.send(PLAIN, &arp());
-    }
-    assert!(world.turn().has(TX));
-    assert_eq!(world.driver.returned(TX).len(), DISCARDED);
-    assert!(world.is_awake());
-    world.turn();
-    assert_eq!(world.driver.returned(TX).len(), 300 - DISCARDED);
-    assert_eq!(world.driver.returned(RX), []);
-    assert_eq!(world.count("link.unconfigured"), 300);
-    assert_eq!(world.ask(Request::Configure(Box::new(network()))), Reply::Done);
-    world.send(PLAIN, &arp());
-    world.turn();
-    assert_eq!(world.driver.returned(RX).len(), 1);
-}
-
 #[test]
 fn everything_is_answered_without_a_driver() {
     let mut world = World::bare();
@@ -78,10 +102,10 @@ fn everything_is_answered_without_a_driver() {
     assert_eq!(world.ask(Request::Names), Reply::Names { names: vec![] });
     assert!(matches!(world.ask(Request::Counters), Reply::Counters { .. }));
     // What was told is in force when the driver comes.
-    world.net.begin(0).unwrap();
-    assert_eq!(world.host().listening().len(), 2);
-    dial(&mut world);
-    assert!(world.host().pipes.is_empty(), "the policy denies it");
+    world.device.net.begin(0).unwrap();
+    assert_eq!(world.device.host().listening().len(), 2);
+    world.device.dial();
+    assert!(world.device.host().pipes.is_empty(), "the policy denies it");
     let reply = Reply::Policy { generation: 2, node: PolicySource::Unset, pod: text(DENY) };
     assert_eq!(world.ask(Request::Policy), reply);
 }
@@ -98,11 +122,11 @@ fn a_broken_policy_closes_at_first_and_changes_nothing_later() {
     assert_eq!(world.ask(Request::Policy), reply);
 
     let mut world = World::bare();
-    world.net.begin(0).unwrap();
+    world.device.net.begin(0).unwrap();
     let asked = Network { pod: text("version = 7"), ..network() };
     assert_eq!(world.ask(Request::Configure(Box::new(asked))), Reply::Done);
-    dial(&mut world);
-    assert!(world.host().pipes.is_empty());
+    world.device.dial();
+    assert!(world.device.host().pipes.is_empty());
     let Reply::Policy { pod: PolicySource::Broken(reason), .. } = world.ask(Request::Policy) else {
         panic!("it is broken")
     };
@@ -125,7 +149,7 @@ fn a_network_that_cannot_be_is_refused() {
 #[test]
 fn the_same_network_again_leaves_flows_open_and_another_ends_them() {
     let mut world = World::up();
-    dial(&mut world);
+    world.device.dial();
     let before = flows(&mut world);
     assert_eq!((before.len(), before[0].proto.as_str()), (1, "tcp"));
     let again = Network { pod: text(DENY), resolvers: vec![address("10.0.0.53")], ..network() };
@@ -135,7 +159,7 @@ fn the_same_network_again_leaves_flows_open_and_another_ends_them() {
     assert_eq!(world.ask(Request::Policy), reply);
     assert_eq!(world.ask(Request::Configure(Box::new(again.clone()))), Reply::Done);
     assert_eq!(world.ask(Request::Policy), reply, "nothing to do");
-    let pipe = world.host().pipes[0].clone();
+    let pipe = world.device.host().pipes[0].clone();
     let other = Network { guest: vec![address("10.0.0.3")], pod: PolicySource::Unset, ..again };
     assert_eq!(world.ask(Request::Configure(Box::new(other))), Reply::Done);
     assert_eq!(flows(&mut world), []);
@@ -145,45 +169,18 @@ fn the_same_network_again_leaves_flows_open_and_another_ends_them() {
 #[test]
 fn a_policy_that_is_checked_anew_ends_what_it_denies() {
     let mut world = World::up();
-    dial(&mut world);
+    world.device.dial();
     assert_eq!(world.ask(set(text(DENY), true)), Reply::PolicySet { generation: 2, ended: 1 });
     assert_eq!(flows(&mut world), []);
 }
 
 #[test]
-fn a_driver_that_starts_over_finds_nothing_of_the_last() {
-    let mut world = World::up();
-    let listeners = vec![listener("10.0.0.2:80"), listener("10.0.0.2:81")];
-    world.host().occupied.insert("10.0.0.2:81".parse().unwrap());
-    let Reply::Listening { failed } = world.ask(Request::Listeners { listeners }) else { panic!() };
-    assert_eq!(failed.len(), 1);
-    assert_eq!((failed[0].0, failed[0].1), (Transport::Tcp, "10.0.0.2:81".parse().unwrap()));
-    assert!(!failed[0].2.is_empty());
-    dial(&mut world);
-    let pipe = world.host().pipes[0].clone();
-    world.net.end();
-    assert!(pipe.borrow().closed);
-    assert!(world.net.turn(&mut []).is_ok());
-    world.driver = Rigged::with_sizes(&QUEUE_SIZES);
-    world.net.begin(0).unwrap();
-    assert_eq!(world.host().listening(), ["10.0.0.2:80".parse().unwrap()]);
-    assert_eq!(flows(&mut world), []);
-    dial(&mut world);
-    assert_eq!(flows(&mut world)[0].id, 2, "numbers are not used twice");
-}
-
-#[test]
 fn captures_get_frames_and_are_told_what_they_lost() {
     let mut world = World::up();
-    let handle = world.handle.clone();
-    let opening = thread::spawn(move || handle.capture("pod", 60).unwrap());
-    while !opening.is_finished() {
-        world.turn();
-    }
-    let tap = opening.join().unwrap();
-    world.offer(200, BUFFER);
-    world.send(PLAIN, &arp());
-    world.turn();
+    let tap = world.during(|control| control.capture("pod", 60).unwrap());
+    world.device.offer(200, BUFFER);
+    world.device.send(PLAIN, &arp());
+    world.device.turn();
     let (bytes, lost) = tap.take(Duration::from_secs(20));
     assert_eq!(lost, 0);
     assert_eq!(bytes[..4], 0x0a0d_0d0a_u32.to_le_bytes());
@@ -198,17 +195,9 @@ fn captures_get_frames_and_are_told_what_they_lost() {
     }
     let (bytes, lost) = tap.take(Duration::ZERO);
     assert!(lost > 0 && bytes.len() <= 1 << 20, "{lost} lost, {} bytes", bytes.len());
-    let handle = world.handle.clone();
-    let closing = thread::spawn(move || {
-        handle.end_capture(&tap);
-        tap
-    });
-    while !closing.is_finished() {
-        world.turn();
-    }
-    let tap = closing.join().unwrap();
-    world.send(PLAIN, &arp());
-    world.turn();
+    world.during(|control| control.end_capture(&tap));
+    world.device.send(PLAIN, &arp());
+    world.device.turn();
     assert_eq!(tap.take(Duration::ZERO), (vec![], 0));
 }
 
@@ -217,7 +206,7 @@ fn tap_frame(tap: &Tap) {
 }
 
 #[test]
-fn what_the_policy_in_force_says_of_a_destination() {
+fn a_policy_explains_its_verdict_on_a_destination() {
     let explain = |destination: &str, protocol: &str| Request::Explain {
         protocol: protocol.to_owned(),
         destination: destination.to_owned(),
@@ -233,7 +222,7 @@ fn what_the_policy_in_force_says_of_a_destination() {
         other => panic!("{other:?}"),
     };
     assert_eq!(answers(&mut world), (1, vec!["allowed".to_owned()]), "without a driver");
-    world.net.begin(0).unwrap();
+    world.device.net.begin(0).unwrap();
     assert_eq!(world.ask(set(text(DENY), false)), Reply::PolicySet { generation: 2, ended: 0 });
     assert_eq!(answers(&mut world), (2, vec!["denied".to_owned()]));
     let refused = error(world.ask(explain("nowhere", "tcp")));
@@ -259,9 +248,9 @@ fn listeners_are_shown_with_where_they_are_bound_and_why_not() {
     let listeners =
         vec![listener("0.0.0.0:80"), udp("10.0.0.2:53"), udp("127.0.0.1:53"), udp("192.0.2.1:53")];
     world.ask(Request::Listeners { listeners: listeners.clone() });
-    assert_eq!(shown(&mut world)[0], "tcp 0.0.0.0:80 - the guest's network driver is not there");
-    world.net.begin(0).unwrap();
-    world.host().occupied.insert("10.0.0.2:53".parse().unwrap());
+    assert_eq!(shown(&mut world)[0], "tcp 0.0.0.0:80 - the guest's network driver is not ready");
+    world.device.net.begin(0).unwrap();
+    world.device.host().occupied.insert("10.0.0.2:53".parse().unwrap());
     world.ask(Request::Listeners { listeners: vec![] });
     world.ask(Request::Listeners { listeners });
     let rows = shown(&mut world);
