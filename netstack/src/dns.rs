@@ -21,8 +21,8 @@ mod stream;
 
 pub use bindings::{Bindings, MAX_ADDRESSES, MAX_BYTES, MAX_NAMES};
 pub use message::{MAX_MESSAGE, MessageError};
-pub use observer::{Blocked, Channel, Counters, FromGuest, FromServer, Observer};
-pub use open::MAX_OPEN;
+pub use observer::{Blocked, Counters, FromGuest, FromServer, Observer};
+pub use open::{Channel, MAX_OPEN};
 pub use stream::{Passed, Stream};
 
 #[cfg(test)]

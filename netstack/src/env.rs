@@ -7,6 +7,7 @@ use smoltcp::time::Instant;
 
 use crate::counters::Counters;
 use crate::dns::{Blocked, Channel, FromGuest, FromServer};
+pub use crate::ends::Ends;
 use crate::gate::Link;
 use crate::host::{Errno, HostNet};
 use crate::icmp;
@@ -81,15 +82,6 @@ pub trait Witness {
 }
 
 impl Witness for () {}
-
-/// The two ends of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ends {
-    /// The guest's.
-    pub guest: SocketAddr,
-    /// The other.
-    pub remote: SocketAddr,
-}
 
 /// How a flow ended, and what it carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,6 +16,7 @@ mod deadlines;
 pub mod dns;
 mod echo;
 mod emit;
+mod ends;
 pub mod env;
 mod fragments;
 pub mod gate;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smoltcp::time::Instant;
 
-use crate::env::Ends;
+use crate::ends::Ends;
 use crate::policy::{Direction, Explanation, Known, Names, Permit, Protocol, Reason, Tier};
 
 /// An open flow.

@@ -16,6 +16,7 @@ mod class;
 mod decide;
 mod document;
 mod explain;
+mod finding;
 mod flow;
 mod index;
 mod load;

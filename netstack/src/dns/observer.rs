@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::answer::{self, Reading};
 use super::bindings::Bindings;
 use super::message::{Message, refusal};
-use super::open::{Key, Open};
+use super::open::{Channel, Key, Open};
 use crate::policy::{BlockAnswer, Ground, Known, Name, Names, Policy};
 
 /// Codes of answers (RFC 1035, section 4.1.1).
@@ -12,11 +12,6 @@ mod code {
     pub const NAME_ERROR: u16 = 3;
     pub const REFUSED: u16 = 5;
 }
-
-/// Which socket of the guest asks: an answer to another does not fit. The
-/// caller gives every UDP source and every TCP connection its own number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Channel(pub u64);
 
 /// A query that was answered in the server's stead.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,13 +3,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::message::Question;
-use super::observer::Channel;
 
 /// Most questions that wait for an answer. More are dropped, so that a guest
 /// that asks and asks costs a bounded amount.
 pub const MAX_OPEN: usize = 512;
 /// How long a question waits: resolvers give up after 5 seconds or less.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The number of a UDP source or a TCP connection of the guest. An answer fits a
+/// question of its own channel only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Channel(pub u64);
 
 /// What an answer must fit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

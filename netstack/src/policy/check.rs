@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use super::class::ClassName;
 use super::document::{Action, Document, Other, Resolvers, Rule, Sni, Stance};
-use super::load::{Finding, Step};
+use super::finding::{Finding, Step, at, in_rule};
 use super::matcher::CLUSTER;
 use super::{Direction, Protocol, shadow};
 
@@ -44,15 +44,6 @@ pub(super) fn check(file: &Document, warnings: &mut Vec<Finding>) -> Result<(), 
     shadow::check(file, warnings)?;
     advise(file, warnings);
     Ok(())
-}
-
-fn at(path: impl Into<Vec<Step>>, what: impl Into<String>) -> Finding {
-    Finding { path: path.into(), what: what.into() }
-}
-
-/// A finding about a key of a rule.
-pub(super) fn in_rule(index: usize, key: &'static str, what: impl Into<String>) -> Finding {
-    at([Step::Key("rule"), Step::Index(index), Step::Key(key)], what)
 }
 
 const EMPTY: &str = "the list is empty and so matches nothing; leave the key out to mean any";

@@ -1,7 +1,8 @@
 use std::fmt;
 
 use super::check;
-use super::outline::Outline;
+use super::finding::{Finding, Step, spell};
+use super::outline::{Outline, is_json};
 use super::{Document, Layer};
 
 /// Longest file: more than 20,000 rules of a usual size. What a pod's
@@ -40,21 +41,6 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
-/// A key, or a place in a list, on the way to a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Key(&'static str),
-    Own(String),
-    Index(usize),
-}
-
-/// Something that a check found, where the text is not at hand.
-#[derive(Clone, Debug)]
-pub(super) struct Finding {
-    pub path: Vec<Step>,
-    pub what: String,
-}
-
 impl Document {
     /// Reads a file, in JSON if it begins with a brace, else in TOML.
     pub fn load(text: &str) -> Result<Loaded, Problem> {
@@ -87,10 +73,6 @@ impl Layer {
     pub fn load(text: &str) -> Result<Self, Problem> {
         Document::load(text).map(|loaded| Self::Read(loaded.document.into()))
     }
-}
-
-pub(super) fn is_json(text: &str) -> bool {
-    text.trim_start().starts_with('{')
 }
 
 fn from_toml(text: &str) -> Result<Document, Problem> {
@@ -144,26 +126,6 @@ fn placed(
         key.push_str(&format!(" (rule `{:.128}`)", rule.id));
     }
     Problem { line: at.map(|at| line(text, at)), key, what: finding.what.clone() }
-}
-
-/// `rule[2].cidr`, counted from 1 as people do.
-pub(super) fn spell(path: &[Step]) -> String {
-    let mut text = String::new();
-    for step in path {
-        match step {
-            Step::Index(index) => text.push_str(&format!("[{}]", index + 1)),
-            Step::Key(key) => add(&mut text, key),
-            Step::Own(key) => add(&mut text, key),
-        }
-    }
-    text
-}
-
-fn add(text: &mut String, key: &str) {
-    if !text.is_empty() {
-        text.push('.');
-    }
-    text.push_str(key);
 }
 
 fn line(text: &str, at: usize) -> usize {

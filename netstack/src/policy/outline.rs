@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::load::{Step, is_json, spell};
+use super::finding::{Step, spell};
 
 /// Deepest value that is followed: the schema ends before.
 const MAX_DEPTH: usize = 6;
@@ -77,6 +77,10 @@ impl Outline {
             Within::Leaf => {}
         }
     }
+}
+
+pub(super) fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with('{')
 }
 
 fn find<'a>(table: &'a [(String, Outline)], key: &str) -> Option<&'a Outline> {

@@ -2,8 +2,8 @@ use std::net::IpAddr;
 
 use super::document::{Action, Defaults, Echo, Stance};
 use super::matcher::Matcher;
-use super::tier::{Compiled, Policy};
-use super::{Forms, Ground, Invalid, Known, Protocol, Reason, Tier};
+use super::tier::{Compiled, Policy, Rules};
+use super::{Class, Forms, Ground, Invalid, Known, Protocol, Reason, Tier};
 
 /// Whether a rule matches a flow of which not everything is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,6 +111,46 @@ impl Policy {
 
 fn may_by_default(defaults: &Defaults) -> bool {
     defaults.egress == Stance::Allow || defaults.icmp_echo == Echo::Allow
+}
+
+impl Rules {
+    /// The rules that may match, in their order.
+    pub fn candidates<'a>(
+        &'a self,
+        partial: &Partial<'_>,
+    ) -> impl Iterator<Item = &'a Matcher> + use<'a> {
+        let known = partial.known;
+        let names = std::iter::once(&known.asked).chain(known.chain.iter());
+        self.numbered(self.egress.find_partial(partial.address, names))
+    }
+
+    /// Compares a rule with what is known of a flow on the way out.
+    pub fn compare(&self, rule: &Matcher, partial: &Partial<'_>) -> Match {
+        let (place, private) = (&self.place, &self.dns.private_names);
+        let reaches = match partial.address {
+            Some(address) if !rule.reaches(address, place) => Match::No,
+            Some(address) if rule.is_rebound(address, Some(partial.known), private, place) => {
+                Match::No
+            }
+            Some(_) => Match::Yes,
+            None if rule.means_any_address() => Match::Yes,
+            None => Match::Maybe,
+        };
+        reaches.min(rule.speaks_partial()).min(rule.names_partial(partial))
+    }
+}
+
+impl Compiled {
+    /// Whether a rule allows some of this and means the address of this class.
+    pub(super) fn may_open(&self, class: Class, address: IpAddr, partial: &Partial<'_>) -> bool {
+        self.tier().is_some_and(|tier| {
+            tier.candidates(partial).any(|rule| {
+                rule.action == Action::Allow
+                    && tier.compare(rule, partial) != Match::No
+                    && rule.singles_out(class, address, &tier.place)
+            })
+        })
+    }
 }
 
 impl Matcher {

@@ -1,9 +1,8 @@
 //! Rules that can never decide, because an earlier one matches all they match.
 
-use super::check::in_rule;
 use super::document::Document;
+use super::finding::{Finding, in_rule};
 use super::index::Index;
-use super::load::Finding;
 use super::matcher::{Kind, Matcher};
 use super::{Cidr, Direction, Place, Protocol};
 

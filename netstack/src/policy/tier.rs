@@ -4,7 +4,6 @@ use std::sync::Arc;
 use super::document::{Action, Defaults, Dns, Document, Echo, Other, Resolvers, Stance};
 use super::index::{Index, Ordered};
 use super::matcher::{CLUSTER, Matcher, Probe};
-use super::partial::{Match, Partial};
 use super::{Direction, Flow, Forms, Place, Protocol};
 
 /// What is known of a tier's file.
@@ -78,11 +77,11 @@ pub(super) enum Compiled {
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub defaults: Defaults,
-    dns: Dns,
+    pub dns: Dns,
     /// With what the file itself says of it.
-    place: Place,
+    pub place: Place,
     rules: Vec<Matcher>,
-    egress: Index,
+    pub egress: Index,
     ingress: Index,
     uses_names: bool,
 }
@@ -105,7 +104,7 @@ impl Rules {
         Self { defaults, dns, place, rules, egress, ingress, uses_names }
     }
 
-    fn numbered<'a>(&'a self, numbers: Ordered<'a>) -> impl Iterator<Item = &'a Matcher> {
+    pub fn numbered<'a>(&'a self, numbers: Ordered<'a>) -> impl Iterator<Item = &'a Matcher> {
         numbers.filter_map(|number| self.rules.get(number as usize))
     }
 
@@ -123,31 +122,6 @@ impl Rules {
 
     fn is_rebound(&self, rule: &Matcher, probe: &Probe<'_>) -> bool {
         rule.is_rebound(probe.address, probe.known, &self.dns.private_names, &self.place)
-    }
-
-    /// The rules that may match, in their order.
-    pub fn candidates<'a>(
-        &'a self,
-        partial: &Partial<'_>,
-    ) -> impl Iterator<Item = &'a Matcher> + use<'a> {
-        let known = partial.known;
-        let names = std::iter::once(&known.asked).chain(known.chain.iter());
-        self.numbered(self.egress.find_partial(partial.address, names))
-    }
-
-    /// Compares a rule with what is known of a flow on the way out.
-    pub fn compare(&self, rule: &Matcher, partial: &Partial<'_>) -> Match {
-        let (place, private) = (&self.place, &self.dns.private_names);
-        let reaches = match partial.address {
-            Some(address) if !rule.reaches(address, place) => Match::No,
-            Some(address) if rule.is_rebound(address, Some(partial.known), private, place) => {
-                Match::No
-            }
-            Some(_) => Match::Yes,
-            None if rule.means_any_address() => Match::Yes,
-            None => Match::Maybe,
-        };
-        reaches.min(rule.speaks_partial()).min(rule.names_partial(partial))
     }
 
     /// What the file says where no rule of it does.
@@ -223,22 +197,6 @@ impl Compiled {
     pub(super) fn rebound(&self, probe: &Probe<'_>) -> Option<&Matcher> {
         let tier = self.tier()?;
         tier.matching(probe).find(|rule| tier.is_rebound(rule, probe))
-    }
-
-    /// Whether a rule allows some of this and means the address of this class.
-    pub(super) fn may_open(
-        &self,
-        class: super::Class,
-        address: IpAddr,
-        partial: &Partial<'_>,
-    ) -> bool {
-        self.tier().is_some_and(|tier| {
-            tier.candidates(partial).any(|rule| {
-                rule.action == Action::Allow
-                    && tier.compare(rule, partial) != Match::No
-                    && rule.singles_out(class, address, &tier.place)
-            })
-        })
     }
 
     fn uses_names(&self) -> bool {

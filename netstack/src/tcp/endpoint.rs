@@ -10,7 +10,6 @@ use smoltcp::wire::IpEndpoint;
 
 use super::guard::Guard;
 use super::line::{Line, Track};
-use super::pool;
 use super::segment::{Options, RST, Segment};
 use super::{DEFAULT_MSS, LEAST_MSS};
 use crate::outbox::Outbox;
@@ -96,7 +95,7 @@ impl Endpoint {
     /// Goes by what the guest's SYN says.
     pub fn agree(&mut self, options: Options) {
         self.track.mss = options.mss.unwrap_or(DEFAULT_MSS).max(LEAST_MSS);
-        let shift = options.scale.map_or(0, |_| pool::shift(self.sockets.ring));
+        let shift = options.scale.map_or(0, |_| shift(self.sockets.ring));
         self.track.guard = Guard::new(shift);
     }
 
@@ -219,4 +218,10 @@ impl Endpoint {
     pub fn state(&self) -> State {
         self.sockets.set.get::<Socket<'static>>(self.sockets.handle).state()
     }
+}
+
+/// The scale of the windows that rings of this size have.
+pub fn shift(ring: usize) -> u8 {
+    let bits = usize::BITS - ring.leading_zeros();
+    u8::try_from(bits.saturating_sub(16)).unwrap_or(0)
 }

@@ -1,12 +1,13 @@
 //! One connection: the guest's end and the host's, and bytes between them.
 
+mod resolver;
+
 use smoltcp::iface::Interface;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
 
 use super::endpoint::{Endpoint, Received};
 use super::guard::{Guard, Room};
-use super::resolver::{Judge, Resolver};
 use super::segment::{self, SYN, Segment};
 use crate::emit::ip_header;
 use crate::host::{Errno, Stream};
@@ -14,6 +15,7 @@ use crate::listing::Progress;
 use crate::outbox::Outbox;
 use crate::policy::Permit;
 use crate::port::Port;
+pub use resolver::{Judge, Resolver};
 
 /// Bytes moved each way, and packets sent, before the next flow has its turn.
 const BYTES: usize = 256 * 1024;

@@ -2,8 +2,7 @@
 
 use super::dials::{LIFE, PATIENCE, TooMany};
 use super::endpoint::Endpoint;
-use super::flow::{Close, Connection};
-use super::resolver::Resolver;
+use super::flow::{Close, Connection, Resolver};
 use super::segment::{self, Segment};
 use super::taken::Taken;
 use super::{DNS, FLOWS, Flow, IDLE, Key, REAPING, Stage, Tcp, own_mss, token, track};

@@ -61,14 +61,9 @@ impl Pool {
     }
 }
 
-/// The scale of the windows that rings of this size have.
-pub fn shift(ring: usize) -> u8 {
-    let bits = usize::BITS - ring.leading_zeros();
-    u8::try_from(bits.saturating_sub(16)).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::endpoint::shift;
     use super::*;
 
     /// R58, group 18: rings get smaller as the budget goes, are given back, and

@@ -3,12 +3,12 @@
 
 use smoltcp::time::Instant;
 
-use super::endpoint::{Endpoint, Received};
-use super::flow::Connection;
+use super::Connection;
 use crate::dns::{self, Channel, Passed};
 use crate::env::{Ends, Witness};
 use crate::host::{Errno, Stream};
 use crate::policy::{Policy, Protocol};
+use crate::tcp::endpoint::{Endpoint, Received};
 
 /// Bytes taken of either side at once.
 const PIECE: usize = 16 * 1024;
