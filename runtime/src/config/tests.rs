@@ -86,3 +86,40 @@ fn a_network_that_cannot_be_is_named() {
     assert!(two.contains("one IPv4 and one IPv6"), "{two}");
     assert!(refused("alow_host = true").contains("unknown field `alow_host`"));
 }
+
+/// The keys that a table has, as the error for an unknown one lists them.
+fn keys(table: &str) -> Vec<String> {
+    let error = refused(&format!("{table}\nno_such_key = 1"));
+    let (_, expected) = error.split_once("expected").unwrap();
+    expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// deploy/config.toml has every key as a comment, with its default.
+#[test]
+fn the_installed_configuration_has_every_key() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config.toml");
+    let text = fs::read_to_string(path).unwrap();
+    assert_eq!(parse(&text).unwrap(), Config::default());
+    let is_setting = |line: &&str| line.starts_with('[') || line.contains(" = ");
+    let set: String = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# "))
+        .filter(is_setting)
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let config = parse(&set).unwrap();
+    let mut defaults = Config::default();
+    // These have no default value to show.
+    defaults.network.policy = config.network.policy.clone();
+    defaults.network.audit_dir = config.network.audit_dir.clone();
+    assert_eq!(config, defaults);
+    for table in ["", "[vm]", "[network]"] {
+        for key in keys(table) {
+            let set = set.lines().any(|line| {
+                line.strip_prefix(&key).is_some_and(|rest| rest.starts_with(" = "))
+                    || line == format!("[{key}]")
+            });
+            assert!(set, "deploy/config.toml lacks `{key}` of {table}");
+        }
+    }
+}
