@@ -1,15 +1,17 @@
 #!/bin/bash
-# make-image.sh OUT NAME [--add FILE:PATH]...
+# make-image.sh OUT NAME [--command JSON] [--add FILE:PATH]...
 #
 # Writes to OUT an OCI image layout as a tar, fit for `ctr image import`: one
 # layer with Debian's static busybox and a link for each of its tools, and
-# FILEs at their PATHs. Same inputs, same bytes.
+# FILEs at their PATHs; the command is ["sh"] if none is given. Same inputs, same bytes.
 set -euo pipefail
 
 usage() { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 (($# >= 2)) || usage
 out=$1 name=$2
 shift 2
+command='["sh"]'
+if [ "${1:-}" = --command ]; then command=$2; shift 2; fi
 
 busybox=$(command -v busybox) || {
   echo "make-image.sh: no busybox: apt-get install busybox-static" >&2
@@ -50,7 +52,7 @@ blob() {
 
 read -r layer layer_size < <(blob "$work/layer.tar")
 cat >"$work/config.json" <<JSON
-{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/usr/local/bin:/usr/bin:/bin"],"Cmd":["sh"],"WorkingDir":"/"},"rootfs":{"type":"layers","diff_ids":["$layer"]},"history":[{"created_by":"make-image.sh"}]}
+{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/usr/local/bin:/usr/bin:/bin"],"Cmd":$command,"WorkingDir":"/"},"rootfs":{"type":"layers","diff_ids":["$layer"]},"history":[{"created_by":"make-image.sh"}]}
 JSON
 read -r config config_size < <(blob "$work/config.json")
 cat >"$work/manifest.json" <<JSON

@@ -27,6 +27,7 @@ pub struct Bed {
     ids: Mutex<BTreeSet<String>>,
     network: OnceLock<Network>,
     kill_points: OnceLock<PathBuf>,
+    cri: OnceLock<String>,
 }
 
 impl Bed {
@@ -39,6 +40,7 @@ impl Bed {
             ids: Mutex::default(),
             network: OnceLock::new(),
             kill_points: OnceLock::new(),
+            cri: OnceLock::new(),
         };
         bed.configure("");
         bed
@@ -104,11 +106,19 @@ impl Bed {
         }
         let first = !self.dir().join("root").exists();
         let shim = self.kill_points.get().map(PathBuf::as_path);
-        *containerd = Some(Containerd::start(self.dir(), shim));
+        let cri = self.cri.get().map(String::as_str);
+        *containerd = Some(Containerd::start(self.dir(), shim, cri));
         if first {
             let tar = std::env::var(image::VARIABLE).unwrap();
             exec(self.bare_ctr().args(["image", "import", &tar]), &[]).ok();
         }
+    }
+
+    /// Enables the CRI in this bed's containerd, which must not run yet.
+    /// `configuration` begins with the version of the format.
+    pub fn enable_cri(&self, configuration: String) {
+        assert!(self.containerd.lock().unwrap().is_none(), "containerd runs without the CRI");
+        self.cri.set(configuration).unwrap();
     }
 
     /// Has the next shim that comes by the point of this name end there. All

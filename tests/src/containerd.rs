@@ -38,10 +38,11 @@ impl Containerd {
     /// on the same folder once the last one has ended.
     ///
     /// `shim` is where the shim is looked for first, and it is told that the
-    /// point at which it ends is in the folder's file `kill-at`.
-    pub fn start(dir: &Path, shim: Option<&Path>) -> Self {
+    /// point at which it ends is in the folder's file `kill-at`. `cri` enables
+    /// the CRI with this configuration.
+    pub fn start(dir: &Path, shim: Option<&Path>, cri: Option<&str>) -> Self {
         let config = dir.join("containerd.toml");
-        fs::write(&config, configuration(dir)).unwrap();
+        fs::write(&config, configuration(dir, cri)).unwrap();
         let log = File::options().create(true).append(true).open(log(dir)).unwrap();
         let _ = fs::remove_file(socket(dir));
         let folders = shim.into_iter().map(Path::to_owned).chain([paths::binaries()]);
@@ -78,21 +79,25 @@ impl Containerd {
     }
 }
 
-fn configuration(dir: &Path) -> String {
+fn configuration(dir: &Path, cri: Option<&str>) -> String {
     let dir = dir.display();
+    let (first, disabled, last) = match cri {
+        Some(cri) => ("", "", cri),
+        None => ("version = 2\n", "\"io.containerd.grpc.v1.cri\",", ""),
+    };
     // What is disabled costs time at every start and serves no test.
     format!(
-        r#"version = 2
-root = "{dir}/root"
+        r#"{first}root = "{dir}/root"
 state = "{dir}/run"
 temp = "{dir}/temp"
 disabled_plugins = [
-  "io.containerd.grpc.v1.cri",
+  {disabled}
   "io.containerd.snapshotter.v1.aufs",
   "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper",
   "io.containerd.snapshotter.v1.zfs",
 ]
+{last}
 [debug]
 level = "warn"
 [grpc]
