@@ -45,7 +45,7 @@ doctor: build ## what this machine has, and what it lacks
 	@$(BIN)/sandboxctl doctor
 
 ##@ Build
-.PHONY: deps build guest toolbox install uninstall clean
+.PHONY: deps build guest toolbox pages install uninstall stage deb clean
 deps: ## install what the build and the tests need from Debian (root)
 	@deploy/install-deps.sh --lab
 
@@ -59,15 +59,32 @@ toolbox: export RUSTFLAGS = -C target-feature=+crt-static
 toolbox: ## the static program that the tests run inside containers
 	@$(TIMED) toolbox cargo build --release --locked --target x86_64-unknown-linux-gnu -p sandbox-toolbox
 
-install: build guest ## into $(DESTDIR)$(PREFIX), as a package would
+# Manual pages and shell completions of sandboxctl, as below /usr/share.
+PAGES := build/pages
+pages:
+	rm -rf $(PAGES)
+	cargo run --quiet --locked -p sandboxctl --example pages $(PAGES)
+
+install: build guest pages ## into $(DESTDIR)$(PREFIX), as a package would
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/sandbox
 	install -m 755 $(BIN)/containerd-shim-sandbox-v1 $(BIN)/sandboxctl $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(BIN)/sandbox-vmm $(DESTDIR)$(PREFIX)/lib/sandbox/
 	install -m 644 $(GUEST)/vmlinux $(GUEST)/initramfs.cpio $(GUEST)/manifest.json $(DESTDIR)$(PREFIX)/lib/sandbox/
+	cd $(PAGES) && find . -type f -exec install -D -m 644 {} $(abspath $(DESTDIR)$(PREFIX)/share)/{} \;
 
 uninstall: ## removes what install installed; /etc/sandbox stays
 	rm -rf $(DESTDIR)$(PREFIX)/lib/sandbox
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,containerd-shim-sandbox-v1 sandboxctl)
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/sandboxctl*.1 $(addprefix $(DESTDIR)$(PREFIX)/share/,\
+	  bash-completion/completions/sandboxctl zsh/site-functions/_sandboxctl fish/vendor_completions.d/sandboxctl.fish)
+
+STAGE := $(CURDIR)/build/stage
+stage:
+	rm -rf $(STAGE)
+	$(MAKE) install DESTDIR=$(STAGE) PREFIX=/usr
+
+deb: stage ## a Debian package, in build
+	@deploy/debian/build $(STAGE)
 
 clean: ## what was built in this tree; caches outside it stay
 	cargo clean
@@ -78,7 +95,7 @@ clean: ## what was built in this tree; caches outside it stay
 VM_PARTS := test-vm-nat test-vm-agent test-vm-pod test-vm-demo test-vm-features
 PARTS := test-unit $(VM_PARTS) test-conformance-core test-kvm-core fuzz-smoke
 .PHONY: check fmt clippy walls deny kill-points test test-all $(PARTS)
-.PHONY: test-vm test-net test-conformance test-snapshotters test-versions test-clients test-kvm fuzz
+.PHONY: test-vm test-net test-deb test-conformance test-snapshotters test-versions test-clients test-kvm fuzz
 
 test: check $(PARTS) ## what is checked before each commit, with the time that each part takes (root)
 
@@ -144,7 +161,7 @@ test-vm-features:
 CONFORMANCE := test-conformance-core test-conformance-overlayfs test-conformance-erofs test-conformance-kvm
 SNAPSHOTTERS := test-snapshotters-auto test-snapshotters-kvm
 VERSIONS := test-versions-trixie test-versions-newest
-ELSEWHERE := $(CONFORMANCE) $(SNAPSHOTTERS) $(VERSIONS) test-clients
+ELSEWHERE := $(CONFORMANCE) $(SNAPSHOTTERS) $(VERSIONS) test-clients test-crictl
 .PHONY: $(ELSEWHERE)
 $(ELSEWHERE): export SANDBOX_TEST_BIN = $(CURDIR)/$(BIN)
 $(ELSEWHERE): export SANDBOX_TEST_GUEST = $(CURDIR)/$(GUEST)
@@ -173,6 +190,12 @@ $(VERSIONS): test-versions-%:
 
 test-clients: ## Docker, with containers of io.sandbox.v1 (root)
 	@$(TIMED) $@ tests/clients/run $(TESTS)
+
+test-crictl: toolbox ## a pod through the CRI, by crictl, with two versions of containerd (root)
+	@$(TIMED) $@ tests/crictl/run
+
+test-deb: stage ## installs, upgrades and removes the Debian package around a container (root)
+	@$(TIMED) $@ tests/deb/run $(STAGE)
 
 test-snapshotters: $(SNAPSHOTTERS) ## containers on every snapshotter of the newest containerd (root)
 
