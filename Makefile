@@ -1,4 +1,4 @@
-# Everything that one can run, by name. `make` alone prints the list.
+# Every target. `make` alone prints the list.
 #
 # NAME=value on the command line narrows a run:
 #   make demo ARGS='ls -l /'          another command in the container
@@ -32,16 +32,16 @@ export ARGS FUZZ_SECONDS FUZZ_TARGETS
 
 ##@ Look
 .PHONY: help demo doctor
-help: ## this list
+help: ## print this list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 
-demo: ## one container in its own microVM, from nothing, on Debian 12 or 13 (root)
+demo: ## build everything and run one container in a microVM, on Debian 12 or 13 (root)
 	@deploy/demo/run
 
-doctor: build ## what this machine has, and what it lacks
+doctor: build ## list what this machine has and lacks
 	@$(BIN)/sandboxctl doctor
 
 ##@ Build
@@ -52,7 +52,7 @@ deps: ## install what the build and the tests need from Debian (root)
 build: ## the shim, the VMM and sandboxctl, in target/release
 	@$(TIMED) build deploy/build.sh
 
-guest: ## the guest's kernel and initramfs, in build/guest
+guest: ## the guest's kernel and initramfs, in build/guest (the first time about 10 minutes)
 	@$(TIMED) guest deploy/guest/build.sh
 
 toolbox: export RUSTFLAGS = -C target-feature=+crt-static
@@ -65,14 +65,14 @@ pages:
 	rm -rf $(PAGES)
 	cargo run --quiet --locked -p sandboxctl --example pages $(PAGES)
 
-install: build guest pages ## into $(DESTDIR)$(PREFIX), as a package would
+install: build guest pages ## install to $(DESTDIR)$(PREFIX) (root)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/sandbox
 	install -m 755 $(BIN)/containerd-shim-sandbox-v1 $(BIN)/sandboxctl $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(BIN)/sandbox-vmm $(DESTDIR)$(PREFIX)/lib/sandbox/
 	install -m 644 $(GUEST)/vmlinux $(GUEST)/initramfs.cpio $(GUEST)/manifest.json $(DESTDIR)$(PREFIX)/lib/sandbox/
 	cd $(PAGES) && find . -type f -exec install -D -m 644 {} $(abspath $(DESTDIR)$(PREFIX)/share)/{} \;
 
-uninstall: ## removes what install installed; /etc/sandbox stays
+uninstall: ## remove what install installed; /etc/sandbox stays (root)
 	rm -rf $(DESTDIR)$(PREFIX)/lib/sandbox
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,containerd-shim-sandbox-v1 sandboxctl)
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/sandboxctl*.1 $(addprefix $(DESTDIR)$(PREFIX)/share/,\
@@ -83,10 +83,10 @@ stage:
 	rm -rf $(STAGE)
 	$(MAKE) install DESTDIR=$(STAGE) PREFIX=/usr
 
-deb: stage ## a Debian package, in build
+deb: stage ## build a Debian package in build/
 	@deploy/debian/build $(STAGE)
 
-clean: ## what was built in this tree; caches outside it stay
+clean: ## remove what was built in this tree; caches outside it stay
 	cargo clean
 	rm -rf build
 
@@ -97,13 +97,13 @@ PARTS := test-unit $(VM_PARTS) test-conformance-core test-kvm-core fuzz-smoke
 .PHONY: check fmt clippy walls deny kill-points test test-all $(PARTS)
 .PHONY: test-vm test-net test-deb test-conformance test-snapshotters test-versions test-clients test-kvm fuzz
 
-test: check $(PARTS) ## what is checked before each commit, with the time that each part takes (root)
+test: check $(PARTS) ## what CI and newcomers run, at most 30 minutes on two idle cores (root)
 
 SHARDS := cargo run --quiet --locked -p sandbox-tests --bin shards --
-test-all: ## everything that is tested, in hours; SHARD=1/3 runs a third of what `make test` leaves out (root)
+test-all: ## every test, in hours; SHARD=1/3 runs a third of what `make test` leaves out (root)
 	@parts=$$($(SHARDS) parts $(SHARD)); $(MAKE) $(if $(SHARD),,test) $$parts
 
-check: fmt clippy walls deny ## format, lints, the walls of the design, licences and bans
+check: fmt clippy walls deny ## format, lints, design rules, licences and bans
 
 fmt:
 	@$(TIMED) $@ cargo fmt --all --check
@@ -125,7 +125,7 @@ deny:
 test-unit: ## the crates' own tests, no root and no VM needed
 	@$(TIMED) $@ $(CARGO_TEST) --no-fail-fast --lib --bins --test pod --test jail --test kvm --test net $(TESTS)
 
-test-net: ## what the NAT carries: gigabytes over bad links, optimized and by a clock of its own
+test-net: ## load tests of the NAT: gigabytes over lossy links, optimized, with a simulated clock
 	@$(TIMED) $@ cargo test --release --locked -p sandbox-netstack --lib -- --ignored $(TESTS)
 
 # Each by itself, so that one that fails does not keep the others from running.
