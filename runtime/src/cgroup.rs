@@ -1,51 +1,53 @@
 //! The pod's cgroup on the host, on hosts with cgroups v1, v2 or both.
 //!
-//! The pod's processes are put where `linux.cgroupsPath` says, so that what
-//! the orchestrator limits and measures there is the whole sandbox. The
-//! container's own limits hold inside the guest.
+//! The pod's processes run in `linux.cgroupsPath`, so that what the orchestrator
+//! limits and measures there is the whole sandbox. The container's own limits
+//! hold inside the guest. Hierarchies, creation and joining are those of
+//! cgroups-rs. It does not record which directories it created and waits 150 ms for
+//! a removal; both are here.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::error::Error;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cgroups_rs::CgroupPid;
+use cgroups_rs::fs::{self, hierarchies};
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 
 use crate::failure::ErrorKind;
-use crate::mounts::{MountError, MountTable};
 
 /// How long the kernel may take to let go of a cgroup whose processes have
 /// been killed; `delete` as a whole has 5 seconds.
 const REMOVAL: Duration = Duration::from_secs(2);
-/// Between two looks: version 1 tells nobody when a cgroup becomes empty.
+/// Between two tries: version 1 has no event for a cgroup that becomes empty.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Extended attribute of every folder that a pod made. Who made a parent may
-/// end before others that use it: the last of them removes it, and knows by
-/// this that no one else's is taken.
+/// Extended attribute of every directory that a pod created. The pod that created
+/// a parent may end before others that use it: the last of them removes it, and
+/// this attribute tells it from a parent that another program created.
 const MARK: &str = "trusted.sandbox";
-/// How often a parent may vanish under us, removed by another pod's end.
+/// How often another pod's end may remove a parent while it is in use here.
 const MAX_TRIES: usize = 10;
 
-/// A cgroup that cannot be used.
+/// Why a cgroup is refused or cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
-    /// The path is not one.
-    #[error("the cgroups path {0:?} is refused: it must not climb with '..' or hold NUL")]
+    /// The path leaves the hierarchy.
+    #[error("invalid cgroups path {0:?}: it must have no '..' and no NUL")]
     Path(String),
-    /// A file or folder in a hierarchy.
-    #[error("cannot {what} {path}", path = path.display())]
-    Io {
-        /// What was tried.
+    /// The kernel refused.
+    #[error("cannot {what} the cgroup {path}: {error}", path = path.display())]
+    Fs {
+        /// The verb.
         what: &'static str,
-        /// On what.
+        /// Below each hierarchy.
         path: PathBuf,
-        /// Why.
-        source: io::Error,
+        /// Its text has the cause already, so it is no source.
+        error: fs::error::Error,
     },
-    /// The hierarchies cannot be found.
-    #[error(transparent)]
-    Mounts(#[from] MountError),
 }
 
 impl CgroupError {
@@ -53,13 +55,9 @@ impl CgroupError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Path(_) => ErrorKind::InvalidArgument,
-            _ => ErrorKind::Internal,
+            Self::Fs { .. } => ErrorKind::Internal,
         }
     }
-}
-
-fn on<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, CgroupError> {
-    result.map_err(|source| CgroupError::Io { what, path: path.to_owned(), source })
 }
 
 /// The path below a hierarchy's root that a spec's `cgroupsPath` means:
@@ -109,109 +107,88 @@ fn systemd_path(slice: &str, prefix: &str, name: &str) -> Option<PathBuf> {
 }
 
 /// The cgroup of one pod, in every hierarchy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Cgroup {
-    /// The pod's folder in each hierarchy.
-    leaves: Vec<PathBuf>,
-    /// Folders that were made for it, parents first.
+    /// None where the pod runs without one.
+    group: Option<Arc<fs::Cgroup>>,
+    /// Directories that were created for it, parents first.
     created: Vec<PathBuf>,
 }
 
 impl Cgroup {
-    /// Makes it.
+    /// Creates it: all hierarchies of version 1, or the one of version 2 with its
+    /// controllers enabled in the parents.
     pub fn create(path: &Path) -> Result<Self, CgroupError> {
-        Self::create_in(&hierarchies(&MountTable::read()?), path)
-    }
-
-    fn create_in(roots: &[PathBuf], path: &Path) -> Result<Self, CgroupError> {
-        let mut cgroup = Self::default();
-        for root in roots {
-            if let Err(error) = cgroup.make(root, path) {
-                cgroup.remove();
-                return Err(error);
-            }
-            cgroup.leaves.push(root.join(path));
-        }
-        Ok(cgroup)
-    }
-
-    fn make(&mut self, root: &Path, path: &Path) -> Result<(), CgroupError> {
-        for _ in 0..MAX_TRIES {
-            match self.make_once(root, path) {
-                Err(CgroupError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+        let group = fs::Cgroup::load(hierarchies::auto(), path);
+        let mut created = Vec::new();
+        for tries in 1.. {
+            let missing = missing(&group, path);
+            let result = group.create();
+            for dir in missing.into_iter().filter(|dir| dir.exists()) {
+                mark(&dir);
+                if !created.contains(&dir) {
+                    created.push(dir);
                 }
-                other => return other,
             }
-        }
-        self.make_once(root, path)
-    }
-
-    fn make_once(&mut self, root: &Path, path: &Path) -> Result<(), CgroupError> {
-        let mut dir = root.to_owned();
-        for name in path {
-            let parent = dir.clone();
-            dir.push(name);
-            match fs::create_dir(&dir) {
-                Ok(()) => {
-                    mark(&dir);
-                    inherit_cpuset(&parent, &dir);
-                    if !self.created.contains(&dir) {
-                        self.created.push(dir.clone());
-                    }
+            match result {
+                Ok(()) => break,
+                Err(error) if tries < MAX_TRIES && parent_vanished(&error) => {}
+                Err(error) => {
+                    remove_created(&created);
+                    return Err(CgroupError::Fs { what: "create", path: path.into(), error });
                 }
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return on("make the cgroup", &dir, Err(e)),
             }
         }
-        Ok(())
+        Ok(Self { group: Some(Arc::new(group)), created })
     }
 
-    /// Folders that [`remove_created`] takes, parents first.
+    /// Directories that [`remove_created`] removes, parents first.
     pub fn created(&self) -> &[PathBuf] {
         &self.created
     }
 
     /// Moves a process into it.
     pub fn join(&self, pid: u32) -> Result<(), CgroupError> {
-        for leaf in &self.leaves {
-            let procs = leaf.join("cgroup.procs");
-            on("put a process into", &procs, fs::write(&procs, pid.to_string()))?;
-        }
-        Ok(())
+        let Some(group) = &self.group else { return Ok(()) };
+        group.add_task_by_tgid(CgroupPid::from(u64::from(pid))).map_err(|error| CgroupError::Fs {
+            what: "move a process into",
+            path: group.path().into(),
+            error,
+        })
     }
 
-    /// Removes what was made for it, once its processes are gone.
+    /// Removes what was created for it, once its processes are gone.
     pub fn remove(&self) {
         remove_created(&self.created);
     }
 }
 
-/// A cpuset of version 1 takes no process until its CPUs and nodes are set.
-/// Elsewhere these files do not exist.
-fn inherit_cpuset(parent: &Path, dir: &Path) {
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        if let Ok(value) = fs::read(parent.join(file))
-            && fs::read(dir.join(file)).is_ok_and(|own| own.trim_ascii().is_empty())
-            && let Err(error) = fs::write(dir.join(file), value)
-        {
-            tracing::debug!("cannot set {} in {}: {error}", file, dir.display());
-        }
-    }
+/// The directories on the way to a cgroup that do not exist, parents first.
+fn missing(group: &fs::Cgroup, path: &Path) -> Vec<PathBuf> {
+    let mut missing: Vec<PathBuf> = directories(group)
+        .iter()
+        .flat_map(|leaf| leaf.ancestors().take(path.components().count()))
+        .filter(|dir| !dir.exists())
+        .map(Path::to_owned)
+        .collect();
+    missing.sort_unstable();
+    missing
 }
 
-/// The hierarchies that a pod's processes join: all of version 1, or the one
-/// of version 2; with both, the one of version 2 carries no controller.
-fn hierarchies(table: &MountTable) -> Vec<PathBuf> {
-    let of = |kind: &str| -> Vec<PathBuf> {
-        let entries = table.entries.iter().filter(|entry| entry.kind == kind);
-        entries.map(|entry| entry.point.clone()).collect()
-    };
-    let mut roots = of("cgroup");
-    if roots.is_empty() {
-        roots = of("cgroup2");
-        roots.truncate(1);
-    }
-    roots
+/// The directory of a cgroup in each hierarchy.
+fn directories(group: &fs::Cgroup) -> BTreeSet<PathBuf> {
+    let all = group.subsystems().iter();
+    all.map(|subsystem| subsystem.to_controller().path().to_owned()).collect()
+}
+
+/// The mount points of the hierarchies.
+fn roots() -> BTreeSet<PathBuf> {
+    directories(&fs::Cgroup::load(hierarchies::auto(), ""))
+}
+
+fn parent_vanished(error: &fs::error::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound)
 }
 
 fn mark(dir: &Path) {
@@ -224,20 +201,20 @@ fn is_marked(dir: &Path) -> bool {
     getxattr(dir, MARK, &mut [0; 16]).is_ok()
 }
 
-/// Whether `path` is a folder of a cgroup file system: nothing else is looked
-/// into or removed here, whatever a state file says.
-fn is_cgroup(path: &Path, roots: &[PathBuf]) -> bool {
+/// True for a directory of a cgroup file system: no other is read or removed
+/// here, whatever a state file names.
+fn is_cgroup(path: &Path, roots: &BTreeSet<PathBuf>) -> bool {
     let climbs = path.components().any(|c| c == Component::ParentDir);
     !climbs && roots.iter().any(|root| path.starts_with(root) && path != root)
 }
 
-/// Pids in the deepest of the folders that were made.
+/// Pids in the deepest of the directories that were created.
 pub(crate) fn members(created: &[PathBuf]) -> Vec<u32> {
-    let roots = MountTable::read().map(|table| hierarchies(&table)).unwrap_or_default();
+    let roots = roots();
     let own = created.iter().filter(|dir| is_cgroup(dir, &roots));
     let deepest = own.filter(|dir| !created.iter().any(|d| d != *dir && d.starts_with(dir)));
     let mut pids: Vec<u32> = deepest
-        .filter_map(|dir| fs::read_to_string(dir.join("cgroup.procs")).ok())
+        .filter_map(|dir| std::fs::read_to_string(dir.join("cgroup.procs")).ok())
         .flat_map(|procs| procs.lines().filter_map(|l| l.parse().ok()).collect::<Vec<_>>())
         .collect();
     pids.sort_unstable();
@@ -245,11 +222,11 @@ pub(crate) fn members(created: &[PathBuf]) -> Vec<u32> {
     pids
 }
 
-/// Removes cgroups that were made for a pod, deepest first, and the parents
-/// that other pods made and use no longer. Parents in use stay, and those that
-/// no pod made.
+/// Removes cgroups that were created for a pod, deepest first, and the parents
+/// that other pods created and use no longer. Parents in use stay, and those that
+/// no pod created.
 pub(crate) fn remove_created(created: &[PathBuf]) {
-    let roots = MountTable::read().map(|table| hierarchies(&table)).unwrap_or_default();
+    let roots = roots();
     let end = Instant::now() + REMOVAL;
     let own = created.iter().filter(|dir| is_cgroup(dir, &roots));
     for leaf in own.filter(|dir| !created.iter().any(|d| d != *dir && d.starts_with(dir))) {
@@ -257,14 +234,14 @@ pub(crate) fn remove_created(created: &[PathBuf]) {
         let parents = leaf.ancestors().skip(1).take_while(|dir| is_cgroup(dir, &roots));
         for dir in parents.filter(|dir| created.contains(&dir.to_path_buf()) || is_marked(dir)) {
             // Another pod's too, which removes it in its turn.
-            let _ = fs::remove_dir(dir);
+            let _ = std::fs::remove_dir(dir);
         }
     }
 }
 
 fn remove_leaf(dir: &Path, end: Instant) {
     loop {
-        match fs::remove_dir(dir) {
+        match std::fs::remove_dir(dir) {
             Ok(()) => return,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return,
             // The last process is still on its way out.

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::log::LOG_VARIABLE;
+
 /// Names a process beyond the reuse of its pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
@@ -86,12 +88,13 @@ pub(crate) struct Launcher<'a> {
 }
 
 impl Launcher<'_> {
-    /// The command: nothing of the environment, no stdin and stdout.
+    /// The command: nothing of the environment but the log level, no stdin and stdout.
     fn command(self) -> io::Result<Command> {
         let mut command = Command::new(self.program);
         command
             .args(self.args)
             .env_clear()
+            .envs(std::env::var_os(LOG_VARIABLE).map(|level| (LOG_VARIABLE, level)))
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::null())

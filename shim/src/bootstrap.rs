@@ -10,6 +10,7 @@
 
 use std::path::PathBuf;
 
+use containerd_shim::Flags;
 use containerd_shim_protos::bootstrap_api::{
     BootstrapParams, BootstrapResult, Extension, LogLevel,
 };
@@ -17,7 +18,6 @@ use containerd_shim_protos::protobuf::{self, Message, MessageField, well_known_t
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::flags::Flags;
 use crate::mounts;
 use crate::options::{self, Options, OptionsError};
 
@@ -185,7 +185,7 @@ fn from_message(
         asked: Asked::Certain(Dialect::Message),
         grpc_address: first(&[&params.containerd_grpc_address, &flags.address]),
         ttrpc_address: plain(&first(&[&params.containerd_ttrpc_address, &env.ttrpc_address])),
-        binary: first(&[&params.containerd_binary, &flags.publish_binary.to_string_lossy()]).into(),
+        binary: first(&[&params.containerd_binary, &flags.publish_binary]).into(),
         socket_dir: socket_dir(params.socket_dir.as_deref())?,
         debug: flags.debug || params.log_level.value() <= LogLevel::LOG_LEVEL_DEBUG as i32,
         options: options_in(&params)?,
@@ -215,7 +215,7 @@ fn from_flags(flags: &Flags, env: &Environment, stdin: &[u8]) -> Result<Request,
         id: flags.id.clone(),
         grpc_address: first(&[&flags.address, &env.grpc_address]),
         ttrpc_address: plain(&env.ttrpc_address),
-        binary: flags.publish_binary.clone(),
+        binary: flags.publish_binary.clone().into(),
         socket_dir: SOCKET_DIR.into(),
         debug: flags.debug,
         options: options::read((!stdin.is_empty()).then_some(&any))?,

@@ -1,13 +1,16 @@
 //! The shim itself, in the background: serves containerd until its pod ends.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cgroups_rs::CgroupPid;
+use cgroups_rs::fs::{Cgroup, hierarchies};
+use containerd_shim::Flags;
+use containerd_shim::cgroup::adjust_oom_score;
 use containerd_shim_protos::sandbox_async::create_sandbox;
 use containerd_shim_protos::shim_async::create_task;
 use nix::mount::{MsFlags, mount};
@@ -20,19 +23,18 @@ use sandbox_runtime::{IdError, PodId, ProcessId, chain, kill_point};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
-use tracing::{info, warn};
-use tracing_subscriber::filter::LevelFilter;
+use tracing::{Instrument, Span, error_span, info, warn};
 use ttrpc::asynchronous::Server;
 use ttrpc::asynchronous::transport::Listener;
 
 use crate::bundle::Bundle;
-use crate::flags::Flags;
 use crate::outbox::Outbox;
 use crate::sandbox::SandboxService;
 use crate::service::Service;
 use crate::sink::Containerd;
 use crate::socket::ShimSocket;
 use crate::task::TaskService;
+use crate::trace;
 
 /// What the shim says when it serves.
 pub const READY: &str = "ready";
@@ -79,11 +81,14 @@ pub enum DaemonError {
     /// The cgroup of the options cannot be joined.
     #[error("the shim cannot join cgroup {path}, which the runtime options name")]
     Cgroup {
-        /// The cgroup, or its file.
+        /// The cgroup.
         path: String,
         /// Why.
-        source: io::Error,
+        source: cgroups_rs::fs::error::Error,
     },
+    /// The cgroup of the options does not exist.
+    #[error("no hierarchy has the cgroup {0}, which the runtime options name")]
+    NoCgroup(String),
     /// The server cannot be started.
     #[error("the shim cannot serve")]
     Serve(#[from] ttrpc::Error),
@@ -139,12 +144,13 @@ fn prepare(flags: &Flags) -> Result<UnixListener, DaemonError> {
     if let Ok(log) = &log {
         step("use the log FIFO", dup2_stderr(log))?;
     }
-    start_log(flags.debug);
+    let stderr = step("use its stderr", io::stderr().as_fd().try_clone_to_owned())?;
+    trace::start(stderr.into(), flags.debug);
     if let Err(error) = log {
         warn!(error = chain(&error), "no log FIFO");
     }
-    if let Err(error) = raise_oom_score() {
-        warn!(%error, "cannot make the shim a likelier victim than containerd");
+    if let Err(error) = adjust_oom_score(std::process::id()) {
+        warn!(%error, "cannot raise the shim's OOM score above containerd's");
     }
     let me = step("look itself up", ProcessId::of(std::process::id()))?;
     if let Err(error) = bundle.set_process(me) {
@@ -187,37 +193,18 @@ fn join_cgroup() -> Result<(), DaemonError> {
     let Ok(cgroup) = std::env::var(CGROUP_VARIABLE) else {
         return Ok(());
     };
-    let root = Path::new("/sys/fs/cgroup");
-    let roots = if root.join("cgroup.controllers").exists() {
-        vec![root.to_owned()]
-    } else {
-        let entries = step("read /sys/fs/cgroup", fs::read_dir(root))?;
-        entries.flatten().map(|entry| entry.path()).collect()
-    };
-    let below = Path::new(cgroup.trim_start_matches('/')).join("cgroup.procs");
-    let all = roots.into_iter().map(|root| root.join(&below));
-    let there: Vec<_> = all.filter(|procs| procs.exists()).collect();
+    let group = Cgroup::load(hierarchies::auto(), cgroup.trim_start_matches('/'));
+    let all = group.subsystems().iter().map(|subsystem| subsystem.to_controller());
+    let there: Vec<_> = all.filter(|controller| controller.exists()).collect();
     if there.is_empty() {
-        let source = io::ErrorKind::NotFound.into();
-        return Err(DaemonError::Cgroup { path: cgroup, source });
+        return Err(DaemonError::NoCgroup(cgroup));
     }
-    for procs in there {
-        fs::write(&procs, std::process::id().to_string())
-            .map_err(|source| DaemonError::Cgroup { path: procs.display().to_string(), source })?;
+    let me = CgroupPid::from(u64::from(std::process::id()));
+    for controller in there {
+        let joined = controller.add_task_by_tgid(&me);
+        joined.map_err(|source| DaemonError::Cgroup { path: cgroup.clone(), source })?;
     }
     Ok(())
-}
-
-/// containerd's score was inherited; the shim's is one higher.
-fn raise_oom_score() -> io::Result<()> {
-    const FILE: &str = "/proc/self/oom_score_adj";
-    let score: i32 = fs::read_to_string(FILE)?.trim().parse().map_err(io::Error::other)?;
-    fs::write(FILE, (score + 1).min(1000).to_string())
-}
-
-fn start_log(debug: bool) {
-    let level = if debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
-    tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(io::stderr).init();
 }
 
 async fn serve(
@@ -233,29 +220,35 @@ async fn serve(
         ShimSocket::at(&flags.socket),
         outbox.clone(),
     ));
-    let mut server = start_server(listener, service.clone()).await?;
+    // Of the highest level, so that each line that is logged has its fields.
+    let span = error_span!("pod", namespace = flags.namespace, pod = flags.id);
+    let mut server = start_server(listener, service.clone(), &span).await?;
     let events = std::env::var_os("TTRPC_ADDRESS").unwrap_or_default();
     let sink = Containerd::new(events.into(), flags.namespace.clone());
-    tokio::spawn(outbox.deliver(sink));
+    tokio::spawn(outbox.deliver(sink).instrument(span.clone()));
     // The guest boots while containerd prepares its Create, which tells what
     // goes wrong. How one without a spec is to be, a CreateSandbox says.
     if service.bundle().has_spec() {
         let service = service.clone();
-        tokio::spawn(async move { service.boot().await.map(drop) });
+        let boot = async move { service.boot().await.map(drop) };
+        tokio::spawn(boot.instrument(span.clone()));
     }
     let signals = signals()?;
     kill_point::reach("bootstrap: the shim serves");
     say_ready(ready)?;
     kill_point::reach("bootstrap: the shim has said so");
-    info!(namespace = flags.namespace, pod = flags.id, "serving");
-    tokio::select! {
-        () = service.ended() => {}
-        () = service.end_when_forgotten() => {}
-        name = signals => {
-            info!(signal = name, "ending");
-            service.end().await;
+    let until_end = async {
+        info!("serving");
+        tokio::select! {
+            () = service.ended() => {}
+            () = service.end_when_forgotten() => {}
+            name = signals => {
+                info!(signal = name, "ending");
+                service.end().await;
+            }
         }
-    }
+    };
+    until_end.instrument(span).await;
     let _ = timeout(REPLY_LIMIT, server.shutdown()).await;
     Ok(())
 }
@@ -263,6 +256,7 @@ async fn serve(
 async fn start_server(
     listener: UnixListener,
     service: Arc<Service>,
+    pod: &Span,
 ) -> Result<Server, DaemonError> {
     let sandbox = Arc::new(SandboxService::new(service.clone()));
     let task = Arc::new(TaskService::new(service));
@@ -270,7 +264,7 @@ async fn start_server(
     let methods = v2.remove(TASK_V3).map(|methods| (TASK_V2.to_owned(), methods));
     let listener = step("use its socket", Listener::try_from(listener))?;
     let services = create_task(task).into_iter().chain(create_sandbox(sandbox)).chain(methods);
-    let services = services.collect();
+    let services = trace::services(pod, services.collect());
     #[cfg(feature = "kill-points")]
     let services = crate::killing::services(services);
     let mut server = Server::new().add_listener(listener).register_service(services);

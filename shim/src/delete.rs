@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use containerd_shim::Flags;
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::{self, Message, MessageField};
 use sandbox_runtime::{Config, ConfigError, IdError, PodId, chain};
@@ -16,7 +17,6 @@ use thiserror::Error;
 use crate::bootstrap::SOCKET_DIR;
 use crate::bundle::Bundle;
 use crate::event::timestamp;
-use crate::flags::Flags;
 use crate::socket::ShimSocket;
 
 /// Exit status of a container whose shim died: killed.
@@ -74,7 +74,7 @@ pub fn run(flags: &Flags) -> Result<(), DeleteError> {
 
 /// The bundle is the working folder where no flag names it.
 fn folder(flags: &Flags) -> PathBuf {
-    if flags.bundle.as_os_str().is_empty() { ".".into() } else { flags.bundle.clone() }
+    if flags.bundle.is_empty() { ".".into() } else { flags.bundle.clone().into() }
 }
 
 /// The socket of the pod's shim.

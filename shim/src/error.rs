@@ -27,9 +27,9 @@ fn code(kind: ErrorKind) -> Code {
 }
 
 /// The answer to a call on which the runtime failed. It is logged here, once.
-pub fn of_runtime(call: &str, container: &str, error: &Error) -> ttrpc::Error {
+pub fn of_runtime(error: &Error) -> ttrpc::Error {
     let report = error.report();
-    info!(call, container, error = report, "call failed");
+    info!(error = report, "the call failed");
     status(code(error.kind()), report)
 }
 

@@ -19,9 +19,8 @@ use containerd_shim_protos::sandbox_api::{
 };
 use containerd_shim_protos::sandbox_async::Sandbox;
 use containerd_shim_protos::types::platform::Platform;
-use sandbox_runtime::{Exit, Pod};
-use tokio::sync::watch;
-use tracing::info;
+use sandbox_runtime::Pod;
+use tracing::{Instrument, info, instrument};
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
@@ -29,76 +28,14 @@ use crate::error::{of_runtime, status};
 use crate::event::timestamp;
 use crate::metrics;
 use crate::service::Service;
+use crate::stage::{DIED, SandboxState, Stage};
 
-/// Exit status of a sandbox that was stopped, and of one that died: as SIGKILL.
+/// Exit status of a sandbox that was stopped.
 const STOPPED: u32 = 0;
-const DIED: u32 = 137;
 
 /// The CRI's words for a sandbox that runs, and for one that does not.
 const READY: &str = "SANDBOX_READY";
 const NOT_READY: &str = "SANDBOX_NOTREADY";
-
-/// Where a sandbox is in its life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    /// Nobody has asked for one: the shim is of a container that needs none.
-    #[default]
-    None,
-    /// It is made.
-    Created,
-    /// It runs since then.
-    Started(SystemTime),
-    /// It has ended; it ran since then, if it did.
-    Ended(Option<SystemTime>, Exit),
-}
-
-/// The life of the shim's sandbox.
-#[derive(Debug, Default)]
-pub struct Life(watch::Sender<Stage>);
-
-impl Life {
-    /// Whether there is a sandbox, which the end of its last container does not
-    /// end.
-    pub fn is_asked_for(&self) -> bool {
-        *self.0.borrow() != Stage::None
-    }
-
-    fn stage(&self) -> Stage {
-        *self.0.borrow()
-    }
-
-    /// Goes on from one stage to another; false if it is in no such stage.
-    fn go_on(&self, next: impl FnOnce(Stage) -> Option<Stage>) -> bool {
-        self.0.send_if_modified(|stage| match next(*stage) {
-            Some(next) => {
-                *stage = next;
-                true
-            }
-            None => false,
-        })
-    }
-
-    fn end(&self, status: u32) {
-        self.go_on(|stage| match stage {
-            Stage::None | Stage::Ended(..) => None,
-            Stage::Created => Some(Stage::Ended(None, ended_now(status))),
-            Stage::Started(since) => Some(Stage::Ended(Some(since), ended_now(status))),
-        });
-    }
-
-    async fn ended(&self) -> Exit {
-        let mut stages = self.0.subscribe();
-        let ended = stages.wait_for(|stage| matches!(stage, Stage::Ended(..))).await;
-        match ended.as_deref() {
-            Ok(Stage::Ended(_, exit)) => *exit,
-            _ => ended_now(DIED),
-        }
-    }
-}
-
-fn ended_now(status: u32) -> Exit {
-    Exit { status, at: SystemTime::now() }
-}
 
 /// The calls.
 #[derive(Clone)]
@@ -112,7 +49,7 @@ impl SandboxService {
         Self { service }
     }
 
-    fn life(&self) -> &Life {
+    fn state(&self) -> &SandboxState {
         self.service.sandbox()
     }
 
@@ -142,7 +79,7 @@ impl SandboxService {
         let spec = config::pod_spec(&request, bundle.dir(), bundle.has_spec())
             .map_err(|error| status(Code::INVALID_ARGUMENT, sandbox_runtime::chain(&error)))?;
         let is_first = |stage| (stage == Stage::None).then_some(Stage::Created);
-        if !self.life().go_on(is_first) {
+        if !self.state().go_on(is_first) {
             return Err(status(Code::ALREADY_EXISTS, format!("sandbox {id:?}: already exists")));
         }
         match self.service.boot_as(spec).await {
@@ -150,27 +87,27 @@ impl SandboxService {
                 let (this, pod) = (self.clone(), pod.clone());
                 tokio::spawn(async move {
                     pod.ended().await;
-                    this.life().end(DIED);
+                    this.state().end(DIED);
                 });
                 Ok(())
             }
             Err(error) => {
-                self.life().end(DIED);
-                Err(of_runtime("CreateSandbox", id, &error))
+                self.state().end(DIED);
+                Err(of_runtime(&error))
             }
         }
     }
 
     async fn start(&self, id: &str) -> ttrpc::Result<StartSandboxResponse> {
         let pod = self.pod(id)?;
-        if self.life().stage() != Stage::Created {
+        if self.state().stage() != Stage::Created {
             let text = format!("sandbox {id:?}: it was started before");
             return Err(status(Code::FAILED_PRECONDITION, text));
         }
-        pod.ready().await.map_err(|error| of_runtime("StartSandbox", id, &error))?;
+        pod.ready().await.map_err(|error| of_runtime(&error))?;
         let now = SystemTime::now();
         let is_created = |stage| (stage == Stage::Created).then_some(Stage::Started(now));
-        if !self.life().go_on(is_created) {
+        if !self.state().go_on(is_created) {
             let text = format!("sandbox {id:?}: it was started or ended meanwhile");
             return Err(status(Code::FAILED_PRECONDITION, text));
         }
@@ -183,7 +120,7 @@ impl SandboxService {
 
     fn status(&self, id: &str, verbose: bool) -> ttrpc::Result<SandboxStatusResponse> {
         self.check(id)?;
-        let (state, since, exit) = match self.life().stage() {
+        let (state, since, exit) = match self.state().stage() {
             Stage::Started(since) => (READY, Some(since), None),
             Stage::Ended(since, exit) => (NOT_READY, since, Some(exit)),
             Stage::None | Stage::Created => (NOT_READY, None, None),
@@ -243,27 +180,30 @@ fn resolv_conf(bundle: &Path) -> std::path::PathBuf {
 
 #[async_trait]
 impl Sandbox for SandboxService {
+    #[instrument(level = "error", skip_all, fields(sandbox = request.sandbox_id))]
     async fn create_sandbox(
         &self,
         _: &TtrpcContext,
         request: CreateSandboxRequest,
     ) -> ttrpc::Result<CreateSandboxResponse> {
-        info!(sandbox = request.sandbox_id, "create sandbox");
+        info!("create sandbox");
         // To its end even if its client goes away: see the Task service.
-        let made = tokio::spawn(self.clone().make(request)).await;
+        let made = tokio::spawn(self.clone().make(request).in_current_span()).await;
         made.map_err(|error| status(Code::INTERNAL, error.to_string()))??;
         Ok(CreateSandboxResponse::default())
     }
 
+    #[instrument(level = "error", skip_all, fields(sandbox = request.sandbox_id))]
     async fn start_sandbox(
         &self,
         _: &TtrpcContext,
         request: StartSandboxRequest,
     ) -> ttrpc::Result<StartSandboxResponse> {
-        info!(sandbox = request.sandbox_id, "start sandbox");
+        info!("start sandbox");
         self.start(&request.sandbox_id).await
     }
 
+    #[instrument(level = "error", skip_all, fields(sandbox = request.sandbox_id))]
     async fn platform(
         &self,
         _: &TtrpcContext,
@@ -273,15 +213,16 @@ impl Sandbox for SandboxService {
         Ok(PlatformResponse { platform: MessageField::some(platform()), ..Default::default() })
     }
 
+    #[instrument(level = "error", skip_all, fields(sandbox = request.sandbox_id))]
     async fn stop_sandbox(
         &self,
         _: &TtrpcContext,
         request: StopSandboxRequest,
     ) -> ttrpc::Result<StopSandboxResponse> {
         let id = &request.sandbox_id;
-        info!(sandbox = id, "stop sandbox");
+        info!("stop sandbox");
         self.check(id)?;
-        self.life().end(STOPPED);
+        self.state().end(STOPPED);
         if let Some(pod) = self.service.pod() {
             // Within a bound of its own, whatever the guest does.
             pod.shutdown().await;
@@ -289,13 +230,14 @@ impl Sandbox for SandboxService {
         Ok(StopSandboxResponse::default())
     }
 
+    #[instrument(level = "error", skip_all, fields(sandbox = request.sandbox_id))]
     async fn wait_sandbox(
         &self,
         _: &TtrpcContext,
         request: WaitSandboxRequest,
     ) -> ttrpc::Result<WaitSandboxResponse> {
         self.check(&request.sandbox_id)?;
-        let exit = self.life().ended().await;
+        let exit = self.state().ended().await;
         Ok(WaitSandboxResponse {
             exit_status: exit.status,
             exited_at: MessageField::some(timestamp(exit.at)),
@@ -303,6 +245,7 @@ impl Sandbox for SandboxService {
         })
     }
 
+    #[instrument(level = "error", skip_all, fields(sandbox = request.sandbox_id))]
     async fn sandbox_status(
         &self,
         _: &TtrpcContext,
@@ -311,32 +254,35 @@ impl Sandbox for SandboxService {
         self.status(&request.sandbox_id, request.verbose)
     }
 
+    #[instrument(level = "error", skip_all, fields(sandbox = request.sandbox_id))]
     async fn ping_sandbox(
         &self,
         _: &TtrpcContext,
         request: PingRequest,
     ) -> ttrpc::Result<PingResponse> {
         let id = &request.sandbox_id;
-        self.pod(id)?.ready().await.map_err(|error| of_runtime("PingSandbox", id, &error))?;
+        self.pod(id)?.ready().await.map_err(|error| of_runtime(&error))?;
         Ok(PingResponse::default())
     }
 
+    #[instrument(level = "error", skip_all, fields(sandbox = request.sandbox_id))]
     async fn shutdown_sandbox(
         &self,
         _: &TtrpcContext,
         request: ShutdownSandboxRequest,
     ) -> ttrpc::Result<ShutdownSandboxResponse> {
         let id = &request.sandbox_id;
-        info!(sandbox = id, "shut the sandbox down");
+        info!("shut the sandbox down");
         // containerd asks for it after a CreateSandbox that failed, too.
         if *id != self.service.pod_id().id() {
             return Err(status(Code::NOT_FOUND, format!("sandbox {id:?}: not found")));
         }
-        self.life().end(STOPPED);
+        self.state().end(STOPPED);
         self.service.end().await;
         Ok(ShutdownSandboxResponse::default())
     }
 
+    #[instrument(level = "error", skip_all, fields(sandbox = request.sandbox_id))]
     async fn sandbox_metrics(
         &self,
         _: &TtrpcContext,

@@ -6,13 +6,13 @@ use std::time::Duration;
 use sandbox_runtime::{Config, Error, Events, Pod, PodId, PodSpec};
 use tokio::sync::{Notify, OnceCell};
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use crate::bundle::Bundle;
 use crate::ledger::Ledger;
 use crate::outbox::Outbox;
-use crate::sandbox;
 use crate::socket::ShimSocket;
+use crate::stage::SandboxState;
 
 /// How long the end of the shim waits for containerd to take the last events.
 /// containerd gives a Shutdown three seconds in all.
@@ -29,19 +29,18 @@ pub struct Service {
     socket: ShimSocket,
     socket_identity: Option<(u64, u64)>,
     pod: OnceCell<Pod>,
-    sandbox: sandbox::Life,
+    sandbox: SandboxState,
     ledger: Arc<Ledger>,
     outbox: Outbox,
-    life: Mutex<Life>,
+    creates: Mutex<Creates>,
     ended: Notify,
 }
 
 #[derive(Default)]
-struct Life {
-    /// Creates under way.
-    creating: usize,
-    /// No container is made any more.
-    closing: bool,
+struct Creates {
+    under_way: usize,
+    /// The shim ends: it creates no container any more.
+    refused: bool,
 }
 
 /// A Create under way: the shim does not end under it.
@@ -49,7 +48,7 @@ pub struct Creating<'a>(&'a Service);
 
 impl Drop for Creating<'_> {
     fn drop(&mut self) {
-        self.0.life().creating -= 1;
+        self.0.creates().under_way -= 1;
     }
 }
 
@@ -62,10 +61,10 @@ impl Service {
             socket_identity: socket.identity(),
             socket,
             pod: OnceCell::new(),
-            sandbox: sandbox::Life::default(),
+            sandbox: SandboxState::default(),
             ledger: Arc::new(Ledger::new(outbox.clone())),
             outbox,
-            life: Mutex::default(),
+            creates: Mutex::default(),
             ended: Notify::new(),
         }
     }
@@ -80,8 +79,8 @@ impl Service {
         &self.bundle
     }
 
-    /// The life of the sandbox that containerd has asked for, if it has.
-    pub fn sandbox(&self) -> &sandbox::Life {
+    /// The stage of the sandbox, if containerd has asked for one.
+    pub fn sandbox(&self) -> &SandboxState {
         &self.sandbox
     }
 
@@ -103,12 +102,12 @@ impl Service {
     pub async fn boot_as(&self, spec: PodSpec) -> Result<&Pod, Error> {
         self.pod
             .get_or_try_init(|| async {
-                if self.life().closing {
+                if self.creates().refused {
                     return Err(self.ending());
                 }
                 let config = Config::load()?;
                 let (pod, events) = Pod::create(config, self.pod_id.clone(), spec).await?;
-                tokio::spawn(follow(events, self.ledger.clone()));
+                tokio::spawn(follow(events, self.ledger.clone()).in_current_span());
                 Ok(pod)
             })
             .await
@@ -126,11 +125,11 @@ impl Service {
 
     /// Announces a Create; none when the shim is ending.
     pub fn begin_create(&self) -> Option<Creating<'_>> {
-        let mut life = self.life();
-        if life.closing {
+        let mut creates = self.creates();
+        if creates.refused {
             return None;
         }
-        life.creating += 1;
+        creates.under_way += 1;
         Some(Creating(self))
     }
 
@@ -138,11 +137,11 @@ impl Service {
     /// free for another shim and nothing of the pod is left.
     pub async fn end_if_empty(&self) -> bool {
         {
-            let mut life = self.life();
-            if life.creating > 0 || self.containers() > 0 {
+            let mut creates = self.creates();
+            if creates.under_way > 0 || self.containers() > 0 {
                 return false;
             }
-            life.closing = true;
+            creates.refused = true;
         }
         self.end().await;
         true
@@ -150,7 +149,7 @@ impl Service {
 
     /// Ends the shim, and with it all containers.
     pub async fn end(&self) {
-        self.life().closing = true;
+        self.creates().refused = true;
         if let Some(identity) = self.socket_identity {
             self.socket.remove(identity);
         }
@@ -193,9 +192,9 @@ impl Service {
         self.pod().map_or(0, |pod| pod.containers().len())
     }
 
-    fn life(&self) -> MutexGuard<'_, Life> {
+    fn creates(&self) -> MutexGuard<'_, Creates> {
         // Counters and flags are whole even if a holder panicked.
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+        self.creates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

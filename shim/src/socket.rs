@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use containerd_shim::StartOpts;
 use nix::fcntl::{Flock, FlockArg};
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::bundle::Bundle;
@@ -64,10 +64,13 @@ impl ShimSocket {
     /// The socket of a pod, named as containerd's own shims name theirs, so
     /// that containerd instances and namespaces do not collide.
     pub fn of_pod(dir: &Path, grpc_address: &str, namespace: &str, pod: &str) -> Self {
-        let key = clean(&format!("{grpc_address}/{namespace}/{pod}"));
-        let digest = Sha256::digest(key);
-        let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { path: dir.join(name) }
+        let options = StartOpts {
+            address: grpc_address.to_owned(),
+            namespace: namespace.to_owned(),
+            socket_dir: Some(dir.display().to_string()),
+            ..StartOpts::default()
+        };
+        Self::at(&options.socket_address(pod))
     }
 
     /// The socket at an address as [`ShimSocket::address`] gives it.
@@ -165,11 +168,4 @@ impl ShimSocket {
     fn cannot_listen(&self, source: io::Error) -> SocketError {
         SocketError::Listen { path: self.path.clone(), source }
     }
-}
-
-/// Go's `filepath.Join`: no empty and no `.` parts. Ids hold no `..`.
-fn clean(path: &str) -> String {
-    let absolute = if path.starts_with('/') { "/" } else { "" };
-    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    format!("{absolute}{}", parts.join("/"))
 }

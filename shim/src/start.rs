@@ -10,13 +10,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use sandbox_runtime::{IdError, PodId, kill_point};
+use containerd_shim::Flags;
+use sandbox_runtime::{IdError, LOG_VARIABLE, PodId, kill_point, log_level};
 use thiserror::Error;
+use tracing::level_filters::LevelFilter;
 
 use crate::bootstrap::{self, Asked, BootstrapError, Dialect, Environment, Request};
 use crate::bundle::{Bundle, BundleError};
 use crate::daemon;
-use crate::flags::Flags;
 use crate::info;
 use crate::socket::{Claim, ShimSocket, SocketError};
 
@@ -122,6 +123,9 @@ fn start_shim(
         .stderr(Stdio::null());
     if request.debug {
         command.arg("-debug");
+        // For the processes of the pod, which know no flags.
+        let level = log_level(LevelFilter::DEBUG).max(LevelFilter::DEBUG);
+        command.env(LOG_VARIABLE, level.to_string());
     }
     if let Some(path) = &request.options.config_path {
         command.env(daemon::CONFIG_VARIABLE, path);

@@ -10,9 +10,9 @@ use containerd_shim_protos::protobuf::{EnumOrUnknown, MessageField};
 use containerd_shim_protos::shim_async::Task;
 use containerd_shim_protos::types::task::{ProcessInfo, Status as TaskStatus};
 use sandbox_runtime::{
-    CreateContainer, ErrorKind, ExecProcess, Exit, Pod, RootfsMount, Status, Stdio,
+    CreateContainer, Error, ErrorKind, ExecProcess, Exit, Pod, RootfsMount, Status, Stdio,
 };
-use tracing::info;
+use tracing::{Instrument, info, instrument};
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
@@ -49,7 +49,7 @@ impl TaskService {
             return Err(status(Code::UNAVAILABLE, "the shim is ending"));
         };
         let id = request.id.clone();
-        let pod = self.service.boot().await.map_err(|error| of_runtime("Create", &id, &error))?;
+        let pod = self.service.boot().await.map_err(|error| of_runtime(&error))?;
         let event = create_event(&request, pod.pid());
         let ledger = self.service.ledger();
         ledger.hold(&id, "");
@@ -64,28 +64,38 @@ impl TaskService {
                     ErrorKind::AlreadyExists => ledger.release(&id, "", None),
                     _ => ledger.forget(&id),
                 }
-                Err(of_runtime("Create", &id, &error))
+                Err(of_runtime(&error))
             }
         }
     }
 
-    async fn start_container(self, id: String) -> ttrpc::Result<u32> {
-        let pod = self.pod(&id)?;
+    /// Awaits a call of the runtime. Events of the process that it is about wait
+    /// for it, so that the call's own event comes before them.
+    async fn ordered<T>(
+        &self,
+        id: &str,
+        exec: &str,
+        call: impl Future<Output = Result<T, Error>>,
+        event: impl FnOnce(&T) -> Event,
+    ) -> ttrpc::Result<T> {
         let ledger = self.service.ledger();
-        ledger.hold(&id, "");
-        let started = pod.start(&id).await;
-        let event = started.as_ref().ok().map(|pid| Event::started(&id, *pid));
-        ledger.release(&id, "", event);
-        started.map_err(|error| of_runtime("Start", &id, &error))
+        ledger.hold(id, exec);
+        let result = call.await;
+        ledger.release(id, exec, result.as_ref().ok().map(event));
+        result.map_err(|error| of_runtime(&error))
+    }
+
+    async fn start_container(self, id: String) -> ttrpc::Result<u32> {
+        let call = self.pod(&id)?.start(&id);
+        self.ordered(&id, "", call, |pid| Event::started(&id, *pid)).await
     }
 
     async fn add_exec(self, request: api::ExecProcessRequest) -> ttrpc::Result<()> {
-        let id = request.id.clone();
         let process = payload::process(request.spec.as_ref()).map_err(|error| {
             status(Code::INVALID_ARGUMENT, format!("exec {:?}: {error}", request.exec_id))
         })?;
-        let exec = request.exec_id.clone();
-        let asked = ExecProcess {
+        let (id, exec) = (request.id.clone(), request.exec_id.clone());
+        let add = ExecProcess {
             container: request.id,
             id: request.exec_id,
             process,
@@ -96,40 +106,23 @@ impl TaskService {
                 terminal: request.terminal,
             },
         };
-        let pod = self.pod(&id)?;
-        let ledger = self.service.ledger();
-        ledger.hold(&id, &exec);
-        let added = pod.exec(asked).await;
-        ledger.release(&id, &exec, added.is_ok().then(|| Event::exec_added(&id, &exec)));
-        added.map_err(|error| of_runtime("Exec", &id, &error))
+        let call = self.pod(&id)?.exec(add);
+        self.ordered(&id, &exec, call, |()| Event::exec_added(&id, &exec)).await
     }
 
     async fn start_exec(self, id: String, exec: String) -> ttrpc::Result<u32> {
-        let pod = self.pod(&id)?;
-        let ledger = self.service.ledger();
-        ledger.hold(&id, &exec);
-        let started = pod.start_exec(&id, &exec).await;
-        let event = started.as_ref().ok().map(|pid| Event::exec_started(&id, &exec, *pid));
-        ledger.release(&id, &exec, event);
-        started.map_err(|error| of_runtime("Start", &id, &error))
+        let call = self.pod(&id)?.start_exec(&id, &exec);
+        self.ordered(&id, &exec, call, |pid| Event::exec_started(&id, &exec, *pid)).await
     }
 
     async fn pause_container(self, id: String) -> ttrpc::Result<()> {
-        let pod = self.pod(&id)?;
-        let ledger = self.service.ledger();
-        ledger.hold(&id, "");
-        let paused = pod.pause(&id).await;
-        ledger.release(&id, "", paused.is_ok().then(|| Event::paused(&id)));
-        paused.map_err(|error| of_runtime("Pause", &id, &error))
+        let call = self.pod(&id)?.pause(&id);
+        self.ordered(&id, "", call, |()| Event::paused(&id)).await
     }
 
     async fn resume_container(self, id: String) -> ttrpc::Result<()> {
-        let pod = self.pod(&id)?;
-        let ledger = self.service.ledger();
-        ledger.hold(&id, "");
-        let resumed = pod.resume(&id).await;
-        ledger.release(&id, "", resumed.is_ok().then(|| Event::resumed(&id)));
-        resumed.map_err(|error| of_runtime("Resume", &id, &error))
+        let call = self.pod(&id)?.resume(&id);
+        self.ordered(&id, "", call, |()| Event::resumed(&id)).await
     }
 
     async fn update_container(self, request: api::UpdateTaskRequest) -> ttrpc::Result<()> {
@@ -138,20 +131,20 @@ impl TaskService {
         let resources =
             resources.map_err(|error| status(Code::INVALID_ARGUMENT, error.to_string()))?;
         let updated = self.pod(&id)?.update(&id, resources).await;
-        updated.map_err(|error| of_runtime("Update", &id, &error))
+        updated.map_err(|error| of_runtime(&error))
     }
 
     async fn delete_exec(self, id: String, exec: String) -> ttrpc::Result<(u32, Exit)> {
         let pod = self.pod(&id)?;
         let exit = pod.delete_exec(&id, &exec).await;
-        let exit = exit.map_err(|error| of_runtime("Delete", &id, &error))?;
+        let exit = exit.map_err(|error| of_runtime(&error))?;
         Ok((pod.pid(), exit))
     }
 
     async fn delete_container(self, id: String) -> ttrpc::Result<(u32, Exit)> {
         let pod = self.pod(&id)?;
         let pid = pod.pid();
-        let exit = pod.delete(&id).await.map_err(|error| of_runtime("Delete", &id, &error))?;
+        let exit = pod.delete(&id).await.map_err(|error| of_runtime(&error))?;
         let event = Event::deleted(&id, pid, exit);
         self.service.ledger().deleted(&id, event, EXIT_EVENT_LIMIT).await;
         Ok((pid, exit))
@@ -164,7 +157,7 @@ impl TaskService {
 async fn to_its_end<T: Send + 'static>(
     call: impl Future<Output = ttrpc::Result<T>> + Send + 'static,
 ) -> ttrpc::Result<T> {
-    let done = tokio::spawn(call).await;
+    let done = tokio::spawn(call.in_current_span()).await;
     done.map_err(|error| status(Code::INTERNAL, error.to_string()))?
 }
 
@@ -216,12 +209,13 @@ fn task_status(status: Status) -> TaskStatus {
 
 #[async_trait]
 impl Task for TaskService {
+    #[instrument(level = "error", skip_all, fields(container = request.id))]
     async fn create(
         &self,
         _: &TtrpcContext,
         request: api::CreateTaskRequest,
     ) -> ttrpc::Result<api::CreateTaskResponse> {
-        info!(container = request.id, "create");
+        info!("create");
         options::read(request.options.as_ref()).map_err(|error| of_options(&error))?;
         if !request.checkpoint.is_empty() {
             return Err(status(
@@ -233,13 +227,14 @@ impl Task for TaskService {
         Ok(api::CreateTaskResponse { pid, ..Default::default() })
     }
 
+    #[instrument(level = "error", skip_all, fields(container = request.id, exec = request.exec_id))]
     async fn start(
         &self,
         _: &TtrpcContext,
         request: api::StartRequest,
     ) -> ttrpc::Result<api::StartResponse> {
         let id = request.id;
-        info!(container = id, exec = request.exec_id, "start");
+        info!("start");
         let this = self.clone();
         let pid = if request.exec_id.is_empty() {
             to_its_end(this.start_container(id)).await?
@@ -249,6 +244,7 @@ impl Task for TaskService {
         Ok(api::StartResponse { pid, ..Default::default() })
     }
 
+    #[instrument(level = "error", skip_all, fields(container = request.id, exec = request.exec_id))]
     async fn state(
         &self,
         _: &TtrpcContext,
@@ -257,10 +253,10 @@ impl Task for TaskService {
         let id = request.id;
         let pod = self.pod(&id)?;
         let state = pod.state(&id).await;
-        let state = state.map_err(|error| of_runtime("State", &id, &error))?;
+        let state = state.map_err(|error| of_runtime(&error))?;
         if !request.exec_id.is_empty() {
             let of_exec = pod.exec_state(&id, &request.exec_id).await;
-            let of_exec = of_exec.map_err(|error| of_runtime("State", &id, &error))?;
+            let of_exec = of_exec.map_err(|error| of_runtime(&error))?;
             return Ok(api::StateResponse {
                 id,
                 bundle: state.created.bundle.to_string_lossy().into_owned(),
@@ -291,6 +287,7 @@ impl Task for TaskService {
         })
     }
 
+    #[instrument(level = "error", skip_all, fields(container = request.id, exec = request.exec_id))]
     async fn wait(
         &self,
         _: &TtrpcContext,
@@ -298,7 +295,7 @@ impl Task for TaskService {
     ) -> ttrpc::Result<api::WaitResponse> {
         let id = request.id;
         let exit = self.pod(&id)?.wait(&id, &request.exec_id).await;
-        let exit = exit.map_err(|error| of_runtime("Wait", &id, &error))?;
+        let exit = exit.map_err(|error| of_runtime(&error))?;
         Ok(api::WaitResponse {
             exit_status: exit.status,
             exited_at: MessageField::some(timestamp(exit.at)),
@@ -306,24 +303,26 @@ impl Task for TaskService {
         })
     }
 
+    #[instrument(level = "error", skip_all, fields(container = request.id, exec = request.exec_id))]
     async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> ttrpc::Result<api::Empty> {
         let id = request.id;
         let exec = &request.exec_id;
-        info!(container = id, exec, signal = request.signal, all = request.all, "kill");
+        info!(signal = request.signal, all = request.all, "kill");
         let pod = self.pod(&id)?;
         pod.kill(&id, exec, request.signal, request.all)
             .await
-            .map_err(|error| of_runtime("Kill", &id, &error))?;
+            .map_err(|error| of_runtime(&error))?;
         Ok(api::Empty::default())
     }
 
+    #[instrument(level = "error", skip_all, fields(container = request.id, exec = request.exec_id))]
     async fn delete(
         &self,
         _: &TtrpcContext,
         request: api::DeleteRequest,
     ) -> ttrpc::Result<api::DeleteResponse> {
         let id = request.id;
-        info!(container = id, exec = request.exec_id, "delete");
+        info!("delete");
         let this = self.clone();
         let (pid, exit) = if request.exec_id.is_empty() {
             to_its_end(this.delete_container(id)).await?
@@ -338,6 +337,7 @@ impl Task for TaskService {
         })
     }
 
+    #[instrument(level = "error", skip_all, fields(container = request.id))]
     async fn pids(
         &self,
         _: &TtrpcContext,
@@ -345,7 +345,7 @@ impl Task for TaskService {
     ) -> ttrpc::Result<api::PidsResponse> {
         let id = request.id;
         let pids = self.pod(&id)?.pids(&id).await;
-        let pids = pids.map_err(|error| of_runtime("Pids", &id, &error))?;
+        let pids = pids.map_err(|error| of_runtime(&error))?;
         let processes = pids.into_iter().map(|pid| ProcessInfo {
             pid: pid.number,
             info: payload::details(pid.exec).into(),
@@ -354,6 +354,7 @@ impl Task for TaskService {
         Ok(api::PidsResponse { processes: processes.collect(), ..Default::default() })
     }
 
+    #[instrument(level = "error", skip_all, fields(container = request.id, exec = request.exec_id))]
     async fn close_io(
         &self,
         _: &TtrpcContext,
@@ -362,13 +363,12 @@ impl Task for TaskService {
         let id = request.id;
         let pod = self.pod(&id)?;
         if request.stdin {
-            pod.close_stdin(&id, &request.exec_id)
-                .await
-                .map_err(|error| of_runtime("CloseIO", &id, &error))?;
+            pod.close_stdin(&id, &request.exec_id).await.map_err(|error| of_runtime(&error))?;
         }
         Ok(api::Empty::default())
     }
 
+    #[instrument(level = "error", skip_all, fields(container = request.id, exec = request.exec_id))]
     async fn resize_pty(
         &self,
         _: &TtrpcContext,
@@ -378,10 +378,11 @@ impl Task for TaskService {
         let pod = self.pod(&id)?;
         pod.resize(&id, &request.exec_id, request.width, request.height)
             .await
-            .map_err(|error| of_runtime("ResizePty", &id, &error))?;
+            .map_err(|error| of_runtime(&error))?;
         Ok(api::Empty::default())
     }
 
+    #[instrument(level = "error", skip_all, fields(container = request.id))]
     async fn connect(
         &self,
         _: &TtrpcContext,
@@ -395,7 +396,7 @@ impl Task for TaskService {
             pod.pid()
         } else {
             let state = pod.state(&id).await;
-            state.map_err(|error| of_runtime("Connect", &id, &error))?.pid
+            state.map_err(|error| of_runtime(&error))?.pid
         };
         Ok(api::ConnectResponse {
             shim_pid: std::process::id(),
@@ -405,6 +406,7 @@ impl Task for TaskService {
         })
     }
 
+    #[instrument(level = "error", skip_all)]
     async fn shutdown(
         &self,
         _: &TtrpcContext,
@@ -419,32 +421,35 @@ impl Task for TaskService {
         Ok(api::Empty::default())
     }
 
+    #[instrument(level = "error", skip_all, fields(container = request.id, exec = request.exec_id))]
     async fn exec(
         &self,
         _: &TtrpcContext,
         request: api::ExecProcessRequest,
     ) -> ttrpc::Result<api::Empty> {
-        info!(container = request.id, exec = request.exec_id, "exec");
+        info!("exec");
         to_its_end(self.clone().add_exec(request)).await?;
         Ok(api::Empty::default())
     }
 
+    #[instrument(level = "error", skip_all, fields(container = request.id))]
     async fn pause(
         &self,
         _: &TtrpcContext,
         request: api::PauseRequest,
     ) -> ttrpc::Result<api::Empty> {
-        info!(container = request.id, "pause");
+        info!("pause");
         to_its_end(self.clone().pause_container(request.id)).await?;
         Ok(api::Empty::default())
     }
 
+    #[instrument(level = "error", skip_all, fields(container = request.id))]
     async fn resume(
         &self,
         _: &TtrpcContext,
         request: api::ResumeRequest,
     ) -> ttrpc::Result<api::Empty> {
-        info!(container = request.id, "resume");
+        info!("resume");
         to_its_end(self.clone().resume_container(request.id)).await?;
         Ok(api::Empty::default())
     }
@@ -457,16 +462,18 @@ impl Task for TaskService {
         Err(unimplemented("Checkpoint"))
     }
 
+    #[instrument(level = "error", skip_all, fields(container = request.id))]
     async fn update(
         &self,
         _: &TtrpcContext,
         request: api::UpdateTaskRequest,
     ) -> ttrpc::Result<api::Empty> {
-        info!(container = request.id, "update");
+        info!("update");
         to_its_end(self.clone().update_container(request)).await?;
         Ok(api::Empty::default())
     }
 
+    #[instrument(level = "error", skip_all, fields(container = request.id))]
     async fn stats(
         &self,
         _: &TtrpcContext,
@@ -474,7 +481,7 @@ impl Task for TaskService {
     ) -> ttrpc::Result<api::StatsResponse> {
         let id = request.id;
         let files = self.pod(&id)?.stats(&id).await;
-        let files = files.map_err(|error| of_runtime("Stats", &id, &error))?;
+        let files = files.map_err(|error| of_runtime(&error))?;
         let stats = MessageField::some(metrics::any(&metrics::of(&files)));
         Ok(api::StatsResponse { stats, ..Default::default() })
     }

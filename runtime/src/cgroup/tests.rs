@@ -40,36 +40,13 @@ fn paths_that_climb_are_refused_by_name() {
     }
 }
 
-/// Plain folders stand for hierarchies where only folders matter.
-#[test]
-fn what_was_there_before_is_not_taken_for_ours() {
-    let root = tempfile::tempdir().unwrap();
-    fs::create_dir(root.path().join("default")).unwrap();
-    let roots = [root.path().to_owned()];
-    let cgroup = Cgroup::create_in(&roots, Path::new("default/a/b")).unwrap();
-    let ours = [root.path().join("default/a"), root.path().join("default/a/b")];
-    assert_eq!(cgroup.created(), ours);
-    assert!(ours[1].is_dir());
-}
-
-#[test]
-fn a_cpuset_gets_its_parents() {
-    let root = tempfile::tempdir().unwrap();
-    let (parent, child) = (root.path().join("p"), root.path().join("p/c"));
-    fs::create_dir_all(&child).unwrap();
-    fs::write(parent.join("cpuset.cpus"), "0-1\n").unwrap();
-    fs::write(child.join("cpuset.cpus"), "\n").unwrap();
-    inherit_cpuset(&parent, &child);
-    assert_eq!(fs::read_to_string(child.join("cpuset.cpus")).unwrap(), "0-1\n");
-}
-
 #[test]
 fn only_cgroups_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     remove_created(&[dir.path().to_owned()]);
     assert!(dir.path().exists());
     assert!(members(&[dir.path().to_owned()]).is_empty());
-    let roots = [PathBuf::from("/sys/fs/cgroup")];
+    let roots = [PathBuf::from("/sys/fs/cgroup")].into();
     assert!(is_cgroup(Path::new("/sys/fs/cgroup/a"), &roots));
     assert!(!is_cgroup(Path::new("/sys/fs/cgroup"), &roots));
     assert!(!is_cgroup(Path::new("/sys/fs/cgroup/../../etc"), &roots));
@@ -85,14 +62,15 @@ fn a_process_joins_and_all_is_removed() {
             child.kill().unwrap();
             child.wait().unwrap();
             // A machine that gives no cgroups to its root user: pods run without.
-            assert!(matches!(error, CgroupError::Io { .. }), "{error}");
+            assert!(matches!(error, CgroupError::Fs { .. }), "{error}");
             return;
         }
     };
     cgroup.join(child.id()).unwrap();
     assert_eq!(members(cgroup.created()), [child.id()]);
-    let own = fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
+    let own = std::fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
     assert!(own.contains(&format!("/{name}/pod")), "{own}");
+    assert!(cgroup.created().iter().all(|dir| is_marked(dir)), "{:?}", cgroup.created());
     child.kill().unwrap();
     child.wait().unwrap();
     cgroup.remove();
@@ -120,13 +98,13 @@ fn the_last_pod_takes_the_parent_away() {
 /// A parent that was there before stays, empty or not.
 #[test]
 fn a_parent_that_no_pod_made_stays() {
-    let roots = hierarchies(&MountTable::read().unwrap());
+    let roots = roots();
     let parent = PathBuf::from(format!("sandbox-foreign-{}", std::process::id()));
     let before: Vec<PathBuf> = roots.iter().map(|root| root.join(&parent)).collect();
-    if before.iter().any(|dir| fs::create_dir(dir).is_err()) {
+    if before.iter().any(|dir| std::fs::create_dir(dir).is_err()) {
         return;
     }
     Cgroup::create(&parent.join("pod")).unwrap().remove();
-    let stayed = before.iter().all(|dir| fs::remove_dir(dir).is_ok());
+    let stayed = before.iter().all(|dir| std::fs::remove_dir(dir).is_ok());
     assert!(stayed, "removed what no pod had made");
 }

@@ -32,7 +32,7 @@ fn the_runtime_never_says_that_a_method_is_missing() {
 #[test]
 fn messages_reach_the_client() {
     let missing = Error::NoContainer("web".into());
-    let (code, message) = parts(of_runtime("Kill", "web", &missing));
+    let (code, message) = parts(of_runtime(&missing));
     assert_eq!(code, Code::NOT_FOUND);
     assert_eq!(message, missing.report());
     let (code, message) = parts(of_options(&OptionsError::Unknown("x.Y".into())));
