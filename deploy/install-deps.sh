@@ -1,12 +1,12 @@
 #!/bin/bash
-# Installs what building and running Sandbox needs on Debian 12 or 13, from the
-# distribution alone. Quick, and needs no root, when everything is there.
-# With --lab also what the tests need: fuzz targets a C++ compiler, tests/lab a
-# kernel and more. With --bench, what the network is measured beside.
+# Installs the packages of Debian 12 or 13 that building and running Sandbox
+# needs. Returns at once, and needs no root, if all are installed. --lab adds the
+# packages of the tests (a C++ compiler for fuzz targets, a kernel for tests/lab
+# and more), --bench those that the network benchmark compares with.
 set -euo pipefail
 
-# Checks: a program by its name, a file by its path. What counts is that it is
-# there, not which package brought it: a containerd from elsewhere is kept.
+# CHECK:PACKAGE. A check is the name of a program or the path of a file. It does
+# not matter which package provides it: a containerd from elsewhere is kept.
 readonly -a BUILD=(
 	make:make gcc:gcc ld:binutils flex:flex bison:bison bc:bc patch:patch xz:xz-utils pkg-config:pkg-config
 	/usr/src/linux-source-6.12.tar.xz:linux-source-6.12
@@ -29,7 +29,7 @@ readonly -a BENCH=(pasta:passt slirp4netns:slirp4netns ip:iproute2)
 
 say() { echo "install-deps: $*"; }
 
-# Debian's /sbin is not in everyone's PATH, and programs of ours live there too.
+# /sbin is not in every user's PATH.
 there() {
 	case $1 in
 	/*) compgen -G "$1" >/dev/null ;;
