@@ -9,10 +9,10 @@ tests![Ours a_sandbox_and_its_containers_outlive_containerd];
 
 fn has_sandboxes(bed: &Bed) -> bool {
     let version = bed.ctr(&["--version"]).ok().text();
-    let numbers = version
+    let mut numbers = version
         .split_whitespace()
         .filter_map(|word| word.trim_start_matches('v').split_once('.')?.0.parse::<u32>().ok());
-    numbers.last().is_some_and(|major| major >= 2)
+    numbers.next_back().is_some_and(|major| major >= 2)
 }
 
 fn a_sandbox_and_its_containers_outlive_containerd(bed: &Bed) {
