@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds the guest image: vmlinux and initramfs.cpio, with manifest.json, into
-# build/guest (or the folder given). Same inputs, same bytes. See README.md.
+# build/guest (or the directory given). Same inputs, same bytes. See README.md.
 set -euo pipefail
 export LC_ALL=C
 
@@ -13,7 +13,7 @@ jobs=${JOBS:-$(nproc)}
 readonly SOURCE=/usr/src/linux-source-6.12.tar.xz
 readonly FRAGMENT=$here/kernel.config
 readonly AGENT_TARGET=x86_64-unknown-linux-gnu
-# What the kernel would otherwise take from the clock, the user and the host.
+# The kernel would take these from the clock, the user and the host.
 readonly -a STAMP=(KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=sandbox
 	KBUILD_BUILD_HOST=sandbox KBUILD_BUILD_VERSION=1)
 # Parts of the source that an x86 guest without PCI never compiles: leaving
@@ -57,7 +57,7 @@ unpack() {
 	for pattern in "${UNUSED[@]}"; do exclude+=("--exclude=$pattern"); done
 	tar -C "$1" --strip-components=1 -xf "$SOURCE" "${exclude[@]}"
 	for pattern in "$here"/patches/*.patch; do
-		patch -s -p1 -d "$1" <"$pattern" || die "$pattern does not fit $SOURCE"
+		patch -s -p1 -d "$1" <"$pattern" || die "cannot apply $pattern to $SOURCE"
 	done
 }
 
@@ -67,7 +67,7 @@ configure() {
 	check_config "$1/.config"
 }
 
-# An option whose dependencies are not met vanishes without a word.
+# olddefconfig silently drops an option with unmet dependencies.
 check_config() {
 	local line name lost=()
 	while read -r line; do
@@ -79,11 +79,11 @@ check_config() {
 			;;
 		esac
 	done <"$FRAGMENT"
-	[ ${#lost[@]} -eq 0 ] || die "kernel.config asks for what this source does not give: ${lost[*]}"
+	[ ${#lost[@]} -eq 0 ] || die "the kernel's source drops these lines of kernel.config: ${lost[*]}"
 }
 
-# Runs make in the background and says how far it is: one updating line on a
-# terminal, one line in 30 seconds elsewhere.
+# Runs make in the background and prints its progress: one updating line on a
+# terminal, one line every 30 seconds elsewhere.
 compile() {
 	local tree=$1 log=$2 pid every=30 end=$'\n' start=$SECONDS next=0 elapsed
 	[ ! -t 2 ] || { every=1 end=$'\r'; }
@@ -101,7 +101,7 @@ compile() {
 	done
 	trap - EXIT
 	[ ! -t 2 ] || echo >&2
-	wait $pid || { grep -iE -m5 -B5 'error' "$log" >&2 || tail -20 "$log" >&2; die "the kernel did not compile; the log is $log"; }
+	wait $pid || { grep -iE -m5 -B5 'error' "$log" >&2 || tail -20 "$log" >&2; die "cannot compile the kernel; the log is $log"; }
 }
 
 build_kernel() {
@@ -141,7 +141,7 @@ provide_kernel() {
 
 # Every page of the agent costs time at every boot: no unwind tables, and no
 # relocations to apply (which costs the agent's own address randomization).
-# Paths of this machine stay out of it.
+# The agent holds no path of this machine.
 build_agent() {
 	local flags=(-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no
 		"--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" "--remap-path-prefix=$top=/src")
@@ -153,7 +153,7 @@ build_agent() {
 }
 
 # The kernel's own cpio writer makes device nodes without root, in the order
-# of its list, with numbers of its own for inodes and the time that it is told.
+# of its list, with inode numbers that it counts and the time of -t.
 write_cpio() { "$kernel_dir/gen_init_cpio" -t 0 -; }
 
 # Two archives, one after the other: the second begins so that the agent's first
