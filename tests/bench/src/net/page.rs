@@ -11,17 +11,17 @@ use crate::plan::Plan;
 const OURS: Kind = Kind::Netstack { offload: true, rules: None };
 const PLAIN: Kind = Kind::Netstack { offload: false, rules: None };
 
-/// Tables: a title, what is said of it, whose figures, and which.
+/// Tables: title, description, backends, cases.
 const TABLES: [(&str, &str, &[Kind], &[&str]); 5] = [
     (
         "Bytes",
-        "Gbit/s; more is better. The number behind the slash is the MTU of the guest's link.",
+        "Gbit/s; more is better. The number after the slash is the MTU of the guest's link.",
         &[Kind::Veth, Kind::Pasta, Kind::Slirp, OURS, PLAIN, Kind::Vm],
         &["up", "down", "both", "inbound"],
     ),
     (
         "CPU of the backend",
-        "ns per byte of payload; less is better. What the kernel does for the backend is in it.",
+        "ns per byte of payload; less is better. Kernel time on behalf of the backend is included.",
         &[Kind::Pasta, Kind::Slirp, OURS, PLAIN, Kind::Vm],
         &["cpu/"],
     ),
@@ -34,14 +34,14 @@ const TABLES: [(&str, &str, &[Kind], &[&str]); 5] = [
     ),
     (
         "Memory",
-        "Resident: of the backend in MiB, and in KiB what each idle flow adds; less is better. \
+        "Resident memory of the backend in MiB, and what each idle flow adds in KiB; less is better. \
          pasta and slirp4netns leave bytes in the kernel's sockets or hold fewer flows.",
         &[Kind::Pasta, Kind::Slirp, OURS, PLAIN, Kind::Vm],
         &["memory/"],
     ),
     (
         "Rules",
-        "Ours with policies of 10, 1,000 and 10,000 rules, the one that allows being the last.",
+        "`netstack` with policies of 10, 1,000 and 10,000 rules, of which the last one allows.",
         &[OURS, rules(10), rules(1_000), rules(10_000)],
         &["up/1500", "down/1500", "tcp-rtt", "udp-rtt", "connect"],
     ),
@@ -107,12 +107,11 @@ pub fn page(plan: &Plan, rounds: usize, figures: &Figures) -> String {
     format!(
         "# What the network costs\n\n\
          Written by `make bench-net`: {rounds} of {} interleaved runs in rotated order, {} s for each cell; \
-         medians, with the least and the most in brackets. Machine: {}. Peers: {}.\n\n\
-         The guest's end is a namespace for all but `veth`, where it is the pod's own: what a \
-         container of runc has. The world is at the other end of the pod's veth. \
-         `netstack-plain` is `netstack` without checksum and segmentation offload; `vm` is a \
-         container in a microVM on the engine that this machine has, and its CPU that of the io \
-         process. Congestion control is Reno everywhere.\n\n\
+         medians, with minimum and maximum in brackets. Machine: {}. Peers: {}.\n\n\
+         The guest is a network namespace for every backend; for `veth` it is the pod's \
+         namespace itself, as for a container of runc. The peers are at the other end of the pod's \
+         veth. `netstack-plain` is `netstack` without checksum and segmentation offload; `vm` is a \
+         container in a microVM on this machine's engine, its CPU that of the `io` process. Congestion control is Reno everywhere.\n\n\
          ![Throughput beside its peers](img/bench-net.svg)\n{}",
         plan.runs,
         plan.seconds,
