@@ -4,6 +4,7 @@
 
 mod docs;
 mod graph;
+mod hosts;
 mod modules;
 mod requirements;
 mod source;
