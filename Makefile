@@ -228,14 +228,17 @@ fuzz-%:
 
 ##@ Measure
 .PHONY: bench-boot bench-net bench-shim
-bench-boot: build guest ## exec of the VM's first process to agent ready, counted, beside its peers
+bench-boot: deps build guest ## exec of the VM's first process to agent ready, counted, beside its peers
 	@tests/bench/boot
 
-bench-shim: build guest toolbox ## containerd's calls beside runc's shim, in turns (root)
+bench-shim: deps build guest toolbox ## containerd's calls beside runc's shim, in turns (root)
 	@tests/bench/shim $(foreach name,ROUNDS TURNS CROWDS ENGINE,$(if $($(name)),$(name)="$($(name))"))
 
 # Without NAME=value it is the whole run, a quarter of an hour.
 NARROWED = $(foreach name,RUNS SECONDS ONLY BACKENDS SMOKE BIN GUEST PAGE PLOT,$(if $($(name)),$(name)=$($(name))))
-bench-net: $(if $(BIN)$(SMOKE)$(BACKENDS),,build guest) ## kernel veth, pasta, slirp4netns and ours in one run (root); writes docs/bench-net.md
-	@deploy/install-deps.sh --bench
+bench-net: bench-deps $(if $(BIN)$(SMOKE)$(BACKENDS),,build guest) ## kernel veth, pasta, slirp4netns and ours in one run (root); writes docs/bench-net.md
 	@tests/bench/net $(NARROWED)
+
+.PHONY: bench-deps
+bench-deps:
+	@deploy/install-deps.sh --bench

@@ -112,10 +112,10 @@ impl Backend {
             return Ok(());
         }
         // The others do not say; what they have done can be seen.
-        let started = Instant::now();
+        let (started, limit) = (Instant::now(), deadline::under_load(START));
         let api = folder.join("api");
         while !space.guest_has_route() || (kind == Kind::Slirp && !api.exists()) {
-            ensure!(started.elapsed() < START, "{} is not there: {}", kind.name(), log());
+            ensure!(started.elapsed() < limit, "{} is not there: {}", kind.name(), log());
         }
         if kind == Kind::Slirp {
             (0..4).try_for_each(|offset| forward(&api, PUBLISHED + offset))?;
@@ -193,7 +193,7 @@ fn slirp(space: &Space, mtu: u16, folder: &Path) -> Command {
 /// Asks slirp4netns for a port.
 fn forward(api: &Path, port: u16) -> Result<()> {
     let mut stream = UnixStream::connect(api).context("slirp4netns's API socket")?;
-    stream.set_read_timeout(Some(START))?;
+    stream.set_read_timeout(Some(deadline::under_load(START)))?;
     let request = serde_json::json!({
         "execute": "add_hostfwd",
         "arguments": {

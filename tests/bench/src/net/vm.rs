@@ -137,9 +137,9 @@ fn containerd(plan: &Plan, folder: &Path) -> Result<Child> {
 }
 
 fn until(what: &str, done: impl Fn() -> bool) -> Result<()> {
-    let started = Instant::now();
+    let (started, limit) = (Instant::now(), deadline::under_load(START));
     while !done() {
-        ensure!(started.elapsed() < START, "{what} is not there after {START:?}");
+        ensure!(started.elapsed() < limit, "{what} is not there after {limit:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())

@@ -14,6 +14,14 @@ fn a_program_that_does_not_end_has_stalled() {
 }
 
 #[test]
+fn limits_are_stretched_by_the_load() {
+    assert_eq!(factor("0.50 0.20 0.10 1/200 77", 2), 1.0);
+    assert_eq!(factor("9.00 0.20 0.10 1/200 77", 2), 4.5);
+    assert_eq!(factor("", 2), 1.0);
+    assert!(under_load(SHORT) >= SHORT);
+}
+
+#[test]
 fn a_line_that_does_not_come_has_stalled() {
     let (reader, writer) = std::io::pipe().unwrap();
     assert_eq!(line(reader, SHORT).unwrap_err().downcast_ref(), Some(&Stalled));
