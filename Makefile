@@ -110,7 +110,6 @@ fmt:
 
 clippy:
 	@$(TIMED) $@ cargo clippy --workspace --all-targets --locked -- -D warnings
-	@$(TIMED) $@-fuzz cargo clippy --manifest-path tests/fuzz/Cargo.toml --locked --target-dir target -- -D warnings
 
 # Cargo selects features by the packages that a command names: with one selection, --workspace,
 # the dependencies of all tests are compiled once.

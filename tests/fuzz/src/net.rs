@@ -16,8 +16,8 @@ use libfuzzer_sys::fuzz_target;
 use sandbox_netstack::gate::Link;
 use sandbox_netstack::host::mock::{Fate, MockNet};
 use sandbox_netstack::host::{Errno, Notice, Origin};
-use sandbox_netstack::pcap::{Way, Writer};
 use sandbox_netstack::listeners::Reported;
+use sandbox_netstack::pcap::{Way, Writer};
 use sandbox_netstack::policy::{Document, Layer, Place, Policy, Protocol};
 use sandbox_netstack::port::{
     Capabilities, MemoryPort, Offload, Partial, SegmentKind, Segments, parse_vnet,
