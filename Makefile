@@ -183,12 +183,12 @@ test-conformance-kvm:
 test-versions: $(VERSIONS) ## what goes through ctr, with containerd 1.7 and 2.x of other Debian releases (root)
 
 $(VERSIONS): export SANDBOX_TEST_VMM = $(CURDIR)/$(BIN)/sandbox-vmm
-$(VERSIONS): toolbox
+$(VERSIONS) $(SNAPSHOTTERS) test-clients: toolbox
 $(VERSIONS): test-versions-%:
 	@VERSIONS_SUITES=$* $(TIMED) $@ tests/versions/run
 
-test-clients: ## Docker, with containers of io.sandbox.v1 (root)
-	@$(TIMED) $@ tests/clients/run $(TESTS)
+test-clients: ## Docker and nerdctl, with containers in sandboxes (root)
+	@$(TIMED) $@ $(CARGO_TEST) --test clients -- --test-threads $(TEST_THREADS) $(TESTS)
 
 test-crictl: toolbox ## a pod through the CRI, by crictl, with two versions of containerd (root)
 	@$(TIMED) $@ tests/crictl/run
@@ -199,10 +199,10 @@ test-deb: stage ## installs, upgrades and removes the Debian package around a co
 test-snapshotters: $(SNAPSHOTTERS) ## containers on every snapshotter of the newest containerd (root)
 
 test-snapshotters-auto:
-	@$(TIMED) $@ tests/snapshotters/run $(TESTS)
+	@$(TIMED) $@ $(CARGO_TEST) --test snapshotters -- $(TESTS)
 
 test-snapshotters-kvm:
-	@$(TIMED) $@ tests/snapshotters/lab $(TESTS)
+	@SANDBOX_TEST_ENGINE=kvm $(TIMED) $@ $(CARGO_TEST) --test snapshotters -- --test-threads 1 $(TESTS)
 
 KVM_SUITE := cargo run --quiet --locked -p sandbox-tests --bin kvm-suite --
 test-kvm: build guest toolbox kill-points ## the feature tests on the kvm engine; without real KVM, in labs (root)

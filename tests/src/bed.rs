@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::containerd::{self, Containerd};
+use crate::containerd::{self, Containerd, Setup};
 use crate::{
     Network, Output, Rpc, Run, Sandbox, Shell, Shim, exec, image, in_lab, leftovers, paths,
     patience,
@@ -28,6 +28,7 @@ pub struct Bed {
     network: OnceLock<Network>,
     kill_points: OnceLock<PathBuf>,
     cri: OnceLock<String>,
+    containerd_tables: Mutex<String>,
 }
 
 impl Bed {
@@ -41,6 +42,7 @@ impl Bed {
             network: OnceLock::new(),
             kill_points: OnceLock::new(),
             cri: OnceLock::new(),
+            containerd_tables: Mutex::default(),
         };
         bed.configure("");
         bed
@@ -98,6 +100,21 @@ impl Bed {
         self.ids.lock().unwrap().iter().cloned().collect()
     }
 
+    /// Adds tables to containerd's configuration, from its next start on.
+    pub fn configure_containerd(&self, tables: &str) {
+        tables.clone_into(&mut self.containerd_tables.lock().unwrap());
+    }
+
+    /// containerd's gRPC socket.
+    pub fn containerd_socket(&self) -> PathBuf {
+        containerd::socket(self.dir())
+    }
+
+    /// The tar file of the image.
+    pub fn image_file(&self) -> PathBuf {
+        std::env::var_os(image::VARIABLE).expect("the runner sets it").into()
+    }
+
     /// Starts containerd with the image in it, unless it runs.
     pub fn start_containerd(&self) {
         let mut containerd = self.containerd.lock().unwrap();
@@ -105,12 +122,13 @@ impl Bed {
             return;
         }
         let first = !self.dir().join("root").exists();
-        let shim = self.kill_points.get().map(PathBuf::as_path);
-        let cri = self.cri.get().map(String::as_str);
-        *containerd = Some(Containerd::start(self.dir(), shim, cri));
+        let mut setup = Setup::new(self.dir());
+        setup.shims.splice(..0, self.kill_points.get().cloned());
+        setup.tables.clone_from(&self.containerd_tables.lock().unwrap());
+        setup.cri = self.cri.get().cloned();
+        *containerd = Some(Containerd::start(&setup));
         if first {
-            let tar = std::env::var(image::VARIABLE).unwrap();
-            exec(self.bare_ctr().args(["image", "import", &tar]), &[]).ok();
+            exec(self.bare_ctr().args(["image", "import"]).arg(self.image_file()), &[]).ok();
         }
     }
 
@@ -269,7 +287,7 @@ impl Bed {
     /// The image unpacked, for bundles and specs that name a root.
     pub fn rootfs(&self, name: &str) -> PathBuf {
         let root = self.dir().join(format!("rootfs-{name}"));
-        image::unpack(Path::new(&std::env::var(image::VARIABLE).unwrap()), &root);
+        image::unpack(&self.image_file(), &root);
         root
     }
 

@@ -1,4 +1,5 @@
-//! A containerd of one's own.
+//! A containerd for one test or benchmark: the only place that configures and
+//! starts one.
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
@@ -8,7 +9,36 @@ use std::time::Duration;
 
 use crate::{paths, until};
 
-/// A running containerd whose root, state and sockets are below one folder.
+/// Plugins that no test uses: each costs time at every start, or fails to load
+/// on many machines. A plugin that [`Setup::tables`] configures is enabled.
+const DISABLED: &[&str] = &[
+    CRI,
+    NRI,
+    "io.containerd.snapshotter.v1.aufs",
+    "io.containerd.snapshotter.v1.btrfs",
+    "io.containerd.snapshotter.v1.devmapper",
+    "io.containerd.snapshotter.v1.zfs",
+];
+
+const CRI: &str = "io.containerd.grpc.v1.cri";
+const NRI: &str = "io.containerd.nri.v1.nri";
+
+/// What a containerd is started with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Directory of its root, its state, its sockets, its configuration and
+    /// its log. Sandbox's configuration is `sandbox.toml` in it.
+    pub dir: PathBuf,
+    /// Directories in which it looks for shims before those of `PATH`.
+    pub shims: Vec<PathBuf>,
+    /// Tables of its configuration beside the usual ones.
+    pub tables: String,
+    /// Enables the CRI with this configuration, which begins with the version
+    /// of the format.
+    pub cri: Option<String>,
+}
+
+/// A running containerd.
 pub struct Containerd {
     child: Child,
 }
@@ -23,7 +53,7 @@ pub fn events_socket(dir: &Path) -> PathBuf {
     dir.join("c.sock.ttrpc")
 }
 
-/// Names the point at which a shim is to end.
+/// The file that names the point at which a shim ends.
 pub fn kill_at(dir: &Path) -> PathBuf {
     dir.join("kill-at")
 }
@@ -35,18 +65,15 @@ pub fn log(dir: &Path) -> PathBuf {
 
 impl Containerd {
     /// Starts it and waits until it accepts connections. May be called again
-    /// on the same folder once the last one has ended.
-    ///
-    /// `shim` is where the shim is looked for first, and it is told that the
-    /// point at which it ends is in the folder's file `kill-at`. `cri` enables
-    /// the CRI with this configuration.
-    pub fn start(dir: &Path, shim: Option<&Path>, cri: Option<&str>) -> Self {
+    /// on the same directory once the last one has ended.
+    pub fn start(setup: &Setup) -> Self {
+        let dir = setup.dir.as_path();
         let config = dir.join("containerd.toml");
-        fs::write(&config, configuration(dir, cri)).unwrap();
+        fs::write(&config, setup.configuration()).unwrap();
         let log = File::options().create(true).append(true).open(log(dir)).unwrap();
         let _ = fs::remove_file(socket(dir));
-        let folders = shim.into_iter().map(Path::to_owned).chain([paths::binaries()]);
-        let mut path: String = folders.map(|folder| format!("{}:", folder.display())).collect();
+        let mut path: String =
+            setup.shims.iter().map(|shims| format!("{}:", shims.display())).collect();
         path.push_str(&std::env::var("PATH").unwrap_or_default());
         let child = Command::new("containerd")
             .arg("--config")
@@ -79,25 +106,35 @@ impl Containerd {
     }
 }
 
-fn configuration(dir: &Path, cri: Option<&str>) -> String {
-    let dir = dir.display();
-    let (first, disabled, last) = match cri {
-        Some(cri) => ("", "", cri),
-        None => ("version = 2\n", "\"io.containerd.grpc.v1.cri\",", ""),
-    };
-    // What is disabled costs time at every start and serves no test.
-    format!(
-        r#"{first}root = "{dir}/root"
+impl Setup {
+    /// Of a containerd in `dir` that finds the shim of this tree.
+    pub fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            shims: vec![paths::binaries()],
+            tables: String::new(),
+            cri: None,
+        }
+    }
+
+    fn configuration(&self) -> String {
+        let (dir, tables) = (self.dir.display(), &self.tables);
+        let (first, cri) = match &self.cri {
+            Some(cri) => ("", cri.as_str()),
+            None => ("version = 2\n", ""),
+        };
+        // The CRI needs the NRI.
+        let enabled = if self.cri.is_some() { &[CRI, NRI][..] } else { &[] };
+        let disabled: Vec<&&str> = DISABLED
+            .iter()
+            .filter(|plugin| !tables.contains(**plugin) && !enabled.contains(plugin))
+            .collect();
+        format!(
+            r#"{first}root = "{dir}/root"
 state = "{dir}/run"
 temp = "{dir}/temp"
-disabled_plugins = [
-  {disabled}
-  "io.containerd.snapshotter.v1.aufs",
-  "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper",
-  "io.containerd.snapshotter.v1.zfs",
-]
-{last}
+disabled_plugins = {disabled:?}
+{cri}
 [debug]
 level = "warn"
 [grpc]
@@ -106,6 +143,7 @@ address = "{dir}/c.sock"
 address = "{dir}/c.sock.ttrpc"
 [plugins."io.containerd.internal.v1.opt"]
 path = "{dir}/opt"
-"#
-    )
+{tables}"#
+        )
+    }
 }

@@ -148,6 +148,11 @@ impl<'a> Run<'a> {
         exec(&mut self.command(&["--rm"], &words), &self.stdin)
     }
 
+    /// Runs `words` in the foreground and keeps the container.
+    pub fn kept(self, words: &[&str]) -> Output {
+        exec(&mut self.command(&[], words), &self.stdin)
+    }
+
     /// Runs a line of shell in the foreground.
     pub fn shell(self, line: &str) -> Output {
         self.foreground(&["sh", "-c", line])

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::channel;
@@ -24,6 +25,8 @@ const ONLY: &str = "SANDBOX_TEST_ONLY";
 /// The longest that a test may take: the longest has 50 containers, one after
 /// another, while three other tests run.
 const LIMIT: Duration = Duration::from_secs(480);
+/// Beginnings of the lines of a test that are shown also when it passes.
+const RESULTS: [&str; 2] = ["figure:", "left out:"];
 /// R40: four at once is the normal way to run.
 const THREADS: usize = 4;
 
@@ -51,9 +54,35 @@ pub struct Test {
 
 impl Test {
     fn path(&self) -> String {
-        let module = self.module.split_once("::").map_or("", |(_, rest)| rest);
-        format!("{module}::{}", self.name)
+        match self.module.split_once("::") {
+            Some((_, module)) => format!("{module}::{}", self.name),
+            None => self.name.to_owned(),
+        }
     }
+}
+
+/// Runs this program again with more programs in `PATH`. Each command, a file
+/// of the tree and its arguments, prints the directories of some. They run once
+/// for all tests, and not for a list of the tests.
+pub fn find_programs(commands: &[&[&str]]) {
+    const FOUND: &str = "SANDBOX_TEST_PROGRAMS";
+    let is_list = std::env::args().any(|argument| argument == "--list");
+    if is_list || std::env::var_os(FOUND).is_some() {
+        return;
+    }
+    let mut path = String::new();
+    for words in commands {
+        let mut command = Command::new(paths::tree().join(words[0]));
+        let output = command.args(&words[1..]).stderr(Stdio::inherit()).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", output.status);
+        path.push_str(String::from_utf8(output.stdout).unwrap().trim());
+        path.push(':');
+    }
+    path.push_str(&std::env::var("PATH").unwrap_or_default());
+    path.push_str(":/usr/sbin:/sbin");
+    let arguments = std::env::args_os().skip(1);
+    let mut again = Command::new("/proc/self/exe");
+    panic!("{}", again.args(arguments).env("PATH", path).env(FOUND, "1").exec())
 }
 
 /// `main` of a test binary.
@@ -145,8 +174,9 @@ fn in_process(path: &str, image: &std::path::Path) -> Result<(), Failed> {
     let text = String::from_utf8_lossy(&text);
     match failure {
         None => {
-            // Figures that a test prints are part of the result.
-            for line in text.lines().filter(|line| line.starts_with("figure:")) {
+            // Figures, and what a test leaves out, are part of the result.
+            let is_result = |line: &&str| RESULTS.iter().any(|start| line.starts_with(start));
+            for line in text.lines().filter(is_result) {
                 say(&format!("{path}: {line}"));
             }
             Ok(())
