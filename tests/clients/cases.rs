@@ -136,16 +136,26 @@ fn stop_and_kill(c: &Client) {
     assert!(c.is("running"));
 }
 
+/// The attempts are lines of a file of the host: nerdctl begins its log again
+/// with each of them.
 fn restart_policies(c: &Client) {
-    c.start(&c.id, &["--restart", "on-failure:2", IMAGE, "sh", "-c", "echo again; exit 1"]);
-    let (template, end) = match c.kind {
-        Kind::Docker => ("{{.State.Status}} {{.RestartCount}}", "exited 2"),
-        Kind::Nerdctl => ("{{.State.Status}}", "exited"),
-    };
-    c.until("the last attempt", 60, || {
-        c.inspect(template) == end && c.text(&["logs", &c.id]).lines().count() == 3
-    });
-    assert_eq!(c.text(&["logs", &c.id]), "again\nagain\nagain");
+    let attempts = c.bed.dir().join("attempts");
+    fs::create_dir(&attempts).unwrap();
+    let volume = format!("{}:/attempts", attempts.display());
+    let policy = ["--restart", "on-failure:2", "-v", &volume];
+    let line = "echo again | tee -a /attempts/all; exit 1";
+    c.start(&c.id, &[&policy[..], &[IMAGE, "sh", "-c", line]].concat());
+    let all = || fs::read_to_string(attempts.join("all")).unwrap_or_default();
+    c.until("the last attempt", 60, || all().lines().count() == 3 && c.is("exited"));
+    let logs = c.text(&["logs", &c.id]);
+    match c.kind {
+        Kind::Docker => {
+            assert_eq!(c.inspect("{{.RestartCount}}"), "2");
+            assert_eq!(logs, "again\nagain\nagain");
+        }
+        Kind::Nerdctl => assert_eq!(logs, "again"),
+    }
+    assert_eq!(all(), "again\nagain\nagain\n");
 }
 
 fn out_of_memory(c: &Client) {

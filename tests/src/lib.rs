@@ -25,6 +25,7 @@ mod spec;
 mod wait;
 
 pub use bed::Bed;
+pub use containerd::{Containerd, Setup};
 pub use ctr::{Output, Run, exec};
 pub use initramfs::initramfs;
 pub use network::Network;

@@ -11,7 +11,7 @@ use crate::{none, tree};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("sandbox-agent", &["sandbox-agent-protocol"]),
     ("sandbox-agent-protocol", &[]),
-    ("sandbox-bench", &[]),
+    ("sandbox-bench", &["sandbox-tests"]),
     ("sandbox-devices", &["sandbox-netstack", "sandbox-vm-spec"]),
     (
         "sandbox-fuzz",

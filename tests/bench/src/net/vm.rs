@@ -1,15 +1,15 @@
 //! A container in a microVM, whose way out is the pod's interface: containerd,
 //! the shim and all that belongs to them, in a folder of their own.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use sandbox_tests::{Containerd, Setup};
 use tempfile::TempDir;
 
 use crate::backend::PUBLISHED;
@@ -29,7 +29,8 @@ const ID: &str = "bench-net";
 /// It ends with this.
 pub struct Vm {
     folder: TempDir,
-    containerd: Child,
+    /// None once it is killed.
+    containerd: Option<Containerd>,
     execs: AtomicUsize,
     /// The process that serves the network device.
     pub io: u32,
@@ -41,7 +42,9 @@ impl Vm {
         // Short: paths of sockets are.
         let folder = tempfile::Builder::new().prefix("bn-").tempdir_in("/run")?;
         configure(plan, folder.path())?;
-        let containerd = containerd(plan, folder.path())?;
+        let mut setup = Setup::new(folder.path());
+        setup.shims = vec![fs::canonicalize(&plan.bin)?];
+        let containerd = Some(Containerd::start(&setup));
         let mut vm = Self { folder, containerd, execs: AtomicUsize::new(0), io: 0 };
         vm.run(plan, space).with_context(|| vm.log())?;
         vm.io = io_process(&space.pod_path())?;
@@ -49,7 +52,6 @@ impl Vm {
     }
 
     fn run(&self, plan: &Plan, space: &Space) -> Result<()> {
-        until("containerd", || UnixStream::connect(self.folder.path().join("c.sock")).is_ok())?;
         let root = self.folder.path().join("rootfs");
         fs::create_dir(&root)?;
         fs::copy(&plan.toolbox, root.join("toolbox")).context("the toolbox")?;
@@ -86,7 +88,8 @@ impl Vm {
     }
 
     fn log(&self) -> String {
-        let text = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let text =
+            fs::read_to_string(self.folder.path().join("containerd.log")).unwrap_or_default();
         text.lines().rev().take(5).collect::<Vec<_>>().join(" | ")
     }
 }
@@ -96,8 +99,9 @@ impl Drop for Vm {
         for arguments in [&["task", "rm", "--force", ID][..], &["container", "rm", ID]] {
             let _ = deadline::output(self.ctr().args(arguments), START);
         }
-        let _ = self.containerd.kill();
-        let _ = self.containerd.wait();
+        if let Some(containerd) = self.containerd.take() {
+            containerd.kill();
+        }
     }
 }
 
@@ -110,30 +114,7 @@ fn configure(plan: &Plan, folder: &Path) -> Result<()> {
         guest.join("initramfs.cpio"),
         bin.join("sandbox-vmm"),
     );
-    fs::write(folder.join("sandbox.toml"), text)?;
-    let text = format!(
-        "version = 2\nroot = \"{at}/root\"\nstate = \"{at}/run\"\ntemp = \"{at}/temp\"\n\
-         disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
-         [grpc]\naddress = \"{at}/c.sock\"\n[ttrpc]\naddress = \"{at}/c.sock.ttrpc\"\n\
-         [plugins.\"io.containerd.internal.v1.opt\"]\npath = \"{at}/opt\"\n"
-    );
-    Ok(fs::write(folder.join("containerd.toml"), text)?)
-}
-
-fn containerd(plan: &Plan, folder: &Path) -> Result<Child> {
-    let log = File::create(folder.join("log"))?;
-    let bin = fs::canonicalize(&plan.bin)?;
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
-    Command::new("containerd")
-        .arg("--config")
-        .arg(folder.join("containerd.toml"))
-        .env("PATH", path)
-        .env("SANDBOX_CONFIG", folder.join("sandbox.toml"))
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .context("starting containerd")
+    Ok(fs::write(folder.join("sandbox.toml"), text)?)
 }
 
 fn until(what: &str, done: impl Fn() -> bool) -> Result<()> {
