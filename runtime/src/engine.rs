@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use sandbox_agent_protocol::SHARE_TAG;
 use sandbox_vm_spec::VmSpec;
-use sandbox_vm_spec::launch::{Backend, DeviceKind, Fd, KvmLaunch, Launch, QemuLaunch};
+use sandbox_vm_spec::devices::DeviceKind;
+use sandbox_vm_spec::launch::{DeviceSocket, Fd, KvmLaunch, Launch, QemuLaunch};
 use sandbox_vm_spec::network::LinkSpec;
 use tokio::task::spawn_blocking;
 
@@ -92,7 +93,7 @@ impl Engine for Kvm {
             initramfs: fds.add(parts.initramfs.into()),
             console: fds.add(parts.console.into()),
             console_max: CONSOLE_MAX,
-            devices: fds.backends(parts.devices),
+            devices: fds.sockets(parts.devices),
         });
         let (process, control) = fds.launch(&self.vmm, self.name(), &launch, &parts.cgroup).await?;
         Ok(Vm { process, control })
@@ -115,7 +116,7 @@ impl Engine for Qemu {
             initramfs: fds.add(parts.initramfs.into()),
             console: fds.add(parts.console.into()),
             console_max: CONSOLE_MAX,
-            devices: fds.backends(parts.devices),
+            devices: fds.sockets(parts.devices),
             tag: SHARE_TAG.to_owned(),
             link: Some(parts.link),
         });
@@ -146,11 +147,10 @@ impl Inherited {
         number
     }
 
-    fn backends(&mut self, devices: Vec<(DeviceKind, OwnedFd)>) -> Vec<Backend> {
-        devices
-            .into_iter()
-            .map(|(kind, socket)| Backend { kind, socket: self.add(socket) })
-            .collect()
+    /// Their numbers in the process.
+    pub fn sockets(&mut self, devices: Vec<(DeviceKind, OwnedFd)>) -> Vec<DeviceSocket> {
+        let add = |(kind, socket)| DeviceSocket { kind, socket: self.add(socket) };
+        devices.into_iter().map(add).collect()
     }
 
     /// Starts `sandbox-vmm <command>` and, once it is in its cgroup, tells it

@@ -4,11 +4,12 @@
 mod ring;
 
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use sandbox_devices::{Device, DeviceError, Memory, QueueIo, Signals, Token};
+use sandbox_devices::{Device, DeviceError, Memory, QueueIo, Signals, Token, Watched};
+use sandbox_vm_spec::devices::MAX_QUEUE_SIZE;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost::vhost_user::{Error as VhostUserError, Listener};
 use vhost_user_backend::bitmap::BitmapMmapRegion;
@@ -53,31 +54,31 @@ pub enum BackendError {
 }
 
 /// A device that is being served by threads of its own.
-pub struct Backend<D: Device + 'static> {
+pub struct Backend {
     name: &'static str,
-    daemon: VhostUserDaemon<Arc<Adapter<D>>>,
+    daemon: VhostUserDaemon<Arc<Adapter>>,
 }
 
-impl<D: Device + 'static> Backend<D> {
+impl Backend {
     /// Accepts the engine's connection, which waits in `listener`, and serves
-    /// `device` on it. `config` tells whether its config space is offered.
+    /// `device` on it. The engine can read the config space if `config` is set.
     pub fn serve(
-        name: &'static str,
-        device: D,
+        device: Box<dyn Device>,
         listener: OwnedFd,
         config: bool,
     ) -> Result<Self, BackendError> {
-        let mut backend = Self::new(name, device, config)?;
+        let mut backend = Self::new(device, config)?;
         backend.accept(listener)?;
         Ok(backend)
     }
 
     /// With the device's thread, and no engine yet.
-    pub fn new(name: &'static str, device: D, config: bool) -> Result<Self, BackendError> {
+    pub fn new(device: Box<dyn Device>, config: bool) -> Result<Self, BackendError> {
+        let name = device.kind().spec().name;
         let failed =
             |error: &dyn ToString| BackendError::Daemon { name, reason: error.to_string() };
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-        let adapter = Arc::new(Adapter::new(name, device, memory.clone(), config));
+        let adapter = Arc::new(Adapter::new(device, memory.clone(), config));
         let daemon = VhostUserDaemon::new(name.into(), adapter.clone(), memory);
         let daemon = daemon.map_err(|error| failed(&error))?;
         if let Some(epoll) = daemon.get_epoll_handlers().into_iter().next() {
@@ -113,22 +114,22 @@ impl<D: Device + 'static> Backend<D> {
 }
 
 /// See the module.
-pub struct Adapter<D: Device + 'static> {
+pub struct Adapter {
     name: &'static str,
-    device: Mutex<Guarded<D>>,
+    device: Mutex<Guarded>,
     memory: GuestMemoryAtomic<Memory>,
-    epoll: OnceLock<Arc<VringEpollHandler<Arc<Adapter<D>>>>>,
+    epoll: OnceLock<Arc<VringEpollHandler<Arc<Adapter>>>>,
     features: u64,
-    queue_sizes: Vec<u16>,
+    queues: usize,
     config: Option<Vec<u8>>,
 }
 
 /// The device and how far its driver is.
-struct Guarded<D> {
-    device: D,
+struct Guarded {
+    device: Box<dyn Device>,
     acked: u64,
     phase: Phase,
-    watched: Vec<(RawFd, EventSet, Token)>,
+    watched: Vec<Watched>,
 }
 
 /// A device starts with the first kick after its features were acked, when
@@ -148,18 +149,19 @@ enum Event {
     Ready(Token, EventSet),
 }
 
-impl<D: Device + 'static> Adapter<D> {
-    fn new(name: &'static str, device: D, memory: GuestMemoryAtomic<Memory>, config: bool) -> Self {
+impl Adapter {
+    fn new(device: Box<dyn Device>, memory: GuestMemoryAtomic<Memory>, config: bool) -> Self {
         let carried = 1 << VIRTIO_F_VERSION_1
             | 1 << VIRTIO_RING_F_EVENT_IDX
             | 1 << VIRTIO_RING_F_INDIRECT_DESC
             | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
+        let spec = device.kind().spec();
         Self {
-            name,
+            name: spec.name,
             memory,
             epoll: OnceLock::new(),
             features: device.features() | carried,
-            queue_sizes: device.queue_sizes().to_vec(),
+            queues: spec.queue_sizes.len(),
             config: config.then(|| device.config().to_vec()),
             device: Mutex::new(Guarded {
                 device,
@@ -170,11 +172,11 @@ impl<D: Device + 'static> Adapter<D> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Guarded<D>> {
+    fn lock(&self) -> MutexGuard<'_, Guarded> {
         self.device.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(&self, guarded: &mut Guarded<D>) -> Result<(), DeviceError> {
+    fn start(&self, guarded: &mut Guarded) -> Result<(), DeviceError> {
         guarded.watched = guarded.device.start(guarded.acked)?;
         let host = |source| DeviceError::Host { what: "cannot watch a descriptor", source };
         self.watch(&guarded.watched).map_err(host)?;
@@ -182,14 +184,14 @@ impl<D: Device + 'static> Adapter<D> {
         Ok(())
     }
 
-    fn watch(&self, fds: &[(RawFd, EventSet, Token)]) -> io::Result<()> {
+    fn watch(&self, fds: &[Watched]) -> io::Result<()> {
         let epoll = self.epoll()?;
         let mut fds = fds.iter();
         fds.try_for_each(|(fd, set, token)| epoll.register_listener(*fd, *set, self.data(*token)))
     }
 
     /// Stops watching, so that what becomes ready wakes nobody in vain.
-    fn halt(&self, guarded: &mut Guarded<D>, phase: Phase) {
+    fn halt(&self, guarded: &mut Guarded, phase: Phase) {
         guarded.phase = phase;
         for (fd, set, token) in std::mem::take(&mut guarded.watched) {
             if let Ok(epoll) = self.epoll() {
@@ -201,18 +203,18 @@ impl<D: Device + 'static> Adapter<D> {
         guarded.device.reset();
     }
 
-    fn epoll(&self) -> io::Result<&VringEpollHandler<Arc<Adapter<D>>>> {
+    fn epoll(&self) -> io::Result<&VringEpollHandler<Arc<Adapter>>> {
         self.epoll.get().map(Arc::as_ref).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// Number of an fd in the epoll set, after those of the queues and of the
     /// exit event.
     fn data(&self, token: Token) -> u64 {
-        (self.queue_sizes.len() + 1) as u64 + u64::from(token)
+        (self.queues + 1) as u64 + u64::from(token)
     }
 
     fn event(&self, data: u16, set: EventSet) -> Option<Event> {
-        let (data, queues) = (usize::from(data), self.queue_sizes.len());
+        let (data, queues) = (usize::from(data), self.queues);
         if data < queues {
             return Some(Event::Kick(data));
         }
@@ -222,7 +224,7 @@ impl<D: Device + 'static> Adapter<D> {
 
     fn handle(
         &self,
-        guarded: &mut Guarded<D>,
+        guarded: &mut Guarded,
         event: Event,
         rings: &[Ring],
     ) -> Result<(), DeviceError> {
@@ -230,15 +232,15 @@ impl<D: Device + 'static> Adapter<D> {
             self.start(guarded)?;
         }
         if guarded.phase != Phase::Running {
-            return without_driver(&mut guarded.device, event);
+            return without_driver(guarded.device.as_mut(), event);
         }
         let mut states: Vec<_> = rings.iter().map(Ring::lock).collect();
         if states.iter().all(|state| !state.get_queue().ready()) {
             drop(states);
             self.halt(guarded, Phase::Stopped);
-            return without_driver(&mut guarded.device, event);
+            return without_driver(guarded.device.as_mut(), event);
         }
-        let signals = self.call(&mut guarded.device, event, &mut states)?;
+        let signals = self.call(guarded.device.as_mut(), event, &mut states)?;
         for (index, state) in states.iter().enumerate().filter(|(i, _)| signals.has(*i)) {
             state.signal_used_queue().map_err(|source| {
                 log::debug!("{}: cannot signal queue {index}", self.name);
@@ -250,7 +252,7 @@ impl<D: Device + 'static> Adapter<D> {
 
     fn call(
         &self,
-        device: &mut D,
+        device: &mut dyn Device,
         event: Event,
         states: &mut [MutexGuard<'_, VringState<GuestMemoryAtomic<Memory>>>],
     ) -> Result<Signals, DeviceError> {
@@ -268,23 +270,23 @@ impl<D: Device + 'static> Adapter<D> {
 }
 
 /// Passes an event on while the guest's queues are nobody's.
-fn without_driver<D: Device>(device: &mut D, event: Event) -> Result<(), DeviceError> {
+fn without_driver(device: &mut dyn Device, event: Event) -> Result<(), DeviceError> {
     match event {
         Event::Kick(_) => Ok(()),
         Event::Ready(token, set) => device.ready(token, set, &mut []).map(drop),
     }
 }
 
-impl<D: Device + 'static> VhostUserBackend for Adapter<D> {
+impl VhostUserBackend for Adapter {
     type Bitmap = BitmapMmapRegion;
     type Vring = Ring;
 
     fn num_queues(&self) -> usize {
-        self.queue_sizes.len()
+        self.queues
     }
 
     fn max_queue_size(&self) -> usize {
-        self.queue_sizes.iter().copied().max().unwrap_or(1).into()
+        MAX_QUEUE_SIZE.into()
     }
 
     fn features(&self) -> u64 {

@@ -10,10 +10,8 @@ use std::thread;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 use sandbox_devices::Blk;
 use sandbox_devices::blk::{self, Handle};
-use sandbox_vm_spec::disks::{DisksLaunch, MAX_DISKS, MAX_PACKET, Reply, Request, SPAN};
+use sandbox_vm_spec::disks::{MAX_DISKS, MAX_PACKET, Reply, Request, SPAN};
 
-use crate::backend::{Backend, BackendError};
-use crate::control::{ControlError, inherited};
 use crate::describe;
 
 /// Stack of the thread that takes requests.
@@ -21,45 +19,20 @@ const STACK: usize = 128 * 1024;
 
 /// The disks cannot be served.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The shim did not pass a descriptor.
-    #[error(transparent)]
-    Control(#[from] ControlError),
-    /// The device cannot be made.
-    #[error("cannot prepare the block device")]
-    Device(#[source] io::Error),
-    /// The device cannot be served.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-}
+#[error("cannot start the block device")]
+pub struct DisksError(#[from] io::Error);
 
-/// What was inherited.
-pub struct Disks {
-    device: OwnedFd,
-    requests: OwnedFd,
-}
-
-impl Disks {
-    /// Takes what the launch message names.
-    pub fn take(launch: DisksLaunch) -> Result<Self, ControlError> {
-        let device = inherited(launch.device, "vhost-user listener of the block device")?;
-        Ok(Self { device, requests: inherited(launch.requests, "socket for disks")? })
-    }
-
-    /// Serves, the shim's requests in a thread of their own.
-    pub fn serve(self) -> Result<Backend<Blk>, Error> {
-        let (device, handle) = Blk::new().map_err(Error::Device)?;
-        let backend = Backend::serve("blk", device, self.device, true)?;
-        let requests = self.requests;
-        let serve = move || {
-            if let Err(error) = serve(&requests, &handle) {
-                log::error!("blk: no further disks can be attached: {error}");
-            }
-        };
-        let thread = thread::Builder::new().name("disks".into()).stack_size(STACK).spawn(serve);
-        thread.map_err(Error::Device)?;
-        Ok(backend)
-    }
+/// The block device. A thread attaches and detaches its disks as the shim
+/// requests on `requests`.
+pub fn start(requests: OwnedFd) -> Result<Blk, DisksError> {
+    let (device, handle) = Blk::new()?;
+    let serve = move || {
+        if let Err(error) = serve(&requests, &handle) {
+            log::error!("blk: no further disks can be attached: {error}");
+        }
+    };
+    thread::Builder::new().name("disks".into()).stack_size(STACK).spawn(serve)?;
+    Ok(device)
 }
 
 /// Answers until the shim goes away, which ends the process.

@@ -3,7 +3,8 @@
 
 use caps::Capability;
 use sandbox_devices::{Fs, FsError};
-use sandbox_vm_spec::launch::{FsLaunch, Report};
+use sandbox_vm_spec::devices::DeviceKind;
+use sandbox_vm_spec::launch::{DeviceSocket, FsLaunch, Report};
 
 use crate::backend::{Backend, BackendError};
 use crate::control::{Control, ControlError, close_strangers, inherited};
@@ -33,6 +34,9 @@ pub enum Error {
     /// The shim cannot be heard, or did not pass a descriptor.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The launch message has another device.
+    #[error("the launch message has devices that fs cannot serve")]
+    Devices,
     /// The jail could not be entered.
     #[error(transparent)]
     Jail(#[from] JailError),
@@ -46,7 +50,10 @@ pub enum Error {
 
 /// Serves until the engine goes away; the end of the shim ends the process.
 pub fn run(launch: FsLaunch, control: &Control) -> Result<(), Error> {
-    let listener = inherited(launch.listener, "vhost-user listener of the fs device")?;
+    let [DeviceSocket { kind: DeviceKind::Fs, socket }] = launch.devices[..] else {
+        return Err(Error::Devices);
+    };
+    let listener = inherited(socket, "vhost-user listener of the fs device")?;
     close_strangers()?;
     let own_fds = jail::own_fds()?;
     let files = jail::most_files(MAX_FILES);
@@ -61,7 +68,7 @@ pub fn run(launch: FsLaunch, control: &Control) -> Result<(), Error> {
     .enter()?;
     control.watch()?;
     let device = Fs::new(&launch.tag, own_fds, files)?;
-    let mut fs = Backend::serve("fs", device, listener, launch.config)?;
+    let mut fs = Backend::serve(Box::new(device), listener, launch.config)?;
     control.report(&Report::Ready)?;
     fs.wait()?;
     Ok(())

@@ -27,7 +27,8 @@ use sandbox_vm_spec::network::{LinkSpec, NetworkLaunch};
 use crate::backend::{Backend, BackendError};
 use crate::control::{ControlError, inherited};
 use crate::jail::{JailError, Network, keep_capabilities};
-use audit::{AuditQueue, Writer};
+use audit::AuditQueue;
+pub use audit::Writer;
 use control::Control;
 use forward::Carrier;
 
@@ -74,7 +75,6 @@ pub enum Error {
 /// What was inherited, before the jail is entered.
 pub struct Prepared {
     launch: NetworkLaunch,
-    device: OwnedFd,
     namespace: Arc<OwnedFd>,
     outside: Option<Arc<OwnedFd>>,
     listener: UnixListener,
@@ -86,7 +86,6 @@ pub struct Prepared {
 impl Prepared {
     /// Takes what the launch message names.
     pub fn take(launch: NetworkLaunch) -> Result<Self, Error> {
-        let device = inherited(launch.device, "vhost-user listener of the net device")?;
         let namespace = Arc::new(inherited(launch.namespace, "network namespace")?);
         let listener = inherited(launch.listener, "listener for requests to the network")?;
         let [first, second] = launch.audit;
@@ -98,7 +97,7 @@ impl Prepared {
         for namespace in [Some(&namespace), outside.as_ref()].into_iter().flatten() {
             pings &= permits_ping(namespace.clone()).map_err(Error::Namespace)?;
         }
-        Ok(Self { launch, device, namespace, outside, listener: listener.into(), audit, pings })
+        Ok(Self { launch, namespace, outside, listener: listener.into(), audit, pings })
     }
 
     /// What the process is to enter.
@@ -128,13 +127,12 @@ impl Prepared {
         let (forwards, carrier) = forwards.map_err(Error::Device)?;
         let device = device(link, settle, pod.clone(), queue.clone(), forwards);
         let (device, handle) = device.map_err(Error::Device)?;
-        let backend = Backend::new("net", device, true)?;
+        let backend = Backend::new(Box::new(device), true)?;
         keep_capabilities(lasting)?;
         let files = audit::Files::new(self.audit.map(Into::into), audit_max);
         let audit = Writer::start(&queue, files).map_err(thread("writes the audit"))?;
-        let (socket, listener) = (self.device, self.listener);
         let control = Control::new(link, handle);
-        Ok(Begun { backend, socket, carrier, listener, control, pod, audit })
+        Ok(Begun { backend, carrier, listener: self.listener, control, pod, audit })
     }
 }
 
@@ -168,8 +166,7 @@ fn thread(what: &'static str) -> impl FnOnce(io::Error) -> Error {
 
 /// A network whose device has its thread.
 pub struct Begun {
-    backend: Backend<Net>,
-    socket: OwnedFd,
+    backend: Backend,
     carrier: Carrier,
     listener: UnixListener,
     control: Control,
@@ -178,28 +175,15 @@ pub struct Begun {
 }
 
 impl Begun {
-    /// Serves the device, and the clients of the control plane.
-    pub fn serve(mut self) -> Result<Serving, Error> {
+    /// Accepts the engine's connection, which waits in `device`, and serves it
+    /// and the clients of the control plane. The writer of the audit is to be
+    /// finished when the engine has gone away.
+    pub fn serve(mut self, device: OwnedFd) -> Result<(Backend, Writer), Error> {
         self.carrier.start().map_err(thread("carries connections on"))?;
-        self.backend.accept(self.socket)?;
+        self.backend.accept(device)?;
         let answers = server::start(self.listener, self.control, self.pod);
         answers.map_err(thread("answers about the network"))?;
-        Ok(Serving { backend: self.backend, audit: self.audit })
-    }
-}
-
-/// A network that is served.
-pub struct Serving {
-    backend: Backend<Net>,
-    audit: Writer,
-}
-
-impl Serving {
-    /// Waits until the engine has gone away and the audit is written.
-    pub fn wait(mut self) -> Result<(), Error> {
-        self.backend.wait()?;
-        self.audit.finish();
-        Ok(())
+        Ok((self.backend, self.audit))
     }
 }
 

@@ -19,7 +19,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use sandbox_vm_spec::SpecError;
-use sandbox_vm_spec::launch::{Backend, DeviceKind, QemuLaunch, Report, VmEnd};
+use sandbox_vm_spec::devices::{DeviceKind, QemuLink};
+use sandbox_vm_spec::launch::{DeviceSocket, QemuLaunch, Report, VmEnd};
 
 use crate::console::Console;
 use crate::control::{Control, ControlError, close_strangers, exit_now, inherited};
@@ -146,11 +147,11 @@ impl Inherited {
         Ok(Self { kernel, initramfs, devices })
     }
 
-    fn device(backend: &Backend) -> Result<(DeviceKind, Socket), Error> {
+    fn device(backend: &DeviceSocket) -> Result<(DeviceKind, Socket), Error> {
         let socket = inherited(backend.socket, "vhost-user socket")?;
-        let socket = match backend.kind {
-            DeviceKind::Net => Socket::Relayed(Relay::new(socket).map_err(Error::Relay)?),
-            _ => Socket::Connected(socket),
+        let socket = match backend.kind.spec().qemu_link {
+            QemuLink::Netdev => Socket::Relayed(Relay::new(socket).map_err(Error::Relay)?),
+            QemuLink::Chardev => Socket::Connected(socket),
         };
         Ok((backend.kind, socket))
     }

@@ -3,15 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sandbox_agent_protocol::{AGENT_PORT, FORWARD_PORT, GUEST_CID, SHARE_TAG};
 use sandbox_vm_spec::VmSpec;
-use sandbox_vm_spec::disks::DisksLaunch;
-use sandbox_vm_spec::launch::{DeviceKind, FsLaunch, IoLaunch, Launch, Report, VmEnd};
+use sandbox_vm_spec::devices::{DEVICES, DeviceKind, Server};
+use sandbox_vm_spec::launch::{FsLaunch, IoLaunch, Launch, Report, VmEnd};
 use sandbox_vm_spec::network::NetworkLaunch;
 use tokio::net::UnixListener;
 use tokio::task::spawn_blocking;
@@ -205,22 +204,21 @@ async fn start(
 ) -> Result<[Started; 3], LaunchError> {
     let cgroup = prepared.holdings.cgroup.clone().unwrap_or_default();
     let folder = prepared.folder()?;
-    let (rng, rng_engine) = folder.wire("rng")?;
-    let (vsock, vsock_engine) = folder.wire("vsock.vu")?;
-    let (fs, fs_engine) = folder.wire("fs")?;
-    let (net, net_engine) = folder.wire("net")?;
-    let (blk, blk_engine) = folder.wire("blk")?;
+    let (mut io_devices, mut fs_devices, mut engine_devices) = (vec![], vec![], vec![]);
+    for device in &DEVICES {
+        let (listener, engine) = folder.wire(&format!("{}.vhost", device.name))?;
+        let devices = match device.server {
+            Server::Io => &mut io_devices,
+            Server::Fs => &mut fs_devices,
+        };
+        devices.push((device.kind, listener.into()));
+        engine_devices.push((device.kind, engine.into()));
+    }
     let parts = Parts {
         kernel: files.kernel,
         initramfs: files.initramfs,
         console: files.console,
-        devices: vec![
-            (DeviceKind::Rng, rng_engine.into()),
-            (DeviceKind::Vsock, vsock_engine.into()),
-            (DeviceKind::Fs, fs_engine.into()),
-            (DeviceKind::Net, net_engine.into()),
-            (DeviceKind::Blk, blk_engine.into()),
-        ],
+        devices: engine_devices,
         link: prepared.plan.link(),
         cgroup: cgroup.clone(),
     };
@@ -234,8 +232,8 @@ async fn start(
         }
     };
     let (io, fs, vm) = tokio::join!(
-        start_io(&config.vmm, prepared, &cgroup, IoDevices { rng, vsock, net, blk }, files.io),
-        start_fs(&config.vmm, folder, &cgroup, fs, name == "kvm"),
+        start_io(&config.vmm, prepared, &cgroup, io_devices, files.io),
+        start_fs(&config.vmm, folder, &cgroup, fs_devices, name == "kvm"),
         engine.boot(&prepared.vm, parts),
     );
     let vm = vm.map(|vm| (vm.process, vm.control));
@@ -351,28 +349,18 @@ fn seconds_now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// The listeners of what the io process serves.
-struct IoDevices {
-    rng: StdListener,
-    vsock: StdListener,
-    net: StdListener,
-    blk: StdListener,
-}
-
 async fn start_io(
     vmm: &Path,
     prepared: &Prepared,
     cgroup: &Cgroup,
-    devices: IoDevices,
+    devices: Vec<(DeviceKind, OwnedFd)>,
     files: ForIo,
 ) -> io::Result<(HostProcess, Control)> {
     let folder = prepared.folder().map_err(io::Error::other)?;
     let listener = folder.listen(&folder.vsock()).map_err(io::Error::other)?;
-    let IoDevices { rng, vsock, net, blk } = devices;
     let ForIo { network, disks } = files;
     let mut fds = Inherited::default();
     let network = NetworkLaunch {
-        device: fds.add(net.into()),
         namespace: fds.add(prepared.plan.namespace().fd()?),
         outside: prepared
             .plan
@@ -387,14 +375,13 @@ async fn start_io(
         forward_port: FORWARD_PORT,
     };
     let launch = Launch::Io(IoLaunch {
-        rng: fds.add(rng.into()),
-        vsock: fds.add(vsock.into()),
+        devices: fds.sockets(devices),
         cid: GUEST_CID,
         sockets: folder.sockets(),
         listener: fds.add(listener.into()),
         guest_ports: vec![AGENT_PORT],
         network: Some(network),
-        disks: Some(DisksLaunch { device: fds.add(blk.into()), requests: fds.add(disks) }),
+        disks: Some(fds.add(disks)),
     });
     fds.launch(vmm, "io", &launch, cgroup).await
 }
@@ -403,12 +390,12 @@ async fn start_fs(
     vmm: &Path,
     folder: &Folder,
     cgroup: &Cgroup,
-    listener: StdListener,
+    devices: Vec<(DeviceKind, OwnedFd)>,
     config: bool,
 ) -> io::Result<(HostProcess, Control)> {
     let mut fds = Inherited::default();
     let launch = Launch::Fs(FsLaunch {
-        listener: fds.add(listener.into()),
+        devices: fds.sockets(devices),
         tag: SHARE_TAG.to_owned(),
         config,
         share: folder.share(),

@@ -155,16 +155,20 @@ fn start_backends(
     // Nobody attaches a disk.
     let (_, requests) = UnixStream::pair()?;
     let io = json!({
-        "process": "io", "rng": 4, "vsock": 5, "listener": 6, "cid": 3,
-        "sockets": pod.path("vsock"), "guest_ports": [AGENT_PORT],
-        "disks": { "device": 7, "requests": 8 },
+        "process": "io", "listener": 6, "cid": 3,
+        "sockets": pod.path("vsock"), "guest_ports": [AGENT_PORT], "disks": 8,
+        "devices": [
+            { "kind": "rng", "socket": 4 },
+            { "kind": "vsock", "socket": 5 },
+            { "kind": "blk", "socket": 7 },
+        ],
     });
     let fds = vec![rng.into(), vsock.into(), host.into(), blk.into(), requests.into()];
     running.start(vmm, "io", &io, fds, watch)?;
     let (share, share_machine) = pod.vhost_user()?;
     // QEMU 7.2 crashes on a backend that offers its config space.
     let fs = json!({
-        "process": "fs", "listener": 4, "tag": TAG, "share": pod.path("share"),
+        "process": "fs", "devices": [{ "kind": "fs", "socket": 4 }], "tag": TAG, "share": pod.path("share"),
         "config": engine == Engine::Kvm,
     });
     running.start(vmm, "fs", &fs, vec![share.into()], watch)?;

@@ -7,19 +7,17 @@ mod request;
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
+use sandbox_vm_spec::devices::DeviceKind;
 use vmm_sys_util::epoll::EventSet;
 
 use crate::mailbox::{Inbox, Mailbox, MailboxError, mailbox};
-use crate::{Device, DeviceError, QueueIo, Signals, Token};
+use crate::{Device, DeviceError, QueueIo, Signals, Token, Watched};
 
 pub use disk::Disk;
 
-/// QEMU's virtio-mmio offers the driver 1024 for any queue.
-const QUEUE_SIZES: [u16; 1] = [1024];
 /// Commands that wait for the device's thread.
 const MAX_COMMANDS: usize = 16;
 /// A command waits for the guest's request in progress, which may be a write
@@ -104,27 +102,19 @@ impl Blk {
 }
 
 impl Device for Blk {
-    fn kind(&self) -> u32 {
-        VIRTIO_ID_BLOCK
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Blk
     }
 
     fn features(&self) -> u64 {
         config::FEATURES
     }
 
-    fn queue_sizes(&self) -> &[u16] {
-        &QUEUE_SIZES
-    }
-
     fn config(&self) -> &[u8] {
         &self.config
     }
 
-    fn start(&mut self, _acked: u64) -> Result<Vec<(RawFd, EventSet, Token)>, DeviceError> {
-        Ok(Vec::new())
-    }
-
-    fn standing(&self) -> Vec<(RawFd, EventSet, Token)> {
+    fn standing(&self) -> Vec<Watched> {
         vec![(self.inbox.waker().as_raw_fd(), EventSet::IN, COMMAND)]
     }
 
@@ -152,9 +142,7 @@ impl Device for Blk {
         }
         Ok(Signals::default())
     }
-
-    /// The disks are the host's to detach.
-    fn reset(&mut self) {}
+    // The disks stay attached over a reset: the host detaches them.
 }
 
 #[cfg(test)]

@@ -2,12 +2,15 @@
 
 use std::os::fd::RawFd;
 
+use sandbox_vm_spec::devices::DeviceKind;
 use vmm_sys_util::epoll::EventSet;
 
 use crate::queue::{QueueIo, RingError};
 
 /// Names an fd that a device wants watched, in its own numbering.
 pub type Token = u16;
+/// An fd, the events that are watched, and the device's name for it.
+pub type Watched = (RawFd, EventSet, Token);
 
 /// Which queues the guest is to be interrupted for: bit n is queue n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,21 +74,26 @@ pub enum DeviceError {
 /// Calls come from one thread at a time. After an error the device gets no
 /// call but [`Device::reset`], and [`Device::ready`] without queues.
 pub trait Device: Send {
-    /// Device type (virtio 1.2 section 5).
-    fn kind(&self) -> u32;
+    /// Which device; its queues and the size of its config space are those of
+    /// [`DeviceKind::spec`].
+    fn kind(&self) -> DeviceKind;
     /// Feature bits offered beside those that the carrier adds.
-    fn features(&self) -> u64;
-    /// Largest size of each queue; its length is the number of queues.
-    fn queue_sizes(&self) -> &[u16];
+    fn features(&self) -> u64 {
+        0
+    }
     /// Config space (virtio 1.2, the device's section "Device configuration layout").
-    fn config(&self) -> &[u8];
+    fn config(&self) -> &[u8] {
+        &[]
+    }
     /// The driver is there, with `acked` features, and has set up its queues.
     /// Returns the fds that [`Device::ready`] is called for; they stay open
     /// until after the next [`Device::reset`].
-    fn start(&mut self, acked: u64) -> Result<Vec<(RawFd, EventSet, Token)>, DeviceError>;
+    fn start(&mut self, _acked: u64) -> Result<Vec<Watched>, DeviceError> {
+        Ok(Vec::new())
+    }
     /// Fds that [`Device::ready`] is called for whether there is a driver or
     /// not, as long as the device lives. Without a driver it gets no queues.
-    fn standing(&self) -> Vec<(RawFd, EventSet, Token)> {
+    fn standing(&self) -> Vec<Watched> {
         Vec::new()
     }
     /// The guest has kicked `queue`.
@@ -93,10 +101,12 @@ pub trait Device: Send {
     /// A watched fd is ready.
     fn ready(
         &mut self,
-        token: Token,
-        set: EventSet,
-        io: &mut [QueueIo],
-    ) -> Result<Signals, DeviceError>;
+        _token: Token,
+        _set: EventSet,
+        _io: &mut [QueueIo],
+    ) -> Result<Signals, DeviceError> {
+        Ok(Signals::default())
+    }
     /// Drops all state that belongs to the guest's driver.
-    fn reset(&mut self);
+    fn reset(&mut self) {}
 }

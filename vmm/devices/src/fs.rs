@@ -3,21 +3,17 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use virtio_bindings::virtio_ids::VIRTIO_ID_FS;
+use sandbox_vm_spec::devices::DeviceKind;
 use virtiofsd::descriptor_utils::{Reader, Writer};
 use virtiofsd::passthrough::PassthroughFs;
 use virtiofsd::passthrough::{CachePolicy, Config, InodeFileHandlesMode, NegotiationMode};
 use virtiofsd::server::Server;
-use vmm_sys_util::epoll::EventSet;
 
-use crate::{Chain, Device, DeviceError, Memory, QueueIo, Signals, Token};
+use crate::{Chain, Device, DeviceError, Memory, QueueIo, Signals};
 
-/// QEMU's virtio-mmio offers the driver 1024 for any queue; Linux bounds the
-/// pages of a request by it.
-const QUEUE_SIZES: [u16; 2] = [1024; 2];
 /// Bytes of the tag in the config space.
 const TAG: usize = 36;
 /// Request queues: the second word of the config space. The high-priority
@@ -132,24 +128,12 @@ fn passthrough(own_fds: File, guest_fd_limit: u64) -> Config {
 }
 
 impl Device for Fs {
-    fn kind(&self) -> u32 {
-        VIRTIO_ID_FS
-    }
-
-    fn features(&self) -> u64 {
-        0
-    }
-
-    fn queue_sizes(&self) -> &[u16] {
-        &QUEUE_SIZES
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Fs
     }
 
     fn config(&self) -> &[u8] {
         &self.config
-    }
-
-    fn start(&mut self, _acked: u64) -> Result<Vec<(RawFd, EventSet, Token)>, DeviceError> {
-        Ok(Vec::new())
     }
 
     fn kicked(&mut self, queue: usize, io: &mut [QueueIo]) -> Result<Signals, DeviceError> {
@@ -164,15 +148,6 @@ impl Device for Fs {
             }
         }
         Signals::collect(io)
-    }
-
-    fn ready(
-        &mut self,
-        _token: Token,
-        _set: EventSet,
-        _io: &mut [QueueIo],
-    ) -> Result<Signals, DeviceError> {
-        Ok(Signals::default())
     }
 
     /// Forgets every file that the guest knew.

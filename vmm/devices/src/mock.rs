@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use sandbox_vm_spec::devices::MAX_QUEUE_SIZE;
 use virtio_bindings::virtio_ring::{VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{Queue, QueueT};
@@ -46,7 +47,7 @@ pub struct Driver {
 impl Driver {
     /// Sets up queues of the largest sizes that `device` has.
     pub fn new(device: &dyn Device) -> Self {
-        Self::with_sizes(device.queue_sizes())
+        Self::with_sizes(&vec![MAX_QUEUE_SIZE; device.kind().spec().queue_sizes.len()])
     }
 
     /// Sets up queues of `sizes`.

@@ -14,7 +14,7 @@ pub mod mock;
 mod rings;
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ use sandbox_netstack::listeners::Reported;
 use sandbox_netstack::port::{Capabilities, Offload, Port, Received};
 use sandbox_netstack::stack::{self, Arrival, Stack};
 use sandbox_netstack::tape::Capture;
+use sandbox_vm_spec::devices::DeviceKind;
 use sandbox_vm_spec::network::LinkSpec;
 use smoltcp::time::Instant;
-use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
 use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
     VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_MAC, VIRTIO_NET_F_MRG_RXBUF,
@@ -35,16 +35,13 @@ use virtio_bindings::virtio_net::{
 use vmm_sys_util::epoll::EventSet;
 
 use crate::mailbox::{Inbox, Mailbox, mailbox};
-use crate::{Device, DeviceError, QueueIo, Signals, Token};
+use crate::{Device, DeviceError, QueueIo, Signals, Token, Watched};
 use clock::Clock;
 pub use command::{Answer, Command, Handle, Network};
 use forward::Carried;
 pub use forward::{Forward, Meter, Over};
 use rings::{Rings, Scratch};
 
-/// receiveq1 and transmitq1. QEMU's virtio-mmio offers the driver 1024 for any
-/// queue.
-const QUEUE_SIZES: [u16; 2] = [1024; 2];
 /// mac, status, max_virtqueue_pairs, mtu.
 const CONFIG: usize = 12;
 /// Checksums and segments are left to whoever is last to need them, on the way
@@ -377,28 +374,24 @@ fn seed() -> io::Result<u64> {
 }
 
 impl Device for Net<KernelNet> {
-    fn kind(&self) -> u32 {
-        VIRTIO_ID_NET
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Net
     }
 
     fn features(&self) -> u64 {
         FEATURES.iter().fold(0, |features, bit| features | 1 << bit)
     }
 
-    fn queue_sizes(&self) -> &[u16] {
-        &QUEUE_SIZES
-    }
-
     fn config(&self) -> &[u8] {
         &self.config
     }
 
-    fn start(&mut self, acked: u64) -> Result<Vec<(RawFd, EventSet, Token)>, DeviceError> {
+    fn start(&mut self, acked: u64) -> Result<Vec<Watched>, DeviceError> {
         self.begin(acked)?;
         Ok(Vec::new())
     }
 
-    fn standing(&self) -> Vec<(RawFd, EventSet, Token)> {
+    fn standing(&self) -> Vec<Watched> {
         let host = match &self.state {
             State::Down(host) => host.fd(),
             State::Up(stack) => stack.fd(),

@@ -1,22 +1,16 @@
 //! Entropy device (virtio 1.2 section 5.4): fills each buffer from the
 //! host's random number generator.
 
-use std::os::fd::RawFd;
-
 use rustix::rand::{GetRandomFlags, getrandom};
-use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
-use vmm_sys_util::epoll::EventSet;
+use sandbox_vm_spec::devices::DeviceKind;
 
-use crate::{Chain, Device, DeviceError, Memory, QueueIo, Signals, Token};
+use crate::{Chain, Device, DeviceError, Memory, QueueIo, Signals};
 
 /// Most bytes given for one request, so that one of gigabytes does not keep
 /// the device and a host CPU busy. The driver asks again for the rest.
 const MAX_REQUEST: u32 = 64 * 1024;
 /// Bytes taken from the host at once.
 const BLOCK: usize = 256;
-/// QEMU's virtio-mmio offers the driver 1024 for any queue, Linux takes what
-/// is offered and keeps one request in flight.
-const QUEUE_SIZES: [u16; 1] = [1024];
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -49,24 +43,8 @@ pub(crate) fn random(block: &mut [u8]) -> std::io::Result<()> {
 }
 
 impl Device for Rng {
-    fn kind(&self) -> u32 {
-        VIRTIO_ID_RNG
-    }
-
-    fn features(&self) -> u64 {
-        0
-    }
-
-    fn queue_sizes(&self) -> &[u16] {
-        &QUEUE_SIZES
-    }
-
-    fn config(&self) -> &[u8] {
-        &[]
-    }
-
-    fn start(&mut self, _acked: u64) -> Result<Vec<(RawFd, EventSet, Token)>, DeviceError> {
-        Ok(Vec::new())
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Rng
     }
 
     fn kicked(&mut self, _queue: usize, io: &mut [QueueIo]) -> Result<Signals, DeviceError> {
@@ -75,17 +53,6 @@ impl Device for Rng {
         }
         Signals::collect(io)
     }
-
-    fn ready(
-        &mut self,
-        _token: Token,
-        _set: EventSet,
-        _io: &mut [QueueIo],
-    ) -> Result<Signals, DeviceError> {
-        Ok(Signals::default())
-    }
-
-    fn reset(&mut self) {}
 }
 
 #[cfg(test)]

@@ -12,15 +12,15 @@ mod host;
 mod mux;
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use virtio_bindings::virtio_ids::VIRTIO_ID_VSOCK;
+use sandbox_vm_spec::devices::DeviceKind;
 use vmm_sys_util::epoll::EventSet;
 
-use crate::{Chain, Device, DeviceError, QueueIo, Signals, Token};
+use crate::{Chain, Device, DeviceError, QueueIo, Signals, Token, Watched};
 use header::{HEADER, Header};
 use host::{Filled, Host};
 use mux::{Action, Next};
@@ -28,9 +28,6 @@ use mux::{Action, Next};
 /// Packets of the guest that are taken before the host's sockets are looked
 /// at again: a guest that never pauses must not keep the others waiting.
 const BATCH: usize = 64;
-/// To the guest, from the guest, and events, of which there are none. QEMU's
-/// virtio-mmio offers the driver 1024 for any queue.
-const QUEUE_SIZES: [u16; 3] = [1024; 3];
 
 /// The host's side of the device.
 #[derive(Debug)]
@@ -164,23 +161,15 @@ impl Vsock {
 }
 
 impl Device for Vsock {
-    fn kind(&self) -> u32 {
-        VIRTIO_ID_VSOCK
-    }
-
-    fn features(&self) -> u64 {
-        0
-    }
-
-    fn queue_sizes(&self) -> &[u16] {
-        &QUEUE_SIZES
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Vsock
     }
 
     fn config(&self) -> &[u8] {
         &self.config
     }
 
-    fn start(&mut self, _acked: u64) -> Result<Vec<(RawFd, EventSet, Token)>, DeviceError> {
+    fn start(&mut self, _acked: u64) -> Result<Vec<Watched>, DeviceError> {
         Ok(vec![(self.host.as_raw_fd(), EventSet::IN, 0)])
     }
 

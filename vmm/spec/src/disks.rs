@@ -12,8 +12,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::launch::Fd;
-
 /// The block device's serial number, by which the agent finds it.
 pub const SERIAL: &str = "sandbox-disks";
 /// Unit of the block device, and of every disk's length.
@@ -35,16 +33,6 @@ pub fn start(number: u16) -> u64 {
 /// The disk that a byte of the block device is in, and where in it.
 pub fn find(byte: u64) -> (u64, u64) {
     (byte / SPAN, byte % SPAN)
-}
-
-/// What `io` is started with to serve the block device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DisksLaunch {
-    /// Listener of the block device's vhost-user socket.
-    pub device: Fd,
-    /// Its end of the socket pair that requests come by.
-    pub requests: Fd,
 }
 
 /// A disk, beside its descriptor.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::VmSpec;
-use crate::disks::DisksLaunch;
+use crate::devices::DeviceKind;
 use crate::network::{LinkSpec, NetworkLaunch};
 
 /// The control socket in every process of `sandbox-vmm`.
@@ -43,30 +43,14 @@ pub enum Launch {
     Fs(FsLaunch),
 }
 
-/// A virtio device type, with the device ids of virtio 1.2 section 5.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeviceKind {
-    /// Network device (1).
-    Net,
-    /// Block device (2).
-    Blk,
-    /// Entropy source (4).
-    Rng,
-    /// Socket device (19).
-    Vsock,
-    /// File system (26).
-    Fs,
-}
-
-/// A device as the engine sees it: the connected vhost-user socket of its
-/// backend.
+/// A device's end of its vhost-user socket: for the process that serves it a
+/// listener, for the engine a connection to that listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Backend {
+pub struct DeviceSocket {
     /// Which device.
     pub kind: DeviceKind,
-    /// Connected vhost-user socket.
+    /// Listener or connection.
     pub socket: Fd,
 }
 
@@ -87,7 +71,7 @@ pub struct KvmLaunch {
     /// Most bytes in the console log: what a guest that prints forever may fill.
     pub console_max: u64,
     /// The guest's devices, in the order of their MMIO slots.
-    pub devices: Vec<Backend>,
+    pub devices: Vec<DeviceSocket>,
 }
 
 /// See [`Launch::Qemu`].
@@ -109,7 +93,7 @@ pub struct QemuLaunch {
     /// Most bytes in the console log.
     pub console_max: u64,
     /// The guest's devices.
-    pub devices: Vec<Backend>,
+    pub devices: Vec<DeviceSocket>,
     /// Tag by which the guest mounts the share: QEMU does not ask the backend.
     pub tag: String,
     /// The link of the net device, if there is one: QEMU does not ask.
@@ -121,10 +105,8 @@ pub struct QemuLaunch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IoLaunch {
-    /// Listener of the rng device's vhost-user socket.
-    pub rng: Fd,
-    /// Listener of the vsock device's vhost-user socket.
-    pub vsock: Fd,
+    /// The devices to serve.
+    pub devices: Vec<DeviceSocket>,
     /// Context id of the guest.
     pub cid: u32,
     /// Folder that holds the pod's vsock sockets and nothing else; it becomes
@@ -136,20 +118,21 @@ pub struct IoLaunch {
     /// Host ports that the guest may connect to; port P is the Unix socket
     /// `vsock.sock_P` in `sockets`. Others are reset.
     pub guest_ports: Vec<u32>,
-    /// The pod's network; a guest without one has no network device.
+    /// The pod's network, for the net device.
     #[serde(default)]
     pub network: Option<NetworkLaunch>,
-    /// The pod's disks; a guest without has no block device.
+    /// The end of the socket pair by which the shim sends
+    /// [requests](crate::disks::Request), for the blk device.
     #[serde(default)]
-    pub disks: Option<DisksLaunch>,
+    pub disks: Option<Fd>,
 }
 
 /// See [`Launch::Fs`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FsLaunch {
-    /// Listener of the fs device's vhost-user socket.
-    pub listener: Fd,
+    /// The device to serve: the fs device and no other.
+    pub devices: Vec<DeviceSocket>,
     /// Tag by which the guest mounts the share.
     pub tag: String,
     /// Whether the backend offers its config space, and with it the tag, to

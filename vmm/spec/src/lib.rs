@@ -1,11 +1,12 @@
-//! What a virtual machine is, and how its processes are told.
+//! The protocols between the shim and the processes of `sandbox-vmm`.
 //!
-//! [`VmSpec`] says what the guest gets, [`cmdline`] what its kernel is told;
-//! [`launch`] holds the messages that the shim and the processes of
-//! `sandbox-vmm` exchange, [`network`] what is asked of a pod's network, and
-//! [`disks`] how the guest gets files of the host as disks.
+//! [`VmSpec`] is the size of a guest, [`cmdline`] its kernel's command line,
+//! [`devices`] the table of its devices. [`launch`] holds the messages that
+//! start a process and the reports that it sends, [`network`] the requests to
+//! a pod's network, and [`disks`] those that attach files of the host.
 
 pub mod cmdline;
+pub mod devices;
 pub mod disks;
 pub mod launch;
 pub mod network;

@@ -31,8 +31,6 @@ pub const GATEWAY_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkLaunch {
-    /// Listener of the net device's vhost-user socket.
-    pub device: Fd,
     /// Network namespace in which the host's sockets are opened: the process
     /// enters it.
     pub namespace: Fd,

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// An engine with one device, whose driver is the mock.
 struct Engine {
     frontend: Frontend,
-    backend: Backend<Rng>,
+    backend: Backend,
     driver: Driver,
     kick: EventFd,
     call: EventFd,
@@ -35,7 +35,7 @@ impl Engine {
         let path = folder.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
         let socket = UnixStream::connect(&path).unwrap();
-        let backend = Backend::serve("rng", Rng::new(), listener.into(), true).unwrap();
+        let backend = Backend::serve(Box::new(Rng::new()), listener.into(), true).unwrap();
         let frontend = Frontend::from_stream(socket, 1);
         let mut engine = Self {
             frontend,

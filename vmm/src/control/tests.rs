@@ -10,7 +10,7 @@ fn pair() -> (Control, UnixStream) {
 }
 
 const FS: &str =
-    r#"{"process":"fs","listener":5,"tag":"share","config":true,"share":"/pod/share"}"#;
+    r#"{"process":"fs","devices":[],"tag":"share","config":true,"share":"/pod/share"}"#;
 
 #[test]
 fn the_launch_message_may_come_in_pieces() {
@@ -22,7 +22,7 @@ fn the_launch_message_may_come_in_pieces() {
         shim
     });
     let Launch::Fs(launch) = control.launch().unwrap() else { panic!("another process") };
-    assert_eq!((launch.listener, launch.tag.as_str()), (5, "share"));
+    assert_eq!(launch.tag, "share");
     drop(writer.join().unwrap());
     control.wait_for_end();
 }

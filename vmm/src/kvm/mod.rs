@@ -31,7 +31,8 @@ use std::time::Instant;
 
 use kvm_ioctls::Kvm;
 use sandbox_vm_spec::cmdline::{self, cmdline};
-use sandbox_vm_spec::launch::{KvmLaunch, Report};
+use sandbox_vm_spec::devices::DeviceSpec;
+use sandbox_vm_spec::launch::{DeviceSocket, KvmLaunch, Report};
 use sandbox_vm_spec::{SpecError, VmSpec};
 
 use crate::console::Console;
@@ -41,7 +42,7 @@ use machine::{Machine, Making};
 use stages::Stages;
 use supervisor::{Supervisor, Waited};
 use virtio::frontend::Backend;
-use virtio::{Kind, Shape, Slot, Slots};
+use virtio::{Shape, Slot, Slots};
 
 use crate::control::{Control, ControlError, inherited};
 use crate::jail::{Jail, JailError, Network, Root};
@@ -98,7 +99,7 @@ struct Inherited {
     kernel: File,
     initramfs: File,
     console: File,
-    devices: Vec<(&'static Kind, OwnedFd)>,
+    devices: Vec<(&'static DeviceSpec, OwnedFd)>,
 }
 
 /// Runs the machine until it ends; `began` is when the process began.
@@ -147,8 +148,8 @@ pub fn run(launch: KvmLaunch, control: &Control, began: Instant) -> Result<(), E
 impl Inherited {
     fn take(launch: &KvmLaunch) -> Result<Self, ControlError> {
         let kvm = inherited(launch.kvm, "/dev/kvm")?;
-        let device = |backend: &sandbox_vm_spec::launch::Backend| {
-            let kind = Kind::of(backend.kind);
+        let device = |backend: &DeviceSocket| {
+            let kind = backend.kind.spec();
             Ok((kind, inherited(backend.socket, "vhost-user socket")?))
         };
         Ok(Self {
@@ -162,7 +163,7 @@ impl Inherited {
     }
 }
 
-type Sockets = Vec<(&'static Kind, OwnedFd)>;
+type Sockets = Vec<(&'static DeviceSpec, OwnedFd)>;
 
 /// The backends, and their sockets once more for the main thread to watch.
 fn backends(devices: Sockets) -> Result<(Vec<Backend>, Sockets), Error> {
@@ -201,7 +202,7 @@ fn greeted(supervisor: &Supervisor) -> Result<Option<Vec<Shape>>, Error> {
 }
 
 fn slots(
-    kinds: Vec<&'static Kind>,
+    kinds: Vec<&'static DeviceSpec>,
     shapes: Vec<Shape>,
     jobs: mpsc::Sender<virtio::Job>,
 ) -> Result<Slots, virtio::SlotError> {

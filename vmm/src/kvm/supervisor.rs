@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sandbox_devices::mailbox::Inbox;
+use sandbox_vm_spec::devices::DeviceSpec;
 use sandbox_vm_spec::launch::{Report, VmEnd};
 
 use super::backends::{Clock, PATIENCE};
 use super::events::Event;
 use super::stages::Stages;
-use super::virtio::{Kind, Slots, frontend};
+use super::virtio::{Slots, frontend};
 use crate::control::{Control, ControlError};
 
 /// The machine cannot go on.
@@ -60,7 +61,7 @@ pub struct Supervisor<'a> {
     /// Runs while a backend is asked.
     pub clock: Arc<Clock>,
     /// The backends' sockets, with what they are.
-    pub backends: Vec<(&'static Kind, OwnedFd)>,
+    pub backends: Vec<(&'static DeviceSpec, OwnedFd)>,
 }
 
 impl Supervisor<'_> {
@@ -154,7 +155,7 @@ struct Ready {
     event: bool,
     clock: bool,
     /// A backend that hung up.
-    backend: Option<&'static Kind>,
+    backend: Option<&'static DeviceSpec>,
     /// Slots whose backend signalled an error.
     failed: Vec<usize>,
 }

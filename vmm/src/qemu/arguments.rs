@@ -3,7 +3,7 @@ use std::os::fd::RawFd;
 
 use sandbox_vm_spec::VmSpec;
 use sandbox_vm_spec::cmdline::{Machine, cmdline};
-use sandbox_vm_spec::launch::DeviceKind;
+use sandbox_vm_spec::devices::{DeviceKind, DeviceSpec, QemuLink};
 use sandbox_vm_spec::network::LinkSpec;
 
 use super::{Error, OWN_FDS};
@@ -85,51 +85,37 @@ impl Arguments<'_> {
         option("-append", cmdline(Machine::Qemu { tsc_khz: self.tsc_khz }, self.vm));
         option("-sandbox", SANDBOX.into());
         for (index, (kind, socket)) in self.devices.iter().enumerate() {
-            if *kind == DeviceKind::Net {
-                let path = format!("{OWN_FDS}/{socket}");
-                option("-chardev", format!("socket,id=backend{index},path={path}"));
-                option("-netdev", format!("vhost-user,id=net{index},chardev=backend{index}"));
-            } else {
-                option("-chardev", format!("socket,id=backend{index},fd={socket}"));
-            }
-            option("-device", self.device(*kind, index));
+            let DeviceSpec { qemu_link, qemu_device, .. } = kind.spec();
+            let link = match qemu_link {
+                QemuLink::Netdev => {
+                    let path = format!("{OWN_FDS}/{socket}");
+                    option("-chardev", format!("socket,id=backend{index},path={path}"));
+                    option("-netdev", format!("vhost-user,id=net{index},chardev=backend{index}"));
+                    format!("netdev=net{index}")
+                }
+                QemuLink::Chardev => {
+                    option("-chardev", format!("socket,id=backend{index},fd={socket}"));
+                    format!("chardev=backend{index}")
+                }
+            };
+            option("-device", format!("{qemu_device},{link}{}", self.properties(*kind)));
         }
         list.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
         list.into_iter().map(OsString::from).collect()
     }
 
-    fn device(&self, kind: DeviceKind, index: usize) -> String {
-        let chardev = format!("chardev=backend{index}");
-        match kind {
-            DeviceKind::Net => self.net(index),
-            DeviceKind::Blk => format!("vhost-user-blk,{chardev},{BLK_WITHOUT},queue-size=256"),
-            DeviceKind::Rng => format!("vhost-user-rng,{chardev}"),
-            DeviceKind::Vsock => format!("vhost-user-vsock-device,{chardev}"),
-            DeviceKind::Fs => {
-                format!("vhost-user-fs-device,{chardev},queue-size=1024,tag={}", self.tag)
+    /// The properties that differ between pods: QEMU asks no backend for them.
+    fn properties(&self, kind: DeviceKind) -> String {
+        match (kind, self.link) {
+            (DeviceKind::Fs, _) => format!(",tag={}", self.tag),
+            (DeviceKind::Net, Some(LinkSpec { mac, mtu })) => {
+                let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+                format!(",mac={mac},host_mtu={mtu}")
             }
+            _ => String::new(),
         }
-    }
-
-    fn net(&self, index: usize) -> String {
-        let mut device = format!("virtio-net-device,netdev=net{index},{NET_WITHOUT}");
-        if let Some(LinkSpec { mac, mtu }) = self.link {
-            let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
-            device += &format!(",mac={mac},host_mtu={mtu}");
-        }
-        device
     }
 }
-
-/// What QEMU's virtio-net offers beside our backend, answers by itself and
-/// nobody needs.
-const NET_WITHOUT: &str = "ctrl_vq=off,ctrl_rx=off,ctrl_vlan=off,ctrl_rx_extra=off,\
-    ctrl_mac_addr=off,ctrl_guest_offloads=off,guest_announce=off,guest_ecn=off,host_ecn=off,\
-    guest_ufo=off,host_ufo=off";
-
-/// What QEMU's block device would have beside our backend's features: more
-/// queues, and a cache that the guest may turn off.
-const BLK_WITHOUT: &str = "num-queues=1,config-wce=off";
 
 /// QEMU's own seccomp filter, with all that it can be told to do without.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use sandbox_vm_spec::VmSpec;
+use sandbox_vm_spec::devices::DEVICES;
 use sandbox_vm_spec::network::LinkSpec;
 
 use super::*;
@@ -24,13 +25,7 @@ fn arguments_of(vm: &VmSpec, devices: Vec<(DeviceKind, RawFd)>) -> String {
 #[test]
 fn the_command_line_holds_what_the_launch_message_asks_for() {
     let vm = VmSpec { vcpus: 4, memory_mib: 4096, cmdline: "extra=1".into() };
-    let devices = vec![
-        (DeviceKind::Rng, 10),
-        (DeviceKind::Vsock, 11),
-        (DeviceKind::Fs, 12),
-        (DeviceKind::Net, 13),
-        (DeviceKind::Blk, 14),
-    ];
+    let devices = DEVICES.iter().map(|device| device.kind).zip(10..).collect();
     let line = arguments_of(&vm, devices);
     for part in [
         "-m 4096M",
@@ -41,11 +36,11 @@ fn the_command_line_holds_what_the_launch_message_asks_for() {
         "-initrd /fd/6",
         "-chardev socket,id=backend0,fd=10 -device vhost-user-rng,chardev=backend0",
         "-device vhost-user-vsock-device,chardev=backend1",
-        "-device vhost-user-fs-device,chardev=backend2,queue-size=1024,tag=share",
+        "-device vhost-user-fs-device,queue-size=1024,chardev=backend2,tag=share",
         "-chardev socket,id=backend3,path=/fd/13 -netdev vhost-user,id=net3,chardev=backend3 ",
-        " -device virtio-net-device,netdev=net3,",
-        ",mac=02:00:00:00:00:ab,host_mtu=1500",
-        "fd=14 -device vhost-user-blk,chardev=backend4,num-queues=1,",
+        " -device virtio-net-device,ctrl_vq=off,",
+        ",netdev=net3,mac=02:00:00:00:00:ab,host_mtu=1500",
+        "fd=14 -device vhost-user-blk,num-queues=1,config-wce=off,queue-size=256,chardev=backend4",
     ] {
         assert!(line.contains(part), "{part:?} is not in {line}");
     }

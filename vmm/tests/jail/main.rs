@@ -15,7 +15,8 @@ use std::process::{Command, Stdio};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use process::{Process, file, vhost_socket};
 use sandbox_vm_spec::VmSpec;
-use sandbox_vm_spec::launch::{FsLaunch, IoLaunch, Launch, QemuLaunch, Report};
+use sandbox_vm_spec::devices::DeviceKind;
+use sandbox_vm_spec::launch::{DeviceSocket, FsLaunch, IoLaunch, Launch, QemuLaunch, Report};
 
 /// CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID, SETUID, MKNOD, SETFCAP.
 const FILE_SERVER: u64 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 27 | 1 << 31;
@@ -26,8 +27,10 @@ fn io(extra: Option<OwnedFd>) -> (Process, tempfile::TempDir, Vec<OwnedFd>) {
     let sockets = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(sockets.path().join("vsock.sock")).unwrap();
     let launch = Launch::Io(IoLaunch {
-        rng: 10,
-        vsock: 11,
+        devices: vec![
+            DeviceSocket { kind: DeviceKind::Rng, socket: 10 },
+            DeviceSocket { kind: DeviceKind::Vsock, socket: 11 },
+        ],
         cid: 3,
         sockets: sockets.path().into(),
         listener: 12,
@@ -65,7 +68,7 @@ impl Drop for Share {
 fn fs_process(share: &Path) -> (Process, OwnedFd) {
     let (listener, engine) = vhost_socket();
     let launch = Launch::Fs(FsLaunch {
-        listener: 10,
+        devices: vec![DeviceSocket { kind: DeviceKind::Fs, socket: 10 }],
         tag: "share".into(),
         config: true,
         share: share.into(),
@@ -159,7 +162,7 @@ fn fs_sees_the_share_and_what_is_mounted_in_it_later() {
 #[test]
 fn a_launch_message_for_another_process_is_refused() {
     let launch = Launch::Fs(FsLaunch {
-        listener: 10,
+        devices: vec![DeviceSocket { kind: DeviceKind::Fs, socket: 10 }],
         tag: "share".into(),
         config: true,
         share: "/nowhere".into(),
@@ -169,8 +172,9 @@ fn a_launch_message_for_another_process_is_refused() {
 
 #[test]
 fn what_is_wrong_with_a_launch_message_is_named() {
-    let fs = |listener, tag: &str, share: &str| {
-        Launch::Fs(FsLaunch { listener, tag: tag.into(), config: true, share: share.into() })
+    let fs = |socket, tag: &str, share: &str| {
+        let devices = vec![DeviceSocket { kind: DeviceKind::Fs, socket }];
+        Launch::Fs(FsLaunch { devices, tag: tag.into(), config: true, share: share.into() })
     };
     let socket = || vhost_socket().0.into();
     let not_passed = "file descriptor 99, the vhost-user listener of the fs device";

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
 use sandbox_vm_spec::VmSpec;
-use sandbox_vm_spec::launch::{Backend, DeviceKind, IoLaunch, KvmLaunch, Launch, Report};
+use sandbox_vm_spec::devices::DeviceKind;
+use sandbox_vm_spec::launch::{DeviceSocket, IoLaunch, KvmLaunch, Launch, Report};
 
 /// Longest wait for a report. The engine itself gives up on a silent backend
 /// after ten seconds.
@@ -101,8 +102,10 @@ pub fn start_io() -> (Process, OwnedFd) {
     let sockets = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(sockets.path().join("vsock.sock")).unwrap();
     let launch = Launch::Io(IoLaunch {
-        rng: 10,
-        vsock: 11,
+        devices: vec![
+            DeviceSocket { kind: DeviceKind::Rng, socket: 10 },
+            DeviceSocket { kind: DeviceKind::Vsock, socket: 11 },
+        ],
         cid: 3,
         sockets: sockets.path().into(),
         listener: 12,
@@ -132,7 +135,7 @@ impl Engine {
                 return None;
             }
         };
-        let device = |(socket, _): (i32, &OwnedFd)| Backend { kind: DeviceKind::Rng, socket };
+        let device = |(socket, _): (i32, &OwnedFd)| DeviceSocket { kind: DeviceKind::Rng, socket };
         let launch = Launch::Kvm(KvmLaunch {
             vm: VmSpec { vcpus, memory_mib: 128, cmdline: String::new() },
             kvm: 10,

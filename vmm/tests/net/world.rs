@@ -12,7 +12,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use nix::sched::{CloneFlags, setns, unshare};
-use sandbox_vm_spec::launch::{IoLaunch, Launch, Report};
+use sandbox_vm_spec::devices::DeviceKind;
+use sandbox_vm_spec::launch::{DeviceSocket, IoLaunch, Launch, Report};
 use sandbox_vm_spec::network::{
     LinkSpec, Network, NetworkLaunch, PolicySource, Reply, Request, receive, send,
 };
@@ -64,15 +65,17 @@ impl World {
         ];
         fds.extend(outside.as_ref().map(|outside| outside.as_fd().try_clone_to_owned().unwrap()));
         let launch = Launch::Io(IoLaunch {
-            rng: 10,
-            vsock: 11,
+            devices: [DeviceKind::Rng, DeviceKind::Vsock, DeviceKind::Net]
+                .into_iter()
+                .zip([10, 11, 13])
+                .map(|(kind, socket)| DeviceSocket { kind, socket })
+                .collect(),
             cid: 3,
             sockets: path("sockets"),
             listener: 12,
             guest_ports: vec![],
             disks: None,
             network: Some(NetworkLaunch {
-                device: 13,
                 namespace: 14,
                 outside: outside.as_ref().map(|_| 18),
                 listener: 15,

@@ -16,6 +16,10 @@ fn device() -> Fs {
     fs
 }
 
+fn driver() -> Driver {
+    Driver::with_sizes(&[1024; 2])
+}
+
 /// A request about the root directory.
 fn request(opcode: u32, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; REQUEST_HEADER];
@@ -72,7 +76,7 @@ fn a_tag_that_does_not_fit_is_refused() {
 
 #[test]
 fn requests_are_answered_on_their_queue() {
-    let (mut fs, mut driver) = (device(), Driver::with_sizes(&QUEUE_SIZES));
+    let (mut fs, mut driver) = (device(), driver());
     offer(&mut driver, &init(), 256);
     let attributes = offer(&mut driver, &request(GETATTR, &[0; 16]), 256);
     let unknown = offer(&mut driver, &request(9999, &[]), 256);
@@ -87,7 +91,7 @@ fn requests_are_answered_on_their_queue() {
 
 #[test]
 fn a_request_without_a_reply_needs_no_room_for_one() {
-    let (mut fs, mut driver) = (device(), Driver::with_sizes(&QUEUE_SIZES));
+    let (mut fs, mut driver) = (device(), driver());
     offer(&mut driver, &init(), 256);
     offer(&mut driver, &request(FORGET, &[0; 8]), 0);
     fs.kicked(REQUESTS, &mut driver.io()).unwrap();
@@ -97,13 +101,13 @@ fn a_request_without_a_reply_needs_no_room_for_one() {
 #[test]
 fn requests_that_cannot_be_answered_stop_the_device() {
     for reply in [0, 1, REPLY_HEADER - 1] {
-        let (mut fs, mut driver) = (device(), Driver::with_sizes(&QUEUE_SIZES));
+        let (mut fs, mut driver) = (device(), driver());
         offer(&mut driver, &request(READ, &[0; 40]), reply);
         let error = fs.kicked(REQUESTS, &mut driver.io()).unwrap_err();
         assert!(matches!(error, DeviceError::Request { queue: REQUESTS, .. }), "{error:?}");
     }
     for len in [0, 1, REQUEST_HEADER - 1] {
-        let (mut fs, mut driver) = (device(), Driver::with_sizes(&QUEUE_SIZES));
+        let (mut fs, mut driver) = (device(), driver());
         offer(&mut driver, &vec![0; len], 256);
         assert!(fs.kicked(REQUESTS, &mut driver.io()).is_err(), "{len}");
     }
@@ -111,7 +115,7 @@ fn requests_that_cannot_be_answered_stop_the_device() {
 
 #[test]
 fn a_looped_chain_stops_the_device() {
-    let (mut fs, mut driver) = (device(), Driver::with_sizes(&QUEUE_SIZES));
+    let (mut fs, mut driver) = (device(), driver());
     driver.describe(REQUESTS, 0, Part { addr: 0, len: 64, write: false }, 1, 0);
     driver.offer(REQUESTS, 0);
     let error = fs.kicked(REQUESTS, &mut driver.io()).unwrap_err();

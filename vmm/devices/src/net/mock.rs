@@ -29,6 +29,7 @@ pub const ALL: [u32; 6] = [
     VIRTIO_NET_F_CSUM,
     VIRTIO_NET_F_HOST_TSO4,
 ];
+pub const QUEUE_SIZES: [u16; 2] = [sandbox_vm_spec::devices::MAX_QUEUE_SIZE; 2];
 /// Bytes of Linux's smallest receive buffers.
 pub const BUFFER: u32 = 1536;
 pub const LINK: LinkSpec = LinkSpec { mac: GUEST_MAC, mtu: MTU };

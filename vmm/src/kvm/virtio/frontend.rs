@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use sandbox_vm_spec::devices::DeviceSpec;
 use vhost::vhost_user::message::{
     VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserProtocolFeatures,
 };
@@ -11,7 +12,7 @@ use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use vm_memory::{GuestAddress, GuestMemory, GuestMemoryMmap};
 
 use super::queue::Queue;
-use super::{Activation, Kind, Shape, Slot};
+use super::{Activation, Shape, Slot};
 
 /// VHOST_USER_F_PROTOCOL_FEATURES: a bit of vhost-user's, not the driver's.
 const PROTOCOL_FEATURES: u64 = 1 << 30;
@@ -48,7 +49,7 @@ pub enum Error {
 
 /// The backend of one device.
 pub struct Backend {
-    kind: &'static Kind,
+    kind: &'static DeviceSpec,
     frontend: Frontend,
     acknowledges: bool,
     resets: bool,
@@ -58,14 +59,14 @@ pub struct Backend {
 
 impl Backend {
     /// A backend at the other end of a connected socket, not spoken to yet.
-    pub fn new(kind: &'static Kind, socket: OwnedFd) -> Self {
+    pub fn new(kind: &'static DeviceSpec, socket: OwnedFd) -> Self {
         let queues = kind.queue_sizes.len() as u64;
         let frontend = Frontend::from_stream(UnixStream::from(socket), queues);
         Self { kind, frontend, acknowledges: false, resets: false, started: Vec::new() }
     }
 
     /// What the device is.
-    pub fn kind(&self) -> &'static Kind {
+    pub fn kind(&self) -> &'static DeviceSpec {
         self.kind
     }
 

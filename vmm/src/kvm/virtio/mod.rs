@@ -6,12 +6,10 @@
 //! its own, so that no vCPU waits for a backend.
 
 pub mod frontend;
-mod kind;
 mod queue;
 mod registers;
 mod slot;
 mod status;
 
-pub use kind::Kind;
 pub use registers::{Activation, Effect, Registers, Shape};
 pub use slot::{Error as SlotError, Job, Slot, Slots};

@@ -6,10 +6,11 @@ use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kvm_ioctls::{IoEventAddress, VmFd};
+use sandbox_vm_spec::devices::DeviceSpec;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::super::layout;
-use super::{Activation, Effect, Kind, Registers, Shape};
+use super::{Activation, Effect, Registers, Shape};
 
 /// Offset of QueueNotify (virtio 1.2, section 4.2.2).
 const QUEUE_NOTIFY: u64 = 0x50;
@@ -60,7 +61,7 @@ pub enum Job {
 /// One device.
 #[derive(Debug)]
 pub struct Slot {
-    kind: &'static Kind,
+    kind: &'static DeviceSpec,
     registers: Mutex<Registers>,
     /// The backend interrupts the guest by it.
     pub call: EventFd,
@@ -72,7 +73,7 @@ pub struct Slot {
 
 impl Slot {
     /// A device after reset.
-    pub fn new(kind: &'static Kind, shape: Shape) -> Result<Self, Error> {
+    pub fn new(kind: &'static DeviceSpec, shape: Shape) -> Result<Self, Error> {
         let eventfd = || {
             EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)
                 .map_err(|source| Error::EventFd { device: kind.name, source })
@@ -196,14 +197,14 @@ mod tests {
 
     use std::sync::mpsc;
 
-    use sandbox_vm_spec::launch::DeviceKind;
+    use sandbox_vm_spec::devices::DeviceKind;
 
     use super::*;
 
     fn slots() -> (Slots, mpsc::Receiver<Job>) {
         let (sender, jobs) = mpsc::channel();
         let shape = || Shape { id: 4, features: 1 << 32, queue_sizes: vec![64], config: vec![] };
-        let slot = || Slot::new(Kind::of(DeviceKind::Rng), shape()).unwrap();
+        let slot = || Slot::new(DeviceKind::Rng.spec(), shape()).unwrap();
         (Slots::new(vec![slot(), slot()], sender).unwrap(), jobs)
     }
 
