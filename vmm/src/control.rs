@@ -51,9 +51,6 @@ pub enum ControlError {
         /// Why it cannot be used.
         source: io::Error,
     },
-    /// The process's own descriptors cannot be listed.
-    #[error("cannot list the descriptors of this process")]
-    Strangers(#[source] io::Error),
     /// A report could not be sent.
     #[error("cannot send a report to the shim")]
     Report(#[source] io::Error),
@@ -177,17 +174,16 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Closes every descriptor but the standard ones that was inherited and not
-/// taken: nobody meant this process to have it.
-pub fn close_strangers() -> Result<(), ControlError> {
-    let listed = std::fs::read_dir("/proc/self/fd").map_err(ControlError::Strangers)?;
+/// Closes every inherited descriptor that the launch message does not name,
+/// except the standard ones.
+pub fn close_strangers() -> io::Result<()> {
+    let listed = std::fs::read_dir("/proc/self/fd")?;
     let fds: Vec<Fd> =
         listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     for fd in fds.into_iter().filter(|fd| *fd > 2) {
-        // What is taken, and all that is opened here, is closed on exec.
-        if let Ok(stranger) = take_fd(fd) {
-            drop(stranger);
-        }
+        // Fails for a descriptor with FD_CLOEXEC: one that was taken before,
+        // or that this process opened.
+        drop(take_fd(fd));
     }
     Ok(())
 }

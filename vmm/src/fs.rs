@@ -7,7 +7,7 @@ use sandbox_vm_spec::devices::DeviceKind;
 use sandbox_vm_spec::launch::{DeviceSocket, FsLaunch, Report};
 
 use crate::backend::{Backend, BackendError};
-use crate::control::{Control, ControlError, close_strangers, inherited};
+use crate::control::{Control, ControlError, inherited};
 use crate::jail::{self, Jail, JailError, Network, Root};
 
 /// The guest's open files, and one for each inode that its kernel has cached:
@@ -54,7 +54,6 @@ pub fn run(launch: FsLaunch, control: &Control) -> Result<(), Error> {
         return Err(Error::Devices);
     };
     let listener = inherited(socket, "vhost-user listener of the fs device")?;
-    close_strangers()?;
     let own_fds = jail::own_fds()?;
     let files = jail::most_files(MAX_FILES);
     let memory = Some(MAX_MEMORY);

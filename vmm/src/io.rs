@@ -14,7 +14,7 @@ use sandbox_vm_spec::devices::DeviceKind;
 use sandbox_vm_spec::launch::{DeviceSocket, IoLaunch, Report};
 
 use crate::backend::{Backend, BackendError};
-use crate::control::{Control, ControlError, close_strangers, inherited};
+use crate::control::{Control, ControlError, inherited};
 use crate::disks;
 use crate::jail::{Jail, JailError, Network, Root};
 use crate::network::{self, Begun, Prepared};
@@ -59,7 +59,6 @@ pub fn run(launch: IoLaunch, control: &Control) -> Result<(), Error> {
     let listener = inherited(launch.listener, "listener for connections to the guest")?;
     let network = launch.network.map(Prepared::take).transpose()?;
     let disks = launch.disks.map(|fd| inherited(fd, "socket for disk requests")).transpose()?;
-    close_strangers()?;
     jail(launch.sockets, network.as_ref()).enter()?;
     let network = network.map(Prepared::begin).transpose()?;
     control.watch()?;

@@ -20,6 +20,8 @@ use nix::unistd::{chdir, pivot_root};
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
+use crate::control;
+
 /// Where the root of [`Root::Files`] is put together: a folder that every
 /// host has and that nothing is bound from.
 const STAGE: &str = "/proc";
@@ -87,14 +89,18 @@ pub struct Jail {
 impl Jail {
     /// Confines the calling process, for good.
     pub fn enter(&self) -> Result<(), JailError> {
+        failed("close inherited descriptors", control::close_strangers())?;
         self.limit()?;
         self.network.enter()?;
         leave_namespaces()?;
         self.root.enter()?;
         self.drop_capabilities()?;
         step("refuse new privileges", prctl::set_no_new_privs())?;
-        // Changing credentials clears it.
-        step("ask to be ended with the parent", prctl::set_pdeathsig(Signal::SIGKILL))
+        // Without capabilities, uid 0 may trace every process of uid 0 that is
+        // dumpable and has no more capabilities: other pods' processes.
+        step("forbid tracing", prctl::set_dumpable(false))?;
+        // After the capabilities: changing credentials clears it.
+        step("set the parent-death signal", prctl::set_pdeathsig(Signal::SIGKILL))
     }
 
     fn limit(&self) -> Result<(), JailError> {
@@ -151,7 +157,13 @@ fn leave_namespaces() -> Result<(), JailError> {
 impl Root {
     fn enter(&self) -> Result<(), JailError> {
         match self {
-            Root::Share(path) => pivot(path),
+            Root::Share(path) => {
+                pivot(path)?;
+                // CAP_MKNOD makes device nodes here: none is to be opened.
+                let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+                let remount = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | flags;
+                at("forbid devices on", "/", mount_flags("/", remount))
+            }
             Root::Folder(path) => {
                 at("bind", path, bind(path, path, false))?;
                 at("keep later mounts out of", path, mount_flags(path, MsFlags::MS_PRIVATE))?;
@@ -260,13 +272,16 @@ pub fn most_files(wanted: u64) -> u64 {
     if raised.is_ok() { wanted } else { hard.min(wanted) }
 }
 
+fn failed(step: &'static str, result: io::Result<()>) -> Result<(), JailError> {
+    result.map_err(|source| JailError { step, what: None, source })
+}
+
 fn step(step: &'static str, result: Result<(), Errno>) -> Result<(), JailError> {
-    result.map_err(|error| JailError { step, what: None, source: error.into() })
+    failed(step, result.map_err(io::Error::from))
 }
 
 fn capability_step(result: Result<(), caps::errors::CapsError>) -> Result<(), JailError> {
-    let step = "drop capabilities";
-    result.map_err(|error| JailError { step, what: None, source: io::Error::other(error) })
+    failed("drop capabilities", result.map_err(io::Error::other))
 }
 
 fn at<T>(

@@ -23,7 +23,7 @@ use sandbox_vm_spec::devices::{DeviceKind, QemuLink};
 use sandbox_vm_spec::launch::{DeviceSocket, QemuLaunch, Report, VmEnd};
 
 use crate::console::Console;
-use crate::control::{Control, ControlError, close_strangers, exit_now, inherited};
+use crate::control::{Control, ControlError, exit_now, inherited};
 use crate::describe;
 use crate::jail::{Entry, Jail, JailError, Network, Root};
 use arguments::{Accelerator, Arguments};
@@ -120,7 +120,6 @@ pub fn run(launch: QemuLaunch, control: &Control) -> Result<(), Error> {
     launch.vm.validate()?;
     let console: File = inherited(launch.console, "console log")?.into();
     let inherited = Inherited::take(&launch)?;
-    close_strangers()?;
     let (mut child, output) = start(&launch, &inherited, tsc)?;
     let relays = inherited.relays();
     let (root, network) = (Root::Files(Vec::new()), Network::None);

@@ -7,19 +7,36 @@ mod process;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
+use caps::{CapSet, Capability};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::ptrace;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::Pid;
 use process::{Process, file, vhost_socket};
 use sandbox_vm_spec::VmSpec;
 use sandbox_vm_spec::devices::DeviceKind;
 use sandbox_vm_spec::launch::{DeviceSocket, FsLaunch, IoLaunch, Launch, QemuLaunch, Report};
 
-/// CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID, SETUID, MKNOD, SETFCAP.
-const FILE_SERVER: u64 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 27 | 1 << 31;
+const FS_CAPABILITIES: [Capability; 8] = [
+    Capability::CAP_CHOWN,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_FOWNER,
+    Capability::CAP_FSETID,
+    Capability::CAP_MKNOD,
+    Capability::CAP_SETFCAP,
+    Capability::CAP_SETGID,
+    Capability::CAP_SETUID,
+];
 
 /// An `io` process, its folder of sockets, and the engine's connections.
 fn io(extra: Option<OwnedFd>) -> (Process, tempfile::TempDir, Vec<OwnedFd>) {
@@ -65,7 +82,7 @@ impl Drop for Share {
     }
 }
 
-fn fs_process(share: &Path) -> (Process, OwnedFd) {
+fn fs_process(share: &Path, extra: Option<OwnedFd>) -> (Process, OwnedFd) {
     let (listener, engine) = vhost_socket();
     let launch = Launch::Fs(FsLaunch {
         devices: vec![DeviceSocket { kind: DeviceKind::Fs, socket: 10 }],
@@ -73,7 +90,8 @@ fn fs_process(share: &Path) -> (Process, OwnedFd) {
         config: true,
         share: share.into(),
     });
-    let mut fs = Process::start("fs", vec![listener.into()], &launch);
+    let fds = [listener.into()].into_iter().chain(extra).collect();
+    let mut fs = Process::start("fs", fds, &launch);
     assert_eq!(fs.news(), Report::Ready);
     (fs, engine)
 }
@@ -130,24 +148,95 @@ fn io_ends_with_the_engine() {
     assert!(io.ended());
 }
 
+fn open_files(process: &Process) -> Vec<PathBuf> {
+    let open = fs::read_dir(of_process(process, "fd")).unwrap();
+    open.map(|entry| fs::read_link(entry.unwrap().path()).unwrap()).collect()
+}
+
 #[test]
 fn what_was_inherited_by_chance_is_closed() {
-    let stranger = file(b"a secret");
-    let path =
-        fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&stranger)));
-    let (io, _sockets, _engine) = io(Some(stranger));
-    let open = fs::read_dir(of_process(&io, "fd")).unwrap();
-    let open: Vec<PathBuf> =
-        open.map(|entry| fs::read_link(entry.unwrap().path()).unwrap()).collect();
-    assert!(!open.contains(&path.unwrap()), "{open:?}");
+    let stranger = || {
+        let file = file(b"a secret");
+        (fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap(), file)
+    };
+    let (path, file) = stranger();
+    let (io, _sockets, _engine) = io(Some(file));
+    assert!(!open_files(&io).contains(&path));
+    let ((path, file), share) = (stranger(), Share::new());
+    let (fs, _engine) = fs_process(share.0.path(), Some(file));
+    assert!(!open_files(&fs).contains(&path));
+}
+
+/// Runs `act` in a thread that has no more capabilities than a process of a
+/// pod, and the same user.
+fn as_a_process<T: Send + 'static>(
+    capabilities: &[Capability],
+    act: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let keep = capabilities.iter().copied().collect();
+    let run = move || {
+        caps::set(None, CapSet::Effective, &keep).unwrap();
+        caps::set(None, CapSet::Permitted, &keep).unwrap();
+        act()
+    };
+    thread::spawn(run).join().unwrap()
+}
+
+/// All processes have the user 0: what separates pods is that none is dumpable.
+#[test]
+fn a_process_cannot_trace_or_read_that_of_another_pod() {
+    let share = Share::new();
+    let (io, _sockets, _engine) = io(None);
+    let (fs, _fs_engine) = fs_process(share.0.path(), None);
+    for (process, capabilities) in [(&io, &[][..]), (&fs, &FS_CAPABILITIES[..])] {
+        let maps = fs::read_to_string(of_process(process, "maps")).unwrap();
+        let base = usize::from_str_radix(maps.split('-').next().unwrap(), 16).unwrap();
+        let pid = Pid::from_raw(process.id() as i32);
+        let read = as_a_process(capabilities, move || {
+            let (mut bytes, remote) = ([0; 8], [RemoteIoVec { base, len: 8 }]);
+            process_vm_readv(pid, &mut [IoSliceMut::new(&mut bytes)], &remote)
+        });
+        assert_eq!(read, Err(Errno::EPERM));
+        let seize = move || ptrace::seize(pid, ptrace::Options::empty());
+        assert_eq!(as_a_process(capabilities, seize), Err(Errno::EPERM));
+        let maps = of_process(process, "maps");
+        let listed = as_a_process(capabilities, move || fs::read_to_string(maps));
+        assert_eq!(listed.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
+}
+
+/// `fs` has CAP_MKNOD, for the guest's sake: its device nodes lead nowhere.
+#[test]
+fn fs_cannot_open_a_device_of_the_host() {
+    let share = Share::new();
+    let rootfs = share.0.path().join("rootfs");
+    fs::create_dir(&rootfs).unwrap();
+    // As the runtime mounts everything below a share.
+    let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount(Some("none"), &rootfs, Some("tmpfs"), flags, None::<&str>).unwrap();
+    let (fs_process, _engine) = fs_process(share.0.path(), None);
+    let namespace = fs::File::open(of_process(&fs_process, "ns/mnt")).unwrap();
+    let open_devices = move || {
+        unshare(CloneFlags::CLONE_FS).unwrap();
+        setns(namespace, CloneFlags::CLONE_NEWNS).unwrap();
+        as_a_process(&FS_CAPABILITIES, || {
+            ["/loop", "/rootfs/loop"].map(|path| {
+                mknod(path, SFlag::S_IFBLK, Mode::S_IRUSR, makedev(7, 0)).unwrap();
+                fs::File::open(path).map(drop).map_err(|error| error.kind())
+            })
+        })
+    };
+    let opened = thread::spawn(open_devices).join().unwrap();
+    assert_eq!(opened, [Err(io::ErrorKind::PermissionDenied); 2]);
+    umount2(&rootfs, MntFlags::MNT_DETACH).unwrap();
 }
 
 #[test]
 fn fs_sees_the_share_and_what_is_mounted_in_it_later() {
     let share = Share::new();
     fs::create_dir(share.0.path().join("rootfs")).unwrap();
-    let (fs_process, _engine) = fs_process(share.0.path());
-    confined(&fs_process, FILE_SERVER);
+    let (fs_process, _engine) = fs_process(share.0.path(), None);
+    confined(&fs_process, FS_CAPABILITIES.iter().fold(0, |bits, one| bits | one.bitmask()));
     let root = of_process(&fs_process, "root");
     assert_eq!(names(&root), BTreeSet::from(["rootfs".to_owned()]));
     let rootfs = share.0.path().join("rootfs");

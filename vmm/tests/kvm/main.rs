@@ -5,7 +5,9 @@
 mod guest;
 mod process;
 
+use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::thread;
 
 use process::{Engine, start_io, vhost_socket};
@@ -68,6 +70,18 @@ fn nothing_is_at_other_ports() {
 fn a_guest_that_spins_ends_with_the_shim() {
     let Some(mut engine) = Engine::boot(&guest::spin(), 2, vec![]) else { return };
     assert_eq!(engine.process.news(), Report::Ready);
+    assert!(engine.process.hang_up());
+}
+
+#[test]
+fn what_was_inherited_by_chance_is_closed() {
+    let stranger = process::file(b"a secret");
+    let path = fs::read_link(format!("/proc/self/fd/{}", stranger.as_raw_fd())).unwrap();
+    let booted = Engine::boot_with(&guest::spin(), 1, vec![], Some(stranger));
+    let Some(mut engine) = booted else { return };
+    assert_eq!(engine.process.news(), Report::Ready);
+    let open = fs::read_dir(format!("/proc/{}/fd", engine.process.id())).unwrap();
+    assert!(open.map(|entry| fs::read_link(entry.unwrap().path()).unwrap()).all(|one| one != path));
     assert!(engine.process.hang_up());
 }
 

@@ -128,6 +128,16 @@ impl Engine {
     /// Boots `kernel` with an rng device for each of `backends`; `None`, with
     /// the reason printed, where there is no KVM at all.
     pub fn boot(kernel: &[u8], vcpus: u8, backends: Vec<OwnedFd>) -> Option<Self> {
+        Self::boot_with(kernel, vcpus, backends, None)
+    }
+
+    /// With a descriptor that the launch message does not name.
+    pub fn boot_with(
+        kernel: &[u8],
+        vcpus: u8,
+        backends: Vec<OwnedFd>,
+        stranger: Option<OwnedFd>,
+    ) -> Option<Self> {
         let kvm = match File::options().read(true).write(true).open("/dev/kvm") {
             Ok(kvm) => kvm,
             Err(error) => {
@@ -148,7 +158,7 @@ impl Engine {
         let console = tempfile::tempfile().unwrap();
         let log = console.as_fd().try_clone_to_owned().unwrap();
         let mut fds = vec![kvm.into(), file(kernel), file(b""), log];
-        fds.extend(backends);
+        fds.extend(backends.into_iter().chain(stranger));
         Some(Self { process: Process::start("kvm", fds, &launch), console })
     }
 
