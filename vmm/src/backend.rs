@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sandbox_devices::{Device, DeviceError, Memory, QueueIo, Signals, Token, Watched};
 use sandbox_vm_spec::devices::MAX_QUEUE_SIZE;
+use smallvec::SmallVec;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost::vhost_user::{Error as VhostUserError, Listener};
 use vhost_user_backend::bitmap::BitmapMmapRegion;
@@ -31,6 +32,9 @@ use ring::Ring;
 /// Largest config space that is answered for: what a GET_CONFIG message may
 /// ask for in the vhost-user protocol.
 const MAX_CONFIG: u32 = 256;
+
+/// Queues of a device whose kicks are handled without an allocation.
+const QUEUES: usize = 4;
 
 /// A backend cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -185,9 +189,9 @@ impl Adapter {
     }
 
     fn watch(&self, fds: &[Watched]) -> io::Result<()> {
-        let epoll = self.epoll()?;
-        let mut fds = fds.iter();
-        fds.try_for_each(|(fd, set, token)| epoll.register_listener(*fd, *set, self.data(*token)))
+        fds.iter().try_for_each(|(fd, set, token)| {
+            self.epoll()?.register_listener(*fd, *set, self.data(*token))
+        })
     }
 
     /// Stops watching, so that what becomes ready wakes nobody in vain.
@@ -234,7 +238,7 @@ impl Adapter {
         if guarded.phase != Phase::Running {
             return without_driver(guarded.device.as_mut(), event);
         }
-        let mut states: Vec<_> = rings.iter().map(Ring::lock).collect();
+        let mut states: SmallVec<[_; QUEUES]> = rings.iter().map(Ring::lock).collect();
         if states.iter().all(|state| !state.get_queue().ready()) {
             drop(states);
             self.halt(guarded, Phase::Stopped);
@@ -257,9 +261,8 @@ impl Adapter {
         states: &mut [MutexGuard<'_, VringState<GuestMemoryAtomic<Memory>>>],
     ) -> Result<Signals, DeviceError> {
         let memory = self.memory.memory();
-        let mut io: Vec<QueueIo> = states
-            .iter_mut()
-            .enumerate()
+        let queues = states.iter_mut().enumerate();
+        let mut io: SmallVec<[QueueIo; QUEUES]> = queues
             .map(|(index, state)| QueueIo::new(index, state.get_queue_mut(), &memory))
             .collect();
         match event {

@@ -2,12 +2,16 @@
 
 use std::io;
 
+use smallvec::SmallVec;
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, ReadVolatile, WriteVolatile};
 
 use crate::Memory;
 
+/// Buffers of a chain without an allocation: those of Linux's largest frame,
+/// a header and 17 fragments, with room. Longer ones are of disks and files.
+const INLINE: usize = 20;
 /// Size of a descriptor in its table.
 const DESCRIPTOR: u32 = size_of::<Descriptor>() as u32;
 
@@ -66,7 +70,7 @@ struct Buffer {
 #[derive(Debug)]
 pub struct Chain {
     head: u16,
-    buffers: Vec<Buffer>,
+    buffers: SmallVec<[Buffer; INLINE]>,
     /// The first writable one of `buffers`.
     writable: usize,
     readable_bytes: u32,
@@ -115,8 +119,8 @@ impl Chain {
     /// Walks the chain that starts at `head` of `queue`'s descriptor table.
     pub fn walk(queue: &Queue, memory: &Memory, head: u16) -> Result<Chain, ChainError> {
         let limit = queue.size();
-        let mut chain =
-            Chain { head, buffers: Vec::new(), writable: 0, readable_bytes: 0, writable_bytes: 0 };
+        let (buffers, writable) = (SmallVec::new(), 0);
+        let mut chain = Chain { head, buffers, writable, readable_bytes: 0, writable_bytes: 0 };
         let mut table =
             Table { addr: GuestAddress(queue.desc_table()), len: limit, indirect: false };
         let mut index = head;
@@ -167,6 +171,16 @@ impl Chain {
     /// Bytes of the part that the driver reads.
     pub fn writable_bytes(&self) -> u32 {
         self.writable_bytes
+    }
+
+    /// Address and length of each buffer that the driver wrote.
+    pub(crate) fn readable(&self) -> impl Iterator<Item = (GuestAddress, u32)> {
+        self.buffers[..self.writable].iter().map(|buffer| (buffer.addr, buffer.len))
+    }
+
+    /// Address and length of each buffer that the driver reads.
+    pub(crate) fn writable(&self) -> impl Iterator<Item = (GuestAddress, u32)> {
+        self.buffers[self.writable..].iter().map(|buffer| (buffer.addr, buffer.len))
     }
 
     /// The part that the driver wrote.

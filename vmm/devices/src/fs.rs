@@ -1,16 +1,19 @@
 //! File system device (virtio 1.2 section 5.11): FUSE requests answered by
 //! virtiofsd's passthrough file system, whose root is that of the process.
 
+mod request;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use sandbox_vm_spec::devices::DeviceKind;
-use virtiofsd::descriptor_utils::{Reader, Writer};
 use virtiofsd::passthrough::PassthroughFs;
 use virtiofsd::passthrough::{CachePolicy, Config, InodeFileHandlesMode, NegotiationMode};
 use virtiofsd::server::Server;
+
+use request::Requests;
 
 use crate::{Chain, Device, DeviceError, Memory, QueueIo, Signals};
 
@@ -50,6 +53,7 @@ pub enum FsError {
 /// See the module.
 pub struct Fs {
     server: Server<PassthroughFs>,
+    requests: Requests,
     config: [u8; TAG + 4],
 }
 
@@ -67,38 +71,19 @@ impl Fs {
         let guest_fd_limit = files.checked_sub(OWN_FILES).ok_or(FsError::Files(files))?;
         let share = passthrough(File::from(own_fds), guest_fd_limit);
         let share = PassthroughFs::new(share).map_err(FsError::Start)?;
-        Ok(Self { server: Server::new(share), config })
+        let requests = Requests::new().map_err(FsError::Start)?;
+        Ok(Self { server: Server::new(share), requests, config })
     }
 
-    fn answer(&self, chain: &Chain, library: Library, queue: &QueueIo) -> Result<u32, DeviceError> {
-        let memory = queue.memory();
-        check(chain, memory).map_err(|reason| queue.bad_request(reason))?;
-        let unreadable = |_| queue.bad_request("buffers that virtiofsd cannot read");
-        let reader = Reader::new(memory, library.clone()).map_err(unreadable)?;
-        let writer = Writer::new(memory, library).map_err(unreadable)?;
+    fn answer(&mut self, chain: &Chain, memory: &Memory) -> Result<u32, &'static str> {
+        let (reader, writer) = self.requests.open(chain, memory)?;
         let answered = self.server.handle_message(reader, writer, None::<&mut ()>);
         let written = answered.map_err(|error| {
             log::warn!("fs: request without an answer: {error}");
-            queue.bad_request("a malformed FUSE request")
+            "a malformed FUSE request"
         })?;
         Ok(u32::try_from(written).unwrap_or(0))
     }
-}
-
-type Library<'a> = virtio_queue::DescriptorChain<&'a Memory>;
-
-/// virtiofsd panics on a reply buffer that does not take a header.
-fn check(chain: &Chain, memory: &Memory) -> Result<(), &'static str> {
-    let mut header = [0; REQUEST_HEADER];
-    let read = chain.reader(memory).read_exact(&mut header);
-    read.map_err(|_| "a FUSE request shorter than its header")?;
-    let mut opcode = [0; 4];
-    opcode.copy_from_slice(&header[OPCODE..OPCODE + 4]);
-    let opcode = u32::from_le_bytes(opcode);
-    if chain.writer(memory).left() < REPLY_HEADER && !WITHOUT_REPLY.contains(&opcode) {
-        return Err("a FUSE request without room for the reply's header");
-    }
-    Ok(())
 }
 
 fn passthrough(own_fds: File, guest_fd_limit: u64) -> Config {
@@ -137,15 +122,11 @@ impl Device for Fs {
     }
 
     fn kicked(&mut self, queue: usize, io: &mut [QueueIo]) -> Result<Signals, DeviceError> {
-        let Some(kicked) = io.get_mut(queue) else { return Ok(Signals::default()) };
-        loop {
-            while let Some((chain, library)) = kicked.pop_for_library()? {
-                let len = self.answer(&chain, library, kicked)?;
-                kicked.push(&chain, len)?;
-            }
-            if !kicked.rearm()? {
-                break;
-            }
+        if let Some(kicked) = io.get_mut(queue) {
+            kicked.answer_all(|chain, memory| {
+                let answered = self.answer(chain, memory);
+                answered.map_err(|reason| DeviceError::Request { queue, reason })
+            })?;
         }
         Signals::collect(io)
     }

@@ -67,25 +67,6 @@ impl<'a> QueueIo<'a> {
         }
     }
 
-    /// Like [`pop`](Self::pop), and gives the chain as the `virtio_queue`
-    /// crate walks it too, for libraries that take it in that form.
-    pub fn pop_for_library(
-        &mut self,
-    ) -> Result<Option<(Chain, virtio_queue::DescriptorChain<&'a Memory>)>, DeviceError> {
-        if !self.ready() {
-            return Ok(None);
-        }
-        let next = match self.queue.iter(self.memory) {
-            Ok(mut iter) => iter.next(),
-            Err(error) => return Err(self.error(error.into())),
-        };
-        let Some(theirs) = next else { return Ok(None) };
-        match Chain::walk(self.queue, self.memory, theirs.head_index()) {
-            Ok(ours) => Ok(Some((ours, theirs))),
-            Err(error) => Err(self.error(error.into())),
-        }
-    }
-
     /// Takes and returns chains until the driver has made no more available, each
     /// with as many bytes written into it as `answer` says.
     pub fn answer_all(

@@ -10,6 +10,7 @@ use sandbox_devices::mock::{Driver, MEMORY, Part};
 use vhost::vhost_user::message::VhostUserConfigFlags;
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
+use vhost_user_backend::VringT;
 use vm_memory::{FileOffset, GuestAddress, GuestMemory, GuestMemoryRegion, MemoryRegionAddress};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -182,4 +183,30 @@ fn the_end_of_the_engine_is_no_error() {
     let Engine { frontend, mut backend, .. } = Engine::new();
     drop(frontend);
     backend.wait().unwrap();
+}
+
+/// The longest chain of a frame, through the adapter and back.
+#[test]
+fn a_kick_allocates_nothing() {
+    let mut driver = Driver::over(shared_memory(), &[64]);
+    let memory = GuestMemoryAtomic::new(driver.memory.clone());
+    let adapter = Adapter::new(Box::new(Rng::new()), memory.clone(), false);
+    let ring = Ring::new(memory, 64).unwrap();
+    ring.set_queue_size(64);
+    let (used, available) = (driver.used_ring(0), driver.available_ring(0));
+    ring.set_queue_info(driver.descriptors(0), available, used).unwrap();
+    ring.set_queue_ready(true);
+    let mut kick = |parts: u64| {
+        let part = |number| Part { addr: 0x20_0000 + number * 8, len: 8, write: true };
+        driver.chain(0, &(0..parts).map(part).collect::<Vec<_>>());
+        let rings = [ring.clone()];
+        let kicked = || adapter.handle_event(0, EventSet::IN, &rings, 0).unwrap();
+        let counted = allocation_counter::measure(kicked).count_total;
+        assert_eq!(driver.returned(0).len(), 1);
+        counted
+    };
+    // The device starts with the first.
+    kick(1);
+    assert_eq!((kick(1), kick(20)), (0, 0));
+    assert!(kick(21) > 0);
 }
