@@ -31,6 +31,8 @@ const FIRST_FD: Fd = sandbox_vm_spec::launch::CONTROL_FD + 1;
 
 /// Everything that a machine is made of.
 pub(crate) struct Parts {
+    /// The sandbox's id.
+    pub sandbox: String,
     /// Uncompressed `vmlinux`.
     pub kernel: File,
     /// initramfs.
@@ -87,6 +89,7 @@ impl Engine for Kvm {
         let kvm = File::options().read(true).write(true).open("/dev/kvm")?;
         let mut fds = Inherited::default();
         let launch = Launch::Kvm(KvmLaunch {
+            sandbox: parts.sandbox,
             vm: spec.clone(),
             kvm: fds.add(kvm.into()),
             kernel: fds.add(parts.kernel.into()),
@@ -109,6 +112,7 @@ impl Engine for Qemu {
     async fn boot(&self, spec: &VmSpec, parts: Parts) -> io::Result<Vm> {
         let mut fds = Inherited::default();
         let launch = Launch::Qemu(QemuLaunch {
+            sandbox: parts.sandbox,
             vm: spec.clone(),
             qemu: self.qemu.clone(),
             accel: "tcg".to_owned(),

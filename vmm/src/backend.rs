@@ -247,7 +247,7 @@ impl Adapter {
         let signals = self.call(guarded.device.as_mut(), event, &mut states)?;
         for (index, state) in states.iter().enumerate().filter(|(i, _)| signals.has(*i)) {
             state.signal_used_queue().map_err(|source| {
-                log::debug!("{}: cannot signal queue {index}", self.name);
+                tracing::debug!("{}: cannot signal queue {index}", self.name);
                 DeviceError::Host { what: "cannot interrupt the guest", source }
             })?;
         }
@@ -352,7 +352,7 @@ impl VhostUserBackend for Adapter {
         let Some(event) = self.event(data, set) else { return Ok(()) };
         let mut guarded = self.lock();
         if let Err(error) = self.handle(&mut guarded, event, rings) {
-            log::error!("{}: device needs a reset: {}", self.name, describe(&error));
+            tracing::error!("{}: device needs a reset: {}", self.name, describe(&error));
             self.halt(&mut guarded, Phase::NeedsReset);
         }
         Ok(())

@@ -28,7 +28,7 @@ pub fn start(requests: OwnedFd) -> Result<Blk, DisksError> {
     let (device, handle) = Blk::new()?;
     let serve = move || {
         if let Err(error) = serve(&requests, &handle) {
-            log::error!("blk: no further disks can be attached: {error}");
+            tracing::error!("blk: no further disks can be attached: {error}");
         }
     };
     thread::Builder::new().name("disks".into()).stack_size(STACK).spawn(serve)?;

@@ -82,7 +82,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::error!("{}", describe(&error));
+            tracing::error!("{}", describe(&error));
             ExitCode::FAILURE
         }
     }
@@ -98,7 +98,9 @@ fn serve(process: Process, began: Instant) -> Result<(), Error> {
 }
 
 fn launch(process: Process, control: &Control, began: Instant) -> Result<(), Error> {
-    match (process, control.launch()?) {
+    let launch = control.launch()?;
+    logger::name_sandbox(launch.sandbox());
+    match (process, launch) {
         (Process::Kvm, Launch::Kvm(launch)) => Ok(kvm::run(launch, control, began)?),
         (Process::Fs, Launch::Fs(launch)) => Ok(fs::run(launch, control)?),
         (Process::Io, Launch::Io(launch)) => Ok(io::run(launch, control)?),

@@ -215,6 +215,7 @@ async fn start(
         engine_devices.push((device.kind, engine.into()));
     }
     let parts = Parts {
+        sandbox: prepared.state.pod.id.clone(),
         kernel: files.kernel,
         initramfs: files.initramfs,
         console: files.console,
@@ -233,7 +234,7 @@ async fn start(
     };
     let (io, fs, vm) = tokio::join!(
         start_io(&config.vmm, prepared, &cgroup, io_devices, files.io),
-        start_fs(&config.vmm, folder, &cgroup, fs_devices, name == "kvm"),
+        start_fs(&config.vmm, prepared, &cgroup, fs_devices, name == "kvm"),
         engine.boot(&prepared.vm, parts),
     );
     let vm = vm.map(|vm| (vm.process, vm.control));
@@ -375,6 +376,7 @@ async fn start_io(
         forward_port: FORWARD_PORT,
     };
     let launch = Launch::Io(IoLaunch {
+        sandbox: prepared.state.pod.id.clone(),
         devices: fds.sockets(devices),
         cid: GUEST_CID,
         sockets: folder.sockets(),
@@ -388,13 +390,15 @@ async fn start_io(
 
 async fn start_fs(
     vmm: &Path,
-    folder: &Folder,
+    prepared: &Prepared,
     cgroup: &Cgroup,
     devices: Vec<(DeviceKind, OwnedFd)>,
     config: bool,
 ) -> io::Result<(HostProcess, Control)> {
+    let folder = prepared.folder().map_err(io::Error::other)?;
     let mut fds = Inherited::default();
     let launch = Launch::Fs(FsLaunch {
+        sandbox: prepared.state.pod.id.clone(),
         devices: fds.sockets(devices),
         tag: SHARE_TAG.to_owned(),
         config,

@@ -79,7 +79,7 @@ impl Fs {
         let (reader, writer) = self.requests.open(chain, memory)?;
         let answered = self.server.handle_message(reader, writer, None::<&mut ()>);
         let written = answered.map_err(|error| {
-            log::warn!("fs: request without an answer: {error}");
+            tracing::warn!("fs: request without an answer: {error}");
             "a malformed FUSE request"
         })?;
         Ok(u32::try_from(written).unwrap_or(0))

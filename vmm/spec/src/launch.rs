@@ -43,6 +43,18 @@ pub enum Launch {
     Fs(FsLaunch),
 }
 
+impl Launch {
+    /// The sandbox's id.
+    pub fn sandbox(&self) -> &str {
+        match self {
+            Self::Kvm(launch) => &launch.sandbox,
+            Self::Qemu(launch) => &launch.sandbox,
+            Self::Io(launch) => &launch.sandbox,
+            Self::Fs(launch) => &launch.sandbox,
+        }
+    }
+}
+
 /// A device's end of its vhost-user socket: for the process that serves it a
 /// listener, for the engine a connection to that listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +70,9 @@ pub struct DeviceSocket {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KvmLaunch {
+    /// The sandbox's id, for the log.
+    #[serde(default)]
+    pub sandbox: String,
     /// The machine.
     pub vm: VmSpec,
     /// `/dev/kvm`, open for reading and writing.
@@ -78,6 +93,9 @@ pub struct KvmLaunch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QemuLaunch {
+    /// The sandbox's id, for the log.
+    #[serde(default)]
+    pub sandbox: String,
     /// The machine.
     pub vm: VmSpec,
     /// Absolute path of `qemu-system-x86_64`.
@@ -105,6 +123,9 @@ pub struct QemuLaunch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IoLaunch {
+    /// The sandbox's id, for the log.
+    #[serde(default)]
+    pub sandbox: String,
     /// The devices to serve.
     pub devices: Vec<DeviceSocket>,
     /// Context id of the guest.
@@ -131,6 +152,9 @@ pub struct IoLaunch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FsLaunch {
+    /// The sandbox's id, for the log.
+    #[serde(default)]
+    pub sandbox: String,
     /// The device to serve: the fs device and no other.
     pub devices: Vec<DeviceSocket>,
     /// Tag by which the guest mounts the share.

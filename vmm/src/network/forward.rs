@@ -62,7 +62,7 @@ impl Carrier {
     pub fn start(mut self) -> io::Result<()> {
         let carry = move || {
             if let Err(error) = self.run() {
-                log::error!("net: connections to the guest's loopback end: {error}");
+                tracing::error!("net: connections to the guest's loopback end: {error}");
             }
         };
         thread::Builder::new().name("forward".into()).stack_size(STACK).spawn(carry)?;
@@ -112,7 +112,7 @@ impl Carrier {
                 self.connections.insert(id, connection);
                 self.turn(id);
             }
-            Err(error) => log::warn!("net: no way to the guest's agent: {error}"),
+            Err(error) => tracing::warn!("net: no way to the guest's agent: {error}"),
         }
     }
 
@@ -124,7 +124,7 @@ impl Carrier {
             return self.remove(id, Some(how));
         }
         if let Err(error) = self.watch(id) {
-            log::warn!("net: cannot wait for a connection to the guest's loopback: {error}");
+            tracing::warn!("net: cannot wait for a connection to the guest's loopback: {error}");
             self.remove(id, Some(Err(error)));
         }
     }

@@ -51,7 +51,7 @@ pub fn start(listener: UnixListener, control: Control, pod: String) -> io::Resul
             match client {
                 Ok(client) => shared.admit(client),
                 Err(error) => {
-                    log::warn!("net: cannot accept a client: {error}");
+                    tracing::warn!("net: cannot accept a client: {error}");
                     // Out of descriptors, mostly: a moment later there are some.
                     thread::sleep(Duration::from_millis(100));
                 }
@@ -77,14 +77,14 @@ impl Shared {
         let shared = self.clone();
         let serve = move || {
             if let Err(error) = shared.serve(&mut client) {
-                log::debug!("net: a client has gone: {error}");
+                tracing::debug!("net: a client has gone: {error}");
             }
             shared.clients.fetch_sub(1, Ordering::Relaxed);
         };
         let name = "network-client".into();
         if let Err(error) = thread::Builder::new().name(name).stack_size(STACK).spawn(serve) {
             self.clients.fetch_sub(1, Ordering::Relaxed);
-            log::warn!("net: no thread for a client: {error}");
+            tracing::warn!("net: no thread for a client: {error}");
         }
     }
 

@@ -77,11 +77,11 @@ impl Relay {
             let Self { file, listener, backend } = self;
             let qemu = match listener.accept() {
                 Ok((qemu, _)) => qemu,
-                Err(error) => return log::error!("net: QEMU cannot be heard: {error}"),
+                Err(error) => return tracing::error!("net: QEMU cannot be heard: {error}"),
             };
             drop((file, listener));
             if let Err(error) = Carrier::new(qemu, backend).carry() {
-                log::error!("net: the connection of QEMU and its backend broke: {error}");
+                tracing::error!("net: the connection of QEMU and its backend broke: {error}");
             }
         };
         thread::Builder::new().name("relay".into()).stack_size(STACK).spawn(serve)?;

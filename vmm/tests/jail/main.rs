@@ -44,6 +44,7 @@ fn io(extra: Option<OwnedFd>) -> (Process, tempfile::TempDir, Vec<OwnedFd>) {
     let sockets = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(sockets.path().join("vsock.sock")).unwrap();
     let launch = Launch::Io(IoLaunch {
+        sandbox: String::new(),
         devices: vec![
             DeviceSocket { kind: DeviceKind::Rng, socket: 10 },
             DeviceSocket { kind: DeviceKind::Vsock, socket: 11 },
@@ -85,6 +86,7 @@ impl Drop for Share {
 fn fs_process(share: &Path, extra: Option<OwnedFd>) -> (Process, OwnedFd) {
     let (listener, engine) = vhost_socket();
     let launch = Launch::Fs(FsLaunch {
+        sandbox: String::new(),
         devices: vec![DeviceSocket { kind: DeviceKind::Fs, socket: 10 }],
         tag: "share".into(),
         config: true,
@@ -251,6 +253,7 @@ fn fs_sees_the_share_and_what_is_mounted_in_it_later() {
 #[test]
 fn a_launch_message_for_another_process_is_refused() {
     let launch = Launch::Fs(FsLaunch {
+        sandbox: String::new(),
         devices: vec![DeviceSocket { kind: DeviceKind::Fs, socket: 10 }],
         tag: "share".into(),
         config: true,
@@ -263,7 +266,13 @@ fn a_launch_message_for_another_process_is_refused() {
 fn what_is_wrong_with_a_launch_message_is_named() {
     let fs = |socket, tag: &str, share: &str| {
         let devices = vec![DeviceSocket { kind: DeviceKind::Fs, socket }];
-        Launch::Fs(FsLaunch { devices, tag: tag.into(), config: true, share: share.into() })
+        Launch::Fs(FsLaunch {
+            sandbox: String::new(),
+            devices,
+            tag: tag.into(),
+            config: true,
+            share: share.into(),
+        })
     };
     let socket = || vhost_socket().0.into();
     let not_passed = "file descriptor 99, the vhost-user listener of the fs device";
@@ -278,6 +287,7 @@ fn what_is_wrong_with_a_launch_message_is_named() {
 fn what_is_wrong_with_qemu_is_named() {
     let launch = |qemu: &str, accel: &str, vcpus| {
         Launch::Qemu(QemuLaunch {
+            sandbox: String::new(),
             vm: VmSpec { vcpus, memory_mib: 128, cmdline: String::new() },
             qemu: qemu.into(),
             accel: accel.into(),

@@ -102,6 +102,7 @@ pub fn start_io() -> (Process, OwnedFd) {
     let sockets = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(sockets.path().join("vsock.sock")).unwrap();
     let launch = Launch::Io(IoLaunch {
+        sandbox: String::new(),
         devices: vec![
             DeviceSocket { kind: DeviceKind::Rng, socket: 10 },
             DeviceSocket { kind: DeviceKind::Vsock, socket: 11 },
@@ -147,6 +148,7 @@ impl Engine {
         };
         let device = |(socket, _): (i32, &OwnedFd)| DeviceSocket { kind: DeviceKind::Rng, socket };
         let launch = Launch::Kvm(KvmLaunch {
+            sandbox: String::new(),
             vm: VmSpec { vcpus, memory_mib: 128, cmdline: String::new() },
             kvm: 10,
             kernel: 11,

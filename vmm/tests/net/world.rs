@@ -65,6 +65,7 @@ impl World {
         ];
         fds.extend(outside.as_ref().map(|outside| outside.as_fd().try_clone_to_owned().unwrap()));
         let launch = Launch::Io(IoLaunch {
+            sandbox: String::new(),
             devices: [DeviceKind::Rng, DeviceKind::Vsock, DeviceKind::Net]
                 .into_iter()
                 .zip([10, 11, 13])

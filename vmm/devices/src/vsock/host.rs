@@ -155,7 +155,7 @@ impl Host {
                 Err(error) if wait(&error) => self.waiting = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    log::warn!("vsock: cannot accept a connection: {error}");
+                    tracing::warn!("vsock: cannot accept a connection: {error}");
                     self.waiting = false;
                 }
             }
@@ -168,7 +168,7 @@ impl Host {
         let event = EpollEvent::new(READABLE, id);
         let fd = endpoint.stream.as_raw_fd();
         if let Err(error) = self.epoll.ctl(ControlOperation::Add, fd, event) {
-            log::warn!("vsock: cannot watch a connection: {error}");
+            tracing::warn!("vsock: cannot watch a connection: {error}");
             return None;
         }
         self.next_id += 1;
@@ -195,7 +195,7 @@ impl Host {
         match self.connected(request.dst_port) {
             Ok(id) => self.mux.accept(id, request),
             Err(error) => {
-                log::info!("vsock: no connection to port {}: {error}", request.dst_port);
+                tracing::info!("vsock: no connection to port {}: {error}", request.dst_port);
                 self.mux.refuse(request);
             }
         }
@@ -286,7 +286,7 @@ impl Host {
         let set = if wanted { READABLE | EventSet::OUT } else { READABLE };
         let (fd, event) = (endpoint.stream.as_raw_fd(), EpollEvent::new(set, id));
         if let Err(error) = self.epoll.ctl(ControlOperation::Modify, fd, event) {
-            log::warn!("vsock: cannot watch a connection: {error}");
+            tracing::warn!("vsock: cannot watch a connection: {error}");
         }
     }
 

@@ -36,7 +36,7 @@ impl Files {
         let Err(error) = self.append(lines) else { return 0 };
         let lost = super::count(lines);
         if self.logged.is_none_or(|logged| logged.elapsed() >= QUIET) {
-            log::error!("net: cannot write {lost} lines of the audit: {error}");
+            tracing::error!("net: cannot write {lost} lines of the audit: {error}");
             self.logged = Some(Instant::now());
         }
         lost
