@@ -19,6 +19,7 @@ use ttrpc::proto::Code;
 
 use crate::event::Exit;
 use crate::failure::ErrorKind;
+use crate::id::ProcessRef;
 
 /// Longest time for a call that the agent answers at once: a guest that hangs
 /// must not hang containerd.
@@ -184,15 +185,14 @@ impl Agent {
     /// Answers with the number of the process in the guest.
     pub async fn exec(
         &self,
-        container: &str,
-        exec: &str,
-        process: Vec<u8>,
+        process: &ProcessRef,
+        spec: Vec<u8>,
         stdio: Stdio,
     ) -> Result<u32, AgentError> {
         let request = ExecProcessRequest {
-            container_id: container.to_owned(),
-            exec_id: exec.to_owned(),
-            process,
+            container_id: process.container.clone(),
+            exec_id: process.exec_id().to_owned(),
+            process: spec,
             stdio: Some(stdio).into(),
             ..Default::default()
         };
@@ -200,22 +200,21 @@ impl Agent {
         answer.map(|answer| answer.pid).map_err(|e| failed("ExecProcess", CREATE_TIMEOUT, e))
     }
 
-    pub async fn delete_process(&self, container: &str, exec: &str) -> Result<(), AgentError> {
-        let request = of_process(container, exec);
+    pub async fn delete_process(&self, process: &ProcessRef) -> Result<(), AgentError> {
+        let request = of_process(process);
         let answer = self.client.delete_process(within(CALL_TIMEOUT), &request).await;
         answer.map(drop).map_err(|e| failed("DeleteProcess", CALL_TIMEOUT, e))
     }
 
     pub async fn kill(
         &self,
-        container: &str,
-        exec: &str,
+        process: &ProcessRef,
         signal: u32,
         all: bool,
     ) -> Result<(), AgentError> {
         let request = KillRequest {
-            container_id: container.to_owned(),
-            exec_id: exec.to_owned(),
+            container_id: process.container.clone(),
+            exec_id: process.exec_id().to_owned(),
             signal,
             all,
             ..Default::default()
@@ -225,8 +224,8 @@ impl Agent {
     }
 
     /// Answers when the process has ended, however long that takes.
-    pub async fn wait(&self, container: &str, exec: &str) -> Result<GuestExit, AgentError> {
-        let request = of_process(container, exec);
+    pub async fn wait(&self, process: &ProcessRef) -> Result<GuestExit, AgentError> {
+        let request = of_process(process);
         let answer = self.client.wait(Context::default(), &request).await;
         let answer = answer.map_err(|e| failed("Wait", Duration::MAX, e))?;
         // The host's clock: the guest's is the guest's to set.
@@ -244,14 +243,13 @@ impl Agent {
 
     pub async fn resize(
         &self,
-        container: &str,
-        exec: &str,
+        process: &ProcessRef,
         width: u32,
         height: u32,
     ) -> Result<(), AgentError> {
         let request = ResizePtyRequest {
-            container_id: container.to_owned(),
-            exec_id: exec.to_owned(),
+            container_id: process.container.clone(),
+            exec_id: process.exec_id().to_owned(),
             width,
             height,
             ..Default::default()
@@ -315,10 +313,10 @@ fn of_container(id: &str) -> ContainerRequest {
     ContainerRequest { container_id: id.to_owned(), ..Default::default() }
 }
 
-fn of_process(container: &str, exec: &str) -> ProcessRequest {
+fn of_process(process: &ProcessRef) -> ProcessRequest {
     ProcessRequest {
-        container_id: container.to_owned(),
-        exec_id: exec.to_owned(),
+        container_id: process.container.clone(),
+        exec_id: process.exec_id().to_owned(),
         ..Default::default()
     }
 }

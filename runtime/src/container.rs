@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use crate::event::Exit;
+use crate::id::{ExecId, ProcessRef};
 
 /// A mount that containerd wants done to make a container's root file system,
 /// in the form of its Mount type.
@@ -42,20 +43,18 @@ pub struct Stdio {
     pub terminal: bool,
 }
 
-/// What [`Pod::exec`](crate::Pod::exec) needs.
-#[derive(Clone, Debug, Default)]
+/// The argument of [`Pod::exec`](crate::Pod::exec).
+#[derive(Clone, Debug)]
 pub struct ExecProcess {
-    /// The container.
-    pub container: String,
-    /// The process's id, free among those of the container.
-    pub id: String,
+    /// Its name, free among those of the container.
+    pub process: ProcessRef,
     /// The `process` of an OCI runtime spec, as JSON.
-    pub process: Vec<u8>,
+    pub spec: Vec<u8>,
     /// Its streams.
     pub stdio: Stdio,
 }
 
-/// Where a container is in its life.
+/// The status of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Made, and waiting for start.
@@ -80,16 +79,19 @@ impl Status {
     }
 }
 
-/// What containerd's State call asks for of a process that is not the first.
+/// The state of a process, for containerd's State call.
 #[derive(Clone, Debug)]
 pub struct ProcessState {
+    /// Bundle of the container.
+    pub bundle: PathBuf,
     /// Its streams.
     pub stdio: Stdio,
-    /// Its pid for containerd, the container's; 0 before it was started.
+    /// Its pid for containerd: that of a process on this host that lives as long
+    /// as the sandbox; 0 for an exec that was not started.
     pub pid: u32,
-    /// Where it is in its life.
+    /// Its status.
     pub status: Status,
-    /// Set once stopped.
+    /// Set once it has ended.
     pub exit: Option<Exit>,
 }
 
@@ -99,20 +101,6 @@ pub struct ProcessState {
 pub struct Pid {
     /// Its number.
     pub number: u32,
-    /// Its exec id; empty for the first process and what it and others started.
-    pub exec: String,
-}
-
-/// What containerd's State call asks for.
-#[derive(Clone, Debug)]
-pub struct ContainerState {
-    /// What it was created with.
-    pub created: CreateContainer,
-    /// Its pid for containerd: a process on this host that lives as long as
-    /// the sandbox.
-    pub pid: u32,
-    /// Where it is in its life.
-    pub status: Status,
-    /// Set once stopped.
-    pub exit: Option<Exit>,
+    /// The exec; none for the first process and for what it and others started.
+    pub exec: Option<ExecId>,
 }

@@ -7,9 +7,10 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
@@ -157,11 +158,11 @@ impl Disks {
     }
 
     fn numbers<T>(&self, with: impl FnOnce(&mut Numbers) -> T) -> T {
-        with(&mut self.inner.numbers.lock().unwrap_or_else(PoisonError::into_inner))
+        with(&mut self.inner.numbers.lock())
     }
 
     fn ask(&self, request: &Request, file: Option<&File>) -> Result<(), String> {
-        let requests = self.inner.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let requests = self.inner.requests.lock();
         match exchange(&requests, request, file) {
             Ok(Reply::Done) => Ok(()),
             Ok(Reply::Failed(why)) => Err(why),

@@ -7,7 +7,7 @@ use crate::failure::{ErrorKind, chain};
 use crate::folder::FolderError;
 use crate::guest_spec::SpecError;
 use crate::hooks::HookError;
-use crate::id::IdError;
+use crate::id::{IdError, ProcessRef};
 use crate::machine::{BootError, LaunchError};
 use crate::mounts::MountError;
 use crate::network::NetworkError;
@@ -52,71 +52,41 @@ pub enum Error {
     /// The agent refused or failed.
     #[error(transparent)]
     Agent(#[from] AgentError),
-    /// There is no such container.
-    #[error("container {0:?}: not found")]
-    NoContainer(String),
     /// There is no such process.
-    #[error("process {exec:?} of container {container:?}: not found")]
-    NoProcess {
-        /// The container.
-        container: String,
-        /// The process asked for.
-        exec: String,
-    },
-    /// The exec id is taken.
-    #[error("process {exec:?} of container {container:?} already exists")]
-    ProcessExists {
-        /// The container.
-        container: String,
+    #[error("{0}: not found")]
+    NotFound(ProcessRef),
+    /// The id is taken.
+    #[error("{0} already exists")]
+    Exists(ProcessRef),
+    /// The process has another status.
+    #[error("{process} is {is}, it must be {must}")]
+    WrongStatus {
         /// The process.
-        exec: String,
-    },
-    /// The process is in another state.
-    #[error("process {exec:?} of container {container:?} is {is}, it must be {must}")]
-    WrongProcessState {
-        /// The container.
-        container: String,
-        /// The process.
-        exec: String,
-        /// Its state.
+        process: ProcessRef,
+        /// Its status.
         is: &'static str,
-        /// The state that the call needs.
+        /// The status that the call needs.
         must: &'static str,
     },
     /// Too many execs.
-    #[error(
-        "container {container:?} has {most} processes that are not deleted, the most there may be"
-    )]
+    #[error("container {container:?} has {most} execs that are not deleted, the limit")]
     TooManyProcesses {
         /// The container.
         container: String,
-        /// How many.
+        /// The limit.
         most: usize,
     },
     /// Not the process of a spec.
-    #[error("the spec of process {exec:?} is not the process of an OCI runtime spec")]
+    #[error("the spec of {process} is not the process of an OCI runtime spec")]
     NoProcessSpec {
         /// The process.
-        exec: String,
-        /// What is wrong with it.
+        process: ProcessRef,
+        /// The first mistake in it.
         source: serde_json::Error,
     },
     /// The process has ended.
-    #[error("the process of container {0:?} has already ended")]
-    Finished(String),
-    /// The container exists.
-    #[error("container {0:?} already exists")]
-    ContainerExists(String),
-    /// The container is in another state.
-    #[error("container {container:?} is {is}, it must be {must}")]
-    WrongState {
-        /// The container.
-        container: String,
-        /// Its state.
-        is: &'static str,
-        /// The state that the call needs.
-        must: &'static str,
-    },
+    #[error("{0} has already ended")]
+    Finished(ProcessRef),
     /// The pod has ended.
     #[error("sandbox {pod} has ended: {reason}")]
     Ended {
@@ -143,15 +113,11 @@ impl Error {
             Self::Network(e) => e.kind(),
             Self::Hook(_) => ErrorKind::Internal,
             Self::Agent(e) => e.kind(),
-            Self::NoContainer(_) | Self::NoProcess { .. } | Self::Finished(_) => {
-                ErrorKind::NotFound
-            }
-            Self::ContainerExists(_) | Self::ProcessExists { .. } => ErrorKind::AlreadyExists,
+            Self::NotFound(_) | Self::Finished(_) => ErrorKind::NotFound,
+            Self::Exists(_) => ErrorKind::AlreadyExists,
             Self::TooManyProcesses { .. } => ErrorKind::ResourceExhausted,
             Self::NoProcessSpec { .. } => ErrorKind::InvalidArgument,
-            Self::WrongState { .. } | Self::WrongProcessState { .. } => {
-                ErrorKind::FailedPrecondition
-            }
+            Self::WrongStatus { .. } => ErrorKind::FailedPrecondition,
             Self::Ended { .. } => ErrorKind::Unavailable,
         }
     }

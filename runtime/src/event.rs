@@ -2,6 +2,8 @@ use std::time::SystemTime;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::id::ProcessRef;
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
@@ -17,10 +19,8 @@ pub enum PodEvent {
     /// A process has ended. Comes once for each created container, and for
     /// each exec that was started: before that of its container.
     Exit {
-        /// Id of the container.
-        container: String,
-        /// Id of the exec, empty for the container's first process.
-        exec: String,
+        /// Which process.
+        process: ProcessRef,
         /// The pid that create or start answered with.
         pid: u32,
         /// How it ended.

@@ -77,13 +77,65 @@ impl fmt::Display for PodId {
     }
 }
 
+/// Names an exec among those of its container. Not empty.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ExecId(String);
+
+impl ExecId {
+    /// None for an empty text, by which containerd and the agent name the first
+    /// process of a container.
+    pub fn new(text: impl Into<String>) -> Option<Self> {
+        Some(text.into()).filter(|text| !text.is_empty()).map(Self)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Names a process of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ProcessRef {
+    /// Id of the container.
+    pub container: String,
+    /// None for the first process of the container.
+    pub exec: Option<ExecId>,
+}
+
+impl ProcessRef {
+    /// The first process of a container.
+    pub fn init(container: impl Into<String>) -> Self {
+        Self { container: container.into(), exec: None }
+    }
+
+    /// The process that a request names; see [`ExecId::new`].
+    pub fn named(container: impl Into<String>, exec: impl Into<String>) -> Self {
+        Self { container: container.into(), exec: ExecId::new(exec) }
+    }
+
+    /// The exec id for a message, empty for the first process.
+    pub fn exec_id(&self) -> &str {
+        self.exec.as_ref().map_or("", ExecId::as_str)
+    }
+}
+
+impl fmt::Display for ProcessRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.exec {
+            Some(exec) => write!(f, "process {:?} of container {:?}", exec.0, self.container),
+            None => write!(f, "container {:?}", self.container),
+        }
+    }
+}
+
 /// Checks the id of a container.
 pub(crate) fn check_container(id: &str) -> Result<(), IdError> {
     check("container", id)
 }
 
-pub(crate) fn check_exec(id: &str) -> Result<(), IdError> {
-    check("exec", id)
+pub(crate) fn check_exec(process: &ProcessRef) -> Result<(), IdError> {
+    check("exec", process.exec_id())
 }
 
 /// containerd's own rule for identifiers: `[A-Za-z0-9]+([-._][A-Za-z0-9]+)*`,

@@ -46,9 +46,7 @@ pub use bundle::BundleError;
 pub use cgroup::CgroupError;
 pub use cleanup::cleanup;
 pub use config::{Config, ConfigError, EngineChoice, NetworkConfig, VmDefaults};
-pub use container::{
-    ContainerState, CreateContainer, ExecProcess, Pid, ProcessState, RootfsMount, Status, Stdio,
-};
+pub use container::{CreateContainer, ExecProcess, Pid, ProcessState, RootfsMount, Status, Stdio};
 pub use engine::{Chosen, EngineError, Probe, choose, probe};
 pub use error::Error;
 pub use event::{Events, Exit, PodEvent};
@@ -57,7 +55,7 @@ pub use file::write_atomically;
 pub use folder::FolderError;
 pub use guest_spec::SpecError;
 pub use hooks::HookError;
-pub use id::{IdError, PodId};
+pub use id::{ExecId, IdError, PodId, ProcessRef};
 pub use log::{LOG_VARIABLE, log_level};
 pub use machine::{BootError, LaunchError};
 pub use mounts::MountError;

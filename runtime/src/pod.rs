@@ -1,23 +1,25 @@
 mod exec;
 mod hooked;
 mod host_side;
+mod lifecycle;
 mod member;
 mod run;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{RwLock, mpsc, watch};
 use tokio::task::spawn_blocking;
 
 use crate::agent::{Agent, AgentError, Pids};
 use crate::config::Config;
-use crate::container::{ContainerState, CreateContainer, Pid, Status};
+use crate::container::{CreateContainer, Pid, ProcessState, Status};
 use crate::end::EndSignal;
 use crate::error::Error;
 use crate::event::{Events, Exit, PodEvent};
 use crate::failure::ErrorKind;
-use crate::id::{PodId, check_container};
+use crate::id::{PodId, ProcessRef, check_container};
 use crate::kill_point;
 use crate::machine::{Boot, BootError, Launched, Notes, Rank, boot, launch};
 use crate::network::{ClientError, Network, NetworkError};
@@ -26,7 +28,8 @@ use crate::stdio::Opened;
 use exec::Exec;
 use hooked::Hooked;
 use host_side::{ForGuest, Held, HostSide, Prepared};
-use member::{Member, killed, watch_exit, watch_oom};
+use lifecycle::{Lifecycle, killed};
+use member::{Member, watch_exit, watch_oom};
 
 /// SIGKILL: a sandbox that cannot deliver it is dead itself.
 const SIGKILL: u32 = 9;
@@ -92,9 +95,9 @@ impl Pod {
         self.inner.agent().await.map(drop)
     }
 
-    /// Makes a container: mounts its root file system, waits for the guest,
-    /// and has the agent prepare its first process. Answers with its pid.
-    /// A failure leaves nothing of the container behind.
+    /// Creates a container: mounts its root file system, waits for the guest,
+    /// and lets the agent prepare its first process. Returns its pid. A failure
+    /// leaves nothing of the container behind.
     pub async fn create_container(&self, create: CreateContainer) -> Result<u32, Error> {
         check_container(&create.id)?;
         let reserved = Reserved::take(&self.inner, &create.id)?;
@@ -103,52 +106,43 @@ impl Pod {
         Ok(member.pid)
     }
 
-    /// Lets the first process run. Answers with its pid.
-    pub async fn start(&self, container: &str) -> Result<u32, Error> {
-        let member = self.inner.member(container)?;
-        let _turn = member.turn.lock().await;
-        member.check(|is| is == Status::Created, "created")?;
-        self.inner.set_network().await?;
-        kill_point::reach("start: a network");
-        self.inner.call(async |agent| agent.start(container).await).await?;
-        kill_point::reach("start: in the guest");
-        member.set_started();
-        member.hooks.started(member.pid).await;
-        Ok(member.pid)
+    /// Starts the first process of a container, or an exec. Returns its pid when
+    /// it has become its program.
+    pub async fn start(&self, process: &ProcessRef) -> Result<u32, Error> {
+        let process = self.inner.process(process)?;
+        match &process {
+            Process::Init(member) => self.inner.start_init(member).await?,
+            Process::Exec(member, exec) => self.inner.start_exec(member, exec).await?,
+        }
+        Ok(self.pid())
     }
 
-    /// Where the container is in its life.
-    pub async fn state(&self, container: &str) -> Result<ContainerState, Error> {
-        Ok(self.inner.member(container)?.state())
+    /// The state of a process.
+    pub async fn state(&self, process: &ProcessRef) -> Result<ProcessState, Error> {
+        Ok(match self.inner.process(process)? {
+            Process::Init(member) => member.state(),
+            Process::Exec(member, exec) => exec.state(member.bundle.clone()),
+        })
     }
 
     /// Ids of the containers that are not deleted.
     pub fn containers(&self) -> Vec<String> {
-        let members = self.inner.members.lock().unwrap_or_else(PoisonError::into_inner);
-        members.keys().cloned().collect()
+        self.inner.members.lock().keys().cloned().collect()
     }
 
     /// Sends a signal. NotFound once the process has ended.
-    pub async fn kill(
-        &self,
-        container: &str,
-        exec: &str,
-        signal: u32,
-        all: bool,
-    ) -> Result<(), Error> {
-        let ended = match self.inner.process(container, exec)? {
-            Process::First(member) => member.exit(),
-            Process::Exec(exec) => {
-                exec.check(|is| is != Status::Created, "started")?;
-                exec.exit()
-            }
-        };
-        if ended.is_some() {
-            return Err(Error::Finished(container.to_owned()));
+    pub async fn kill(&self, process: &ProcessRef, signal: u32, all: bool) -> Result<(), Error> {
+        let found = self.inner.process(process)?;
+        if let Process::Exec(_, exec) = &found {
+            exec.life.check(|is| is != Status::Created, "started")?;
         }
-        // Of an exec there is only itself.
-        let all = all && exec.is_empty();
-        let sent = self.inner.call(async |agent| agent.kill(container, exec, signal, all).await);
+        let finished = || Error::Finished(process.clone());
+        if found.life().exit().is_some() {
+            return Err(finished());
+        }
+        // An exec is one process.
+        let all = all && process.exec.is_none();
+        let sent = self.inner.call(async |agent| agent.kill(process, signal, all).await);
         match sent.await {
             Err(Error::Agent(AgentError::Timeout { .. })) if signal == SIGKILL => {
                 let reason = "the guest hangs: its agent did not answer a SIGKILL".to_owned();
@@ -156,29 +150,29 @@ impl Pod {
                 self.inner.ended.wait().await;
                 Ok(())
             }
-            // The sandbox's end is the process's.
-            Err(Error::Ended { .. }) => Err(Error::Finished(container.to_owned())),
+            // The process ended with the sandbox.
+            Err(Error::Ended { .. }) => Err(finished()),
             other => other,
         }
     }
 
-    /// Stops every process of a container.
+    /// Freezes every process of a container.
     pub async fn pause(&self, container: &str) -> Result<(), Error> {
         let member = self.inner.member(container)?;
-        let _turn = member.turn.lock().await;
-        member.check(|is| is == Status::Running, "running")?;
+        let _turn = member.life.turn().await;
+        member.life.check(|is| is == Status::Running, "running")?;
         self.inner.call(async |agent| agent.pause(container).await).await?;
-        member.set_paused(true);
+        member.life.pause();
         Ok(())
     }
 
-    /// Lets them go on.
+    /// Thaws them.
     pub async fn resume(&self, container: &str) -> Result<(), Error> {
         let member = self.inner.member(container)?;
-        let _turn = member.turn.lock().await;
-        member.check(|is| is == Status::Paused, "paused")?;
+        let _turn = member.life.turn().await;
+        member.life.check(|is| is == Status::Paused, "paused")?;
         self.inner.call(async |agent| agent.resume(container).await).await?;
-        member.set_paused(false);
+        member.life.resume();
         Ok(())
     }
 
@@ -186,60 +180,39 @@ impl Pod {
     /// OCI runtime spec as JSON, or none.
     pub async fn update(&self, container: &str, resources: Vec<u8>) -> Result<(), Error> {
         let member = self.inner.member(container)?;
-        let _turn = member.turn.lock().await;
-        member.check(|is| is != Status::Stopped, "running")?;
+        let _turn = member.life.turn().await;
+        member.life.check(|is| is != Status::Stopped, "running")?;
         self.inner.call(async |agent| agent.update(container, resources).await).await
     }
 
-    /// Files of the container's cgroup, by name: what it has used. Until it is
-    /// deleted; when the sandbox has ended, what they held when last asked.
-    pub async fn stats(&self, container: &str) -> Result<HashMap<String, String>, Error> {
+    /// Files of the container's cgroup, by name. Readable until the container is
+    /// deleted: after the sandbox's end, with their last known content.
+    pub async fn stats(&self, container: &str) -> Result<Arc<HashMap<String, String>>, Error> {
         let member = self.inner.member(container)?;
         match self.inner.call(async |agent| agent.stats(container).await).await {
             Ok(files) => {
-                member.keep_used(&files);
+                let files = Arc::new(files);
+                member.set_usage(Arc::clone(&files));
                 Ok(files)
             }
-            Err(Error::Ended { .. }) => Ok(member.last_used()),
+            Err(Error::Ended { .. }) => Ok(member.usage()),
             Err(error) => Err(error),
         }
     }
 
-    /// Answers when the process has ended, and again with the same.
-    pub async fn wait(&self, container: &str, exec: &str) -> Result<Exit, Error> {
-        Ok(match self.inner.process(container, exec)? {
-            Process::First(member) => member.wait().await,
-            Process::Exec(exec) => exec.wait().await,
-        })
+    /// Waits for the exit of a process; every call returns the same.
+    pub async fn wait(&self, process: &ProcessRef) -> Result<Exit, Error> {
+        Ok(self.inner.process(process)?.life().wait().await)
     }
 
-    /// Removes an ended or never started container, and answers with its
-    /// exit. All that it wrote before its end is with containerd by then.
-    pub async fn delete(&self, container: &str) -> Result<Exit, Error> {
-        let member = self.inner.member(container)?;
-        let turn = member.turn.lock().await;
-        member.check(|is| !matches!(is, Status::Running | Status::Paused), "stopped")?;
-        match self.inner.call(async |agent| agent.delete(container).await).await {
-            Ok(()) | Err(Error::Ended { .. }) => {}
-            Err(Error::Agent(AgentError::Refused { kind: ErrorKind::NotFound, .. })) => {}
-            Err(error) => return Err(error),
+    /// Removes a container or an exec that has ended or never was started, and
+    /// returns its exit. All that it wrote before its end is with containerd by
+    /// then.
+    pub async fn delete(&self, process: &ProcessRef) -> Result<Exit, Error> {
+        match self.inner.process(process)? {
+            Process::Init(member) => self.inner.delete_container(&member).await,
+            Process::Exec(member, exec) => self.inner.delete_exec(&member, &exec).await,
         }
-        kill_point::reach("delete: in the guest");
-        member.finish(killed());
-        member.streams.finish().await;
-        member.execs.ended(&self.inner.events).await;
-        for exec in member.execs.all() {
-            exec.drained().await;
-            member.execs.remove(&exec);
-        }
-        member.set_deleted();
-        drop(turn);
-        member.hooks.stopped().await;
-        let gone = Arc::clone(&member);
-        let _ = spawn_blocking(move || gone.release()).await;
-        kill_point::reach("delete: on the host");
-        self.inner.forget(container);
-        Ok(member.exit().unwrap_or_else(killed))
     }
 
     /// Processes of a container, never empty: once there are none, [`Pod::pid`]
@@ -253,15 +226,15 @@ impl Pod {
             Err(Error::Ended { .. }) => Pids::default(),
             Err(error) => return Err(error),
         };
-        let own = Pid { number: self.inner.pid, exec: String::new() };
+        let own = Pid { number: self.inner.pid, exec: None };
         if pids.numbers.is_empty() {
             return Ok(vec![own]);
         }
         let execs = member.execs.all();
         let exec_of = |number: u32| {
-            let running = execs.iter().filter(|exec| exec.exit().is_none());
-            let mut of_it = running.filter(|exec| exec.guest_pid() == Some(number));
-            of_it.next().map(|exec| exec.asked.id.clone()).unwrap_or_default()
+            let mut running = execs.iter().filter(|exec| exec.life.exit().is_none());
+            let exec = running.find(|exec| exec.guest_pid() == Some(number))?;
+            exec.life.process().exec.clone()
         };
         let pid = |number: u32| match number {
             first if first == pids.first => own.clone(),
@@ -270,30 +243,24 @@ impl Pod {
         Ok(pids.numbers.iter().copied().map(pid).collect())
     }
 
-    /// Gives a process the end of its standard input, after all that was
-    /// written to the FIFO before.
-    pub async fn close_stdin(&self, container: &str, exec: &str) -> Result<(), Error> {
-        match self.inner.process(container, exec)? {
-            Process::First(member) => member.streams.close_stdin(),
-            Process::Exec(exec) => exec.close_stdin(),
+    /// Ends the standard input of a process, after all that was written to the
+    /// FIFO before.
+    pub async fn close_stdin(&self, process: &ProcessRef) -> Result<(), Error> {
+        match self.inner.process(process)? {
+            Process::Init(member) => member.streams.close_stdin(),
+            Process::Exec(_, exec) => exec.close_stdin(),
         }
         Ok(())
     }
 
     /// Sets the size of a process's terminal.
-    pub async fn resize(
-        &self,
-        container: &str,
-        exec: &str,
-        width: u32,
-        height: u32,
-    ) -> Result<(), Error> {
-        if let Process::Exec(exec) = self.inner.process(container, exec)?
+    pub async fn resize(&self, process: &ProcessRef, width: u32, height: u32) -> Result<(), Error> {
+        if let Process::Exec(_, exec) = self.inner.process(process)?
             && exec.keep_size(width, height)
         {
             return Ok(());
         }
-        self.inner.call(async |agent| agent.resize(container, exec, width, height).await).await
+        self.inner.call(async |agent| agent.resize(process, width, height).await).await
     }
 
     /// Answers when the sandbox has ended, with the reason.
@@ -455,7 +422,7 @@ impl Inner {
         let ForGuest { spec, rootfs } = guest;
         self.call(async |agent| agent.create(&create.id, spec, rootfs, wanted).await).await?;
         kill_point::reach("create: in the guest");
-        let streams = opened.attach(&self.vsock, &create.id, "").await?;
+        let streams = opened.attach(&self.vsock, &ProcessRef::init(&create.id)).await?;
         made.keep();
         let member = Arc::new(Member::new(create, self.pid, streams, side, hooks));
         let (ended, events) = (self.ended.clone(), self.events.clone());
@@ -502,37 +469,77 @@ impl Inner {
         }
     }
 
+    async fn start_init(&self, member: &Member) -> Result<(), Error> {
+        let _turn = member.life.turn().await;
+        member.life.check(|is| is == Status::Created, "created")?;
+        self.set_network().await?;
+        kill_point::reach("start: a network");
+        self.call(async |agent| agent.start(member.id()).await).await?;
+        kill_point::reach("start: in the guest");
+        member.life.run();
+        member.hooks.started(member.pid).await;
+        Ok(())
+    }
+
+    async fn delete_container(&self, member: &Arc<Member>) -> Result<Exit, Error> {
+        let turn = member.life.turn().await;
+        member.life.check(|is| !matches!(is, Status::Running | Status::Paused), "stopped")?;
+        match self.call(async |agent| agent.delete(member.id()).await).await {
+            Ok(()) | Err(Error::Ended { .. }) => {}
+            Err(Error::Agent(AgentError::Refused { kind: ErrorKind::NotFound, .. })) => {}
+            Err(error) => return Err(error),
+        }
+        kill_point::reach("delete: in the guest");
+        member.life.stop(killed());
+        member.streams.finish().await;
+        member.execs.ended(&self.events).await;
+        for exec in member.execs.all() {
+            exec.drained().await;
+            member.execs.remove(&exec);
+        }
+        let exit = member.life.delete(killed());
+        drop(turn);
+        member.hooks.stopped().await;
+        let gone = Arc::clone(member);
+        let _ = spawn_blocking(move || gone.release()).await;
+        kill_point::reach("delete: on the host");
+        self.members.lock().remove(member.id());
+        Ok(exit)
+    }
+
     fn member(&self, container: &str) -> Result<Arc<Member>, Error> {
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        match members.get(container) {
+        match self.members.lock().get(container) {
             Some(Slot::Present(member)) => Ok(Arc::clone(member)),
-            Some(Slot::Creating) | None => Err(Error::NoContainer(container.to_owned())),
+            Some(Slot::Creating) | None => Err(Error::NotFound(ProcessRef::init(container))),
         }
     }
 
-    fn exec(&self, container: &str, exec: &str) -> Result<Arc<Exec>, Error> {
-        self.member(container)?.execs.get(exec).ok_or_else(|| Error::NoProcess {
-            container: container.to_owned(),
-            exec: exec.to_owned(),
-        })
-    }
-
-    fn process(&self, container: &str, exec: &str) -> Result<Process, Error> {
-        if exec.is_empty() {
-            return Ok(Process::First(self.member(container)?));
+    fn process(&self, process: &ProcessRef) -> Result<Process, Error> {
+        let member = self.member(&process.container)?;
+        if process.exec.is_none() {
+            return Ok(Process::Init(member));
         }
-        Ok(Process::Exec(self.exec(container, exec)?))
-    }
-
-    fn forget(&self, container: &str) {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner).remove(container);
+        match member.execs.get(process) {
+            Some(exec) => Ok(Process::Exec(member, exec)),
+            None => Err(Error::NotFound(process.clone())),
+        }
     }
 }
 
-/// What a container's id and an exec id stand for.
+/// What a [`ProcessRef`] stands for.
 enum Process {
-    First(Arc<Member>),
-    Exec(Arc<Exec>),
+    Init(Arc<Member>),
+    /// With its container.
+    Exec(Arc<Member>, Arc<Exec>),
+}
+
+impl Process {
+    fn life(&self) -> &Lifecycle {
+        match self {
+            Self::Init(member) => &member.life,
+            Self::Exec(_, exec) => &exec.life,
+        }
+    }
 }
 
 /// An id that is being created. Dropped, it is free again.
@@ -543,23 +550,23 @@ struct Reserved<'a> {
 
 impl<'a> Reserved<'a> {
     fn take(inner: &'a Inner, id: &str) -> Result<Self, Error> {
-        let mut members = inner.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut members = inner.members.lock();
         if members.contains_key(id) {
-            return Err(Error::ContainerExists(id.to_owned()));
+            return Err(Error::Exists(ProcessRef::init(id)));
         }
         members.insert(id.to_owned(), Slot::Creating);
         Ok(Self { inner, id: id.to_owned() })
     }
 
     fn fill(self, member: Arc<Member>) {
-        let mut members = self.inner.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut members = self.inner.members.lock();
         members.insert(self.id.clone(), Slot::Present(member));
     }
 }
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        let mut members = self.inner.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut members = self.inner.members.lock();
         if let Some(Slot::Creating) = members.get(&self.id) {
             members.remove(&self.id);
         }

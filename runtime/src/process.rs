@@ -8,9 +8,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
 
 use command_fds::{CommandFdExt, FdMapping};
+use parking_lot::Mutex;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
@@ -157,7 +157,7 @@ impl HostProcess {
 
     /// Waits for the end of one that was killed, and lets go of its pid.
     pub fn reap(&self) {
-        let _ = self.child.lock().unwrap_or_else(PoisonError::into_inner).wait();
+        let _ = self.child.lock().wait();
     }
 
     /// Answers when it has ended, with its status in words.
@@ -165,7 +165,7 @@ impl HostProcess {
         if let Err(error) = self.pidfd.readable().await {
             return format!("cannot be watched: {error}");
         }
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = self.child.lock();
         match child.try_wait() {
             Ok(Some(status)) => describe(status),
             Ok(None) => "has not ended".to_owned(),
@@ -176,7 +176,7 @@ impl HostProcess {
 
 impl Drop for HostProcess {
     fn drop(&mut self) {
-        end(self.child.get_mut().unwrap_or_else(PoisonError::into_inner));
+        end(self.child.get_mut());
     }
 }
 

@@ -10,10 +10,11 @@ mod sink;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sandbox_agent_protocol::agent;
 use sandbox_agent_protocol::stream::{StreamHeader, StreamName};
 use tokio::net::unix::pipe;
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 
 use crate::container::Stdio;
 use crate::failure::ErrorKind;
+use crate::id::ProcessRef;
 use dial::GuestStream;
 use sink::Sink;
 
@@ -105,17 +107,13 @@ impl Opened {
     }
 
     /// Connects each to its stream in the guest and begins to copy.
-    pub async fn attach(
-        self,
-        vsock: &Path,
-        container: &str,
-        exec: &str,
-    ) -> Result<Streams, StdioError> {
+    pub async fn attach(self, vsock: &Path, process: &ProcessRef) -> Result<Streams, StdioError> {
         let dial = async |is_open: bool, stream: StreamName| {
             if !is_open {
                 return Ok(None);
             }
-            let (container_id, exec_id) = (container.to_owned(), exec.to_owned());
+            let container_id = process.container.clone();
+            let exec_id = process.exec_id().to_owned();
             let header = StreamHeader { container_id, exec_id, stream };
             let dialled = dial::dial(vsock, &header).await;
             dialled
@@ -162,7 +160,7 @@ pub(crate) struct Streams {
 impl Streams {
     fn feed(&mut self, stream: GuestStream, receiver: pipe::Receiver, holder: pipe::Sender) {
         self.input.spawn(copy::feed(receiver, stream));
-        *self.holder.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(holder);
+        *self.holder.get_mut() = Some(holder);
     }
 
     fn drain(&mut self, stream: GuestStream, sink: Sink, name: &'static str) {
@@ -172,7 +170,7 @@ impl Streams {
 
     /// Lets the input end once the client's end is closed, too.
     pub fn close_stdin(&self) {
-        self.holder.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.holder.lock().take();
     }
 
     /// Answers when all output is with containerd, or nothing of it moves.

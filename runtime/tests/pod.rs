@@ -17,7 +17,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use sandbox_runtime::{
     Config, CreateContainer, EngineChoice, ErrorKind, Events, NetworkNamespace, Pod, PodEvent,
-    PodId, PodSpec, State, Status, Stdio, list,
+    PodId, PodSpec, ProcessRef, State, Status, Stdio, list,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -157,9 +157,13 @@ fn reader(path: &str) -> JoinHandle<Vec<u8>> {
 
 async fn exit_event(events: &mut Events) -> (String, u32) {
     match timeout(LIMIT, events.recv()).await.unwrap().unwrap() {
-        PodEvent::Exit { container, exit, .. } => (container, exit.status),
+        PodEvent::Exit { process, exit, .. } => (process.container, exit.status),
         other => panic!("{other:?}"),
     }
+}
+
+fn init(container: &str) -> ProcessRef {
+    ProcessRef::init(container)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,7 +176,7 @@ async fn a_container_from_create_to_nothing_left() {
     let (pod, mut events) = host.pod(&create).await;
     assert_eq!(pod.create_container(create.clone()).await.unwrap(), pod.pid());
     println!("created after {} ms", began.elapsed().as_millis());
-    let state = pod.state("one").await.unwrap();
+    let state = pod.state(&init("one")).await.unwrap();
     assert_eq!(state.status, Status::Created);
     let [listed] = <[State; 1]>::try_from(host.states()).unwrap();
     assert!(listed.is_running());
@@ -181,22 +185,22 @@ async fn a_container_from_create_to_nothing_left() {
     assert_eq!(again.kind(), ErrorKind::AlreadyExists);
 
     let (out, err) = (reader(&create.stdio.stdout), reader(&create.stdio.stderr));
-    pod.start("one").await.unwrap();
+    pod.start(&init("one")).await.unwrap();
     println!("started after {} ms", began.elapsed().as_millis());
-    assert_eq!(pod.start("one").await.unwrap_err().kind(), ErrorKind::FailedPrecondition);
-    assert_eq!(pod.delete("one").await.unwrap_err().kind(), ErrorKind::FailedPrecondition);
+    assert_eq!(pod.start(&init("one")).await.unwrap_err().kind(), ErrorKind::FailedPrecondition);
+    assert_eq!(pod.delete(&init("one")).await.unwrap_err().kind(), ErrorKind::FailedPrecondition);
     assert!(!pod.pids("one").await.unwrap().is_empty());
 
     // 20 MiB in, the same out.
     let data: Vec<u8> = (0..20 * 1024 * 1024u32).map(|n| (n % 253) as u8).collect();
     let (stdin, sent) = (create.stdio.stdin.clone(), data.clone());
     spawn_blocking(move || fs::write(stdin, sent).unwrap()).await.unwrap();
-    pod.close_stdin("one", "").await.unwrap();
+    pod.close_stdin(&init("one")).await.unwrap();
     assert_eq!(exit_event(&mut events).await, ("one".to_owned(), 7));
-    assert_eq!(pod.wait("one", "").await.unwrap().status, 7);
-    assert_eq!(pod.kill("one", "", 9, false).await.unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(pod.delete("one").await.unwrap().status, 7);
-    assert_eq!(pod.delete("one").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(pod.wait(&init("one")).await.unwrap().status, 7);
+    assert_eq!(pod.kill(&init("one"), 9, false).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(pod.delete(&init("one")).await.unwrap().status, 7);
+    assert_eq!(pod.delete(&init("one")).await.unwrap_err().kind(), ErrorKind::NotFound);
     let out = out.await.unwrap();
     assert!(out.starts_with(b"out\n"));
     assert!(out[4..] == data);
@@ -238,9 +242,9 @@ async fn containers_of_one_pod_see_what_they_are_given() {
 
     pod.create_container(first.clone()).await.unwrap();
     let (out, err) = (reader(&first.stdio.stdout), reader(&first.stdio.stderr));
-    pod.start("first").await.unwrap();
+    pod.start(&init("first")).await.unwrap();
     assert_eq!(exit_event(&mut events).await, ("first".to_owned(), 0));
-    pod.delete("first").await.unwrap();
+    pod.delete(&init("first")).await.unwrap();
     assert_eq!(out.await.unwrap(), b"from the host".repeat(3));
     let err = String::from_utf8(err.await.unwrap()).unwrap();
     assert!(err.contains("Read-only file system"), "{err}");
@@ -249,26 +253,26 @@ async fn containers_of_one_pod_see_what_they_are_given() {
     // All of a burst is there when delete follows wait at once.
     pod.create_container(second.clone()).await.unwrap();
     let out = reader(&second.stdio.stdout);
-    pod.start("second").await.unwrap();
-    assert_eq!(pod.wait("second", "").await.unwrap().status, 3);
-    assert_eq!(pod.delete("second").await.unwrap().status, 3);
+    pod.start(&init("second")).await.unwrap();
+    assert_eq!(pod.wait(&init("second")).await.unwrap().status, 3);
+    assert_eq!(pod.delete(&init("second")).await.unwrap().status, 3);
     assert_eq!(out.await.unwrap().len(), 8 * 1024 * 1024);
     assert_eq!(exit_event(&mut events).await, ("second".to_owned(), 3));
 
     // Never started.
     pod.create_container(third.clone()).await.unwrap();
-    pod.delete("third").await.unwrap();
+    pod.delete(&init("third")).await.unwrap();
     for (signal, status) in [(15, 143), (9, 137)] {
         pod.create_container(third.clone()).await.unwrap();
-        pod.start("third").await.unwrap();
-        pod.kill("third", "", signal, false).await.unwrap();
+        pod.start(&init("third")).await.unwrap();
+        pod.kill(&init("third"), signal, false).await.unwrap();
         // The first process of a pid namespace ignores what it does not handle.
         if signal == 15 {
-            pod.kill("third", "", 9, true).await.unwrap();
+            pod.kill(&init("third"), 9, true).await.unwrap();
         }
-        let found = pod.wait("third", "").await.unwrap().status;
+        let found = pod.wait(&init("third")).await.unwrap().status;
         assert!(found == status || found == 137, "{found}");
-        assert_eq!(pod.delete("third").await.unwrap().status, found);
+        assert_eq!(pod.delete(&init("third")).await.unwrap().status, found);
     }
     assert!(pod.containers().is_empty());
     assert!(fs::read_dir(&volume).unwrap().count() == 2);
@@ -286,7 +290,7 @@ async fn the_death_of_any_process_is_the_pods() {
         let create = host.container(&format!("dies-{role}"), &["/bin/sleep", "1000"]);
         let (pod, mut events) = host.pod(&create).await;
         pod.create_container(create.clone()).await.unwrap();
-        pod.start(&create.id).await.unwrap();
+        pod.start(&init(&create.id)).await.unwrap();
         let [state] = <[State; 1]>::try_from(host.states()).unwrap();
         let member = state.processes.iter().find(|member| member.role == role).unwrap();
         let pid = nix::unistd::Pid::from_raw(member.process.pid.try_into().unwrap());
@@ -297,9 +301,9 @@ async fn the_death_of_any_process_is_the_pods() {
         let reason = pod.ended().await;
         println!("{role}: {reason}, after {} ms", began.elapsed().as_millis());
         assert!(reason.contains(role) && reason.contains("signal 9"), "{reason}");
-        let kind = pod.kill(&create.id, "", 9, false).await.unwrap_err().kind();
+        let kind = pod.kill(&init(&create.id), 9, false).await.unwrap_err().kind();
         assert_eq!(kind, ErrorKind::NotFound);
-        assert_eq!(pod.delete(&create.id).await.unwrap().status, 137);
+        assert_eq!(pod.delete(&init(&create.id)).await.unwrap().status, 137);
         pod.shutdown().await;
         assert!(state.processes.iter().skip(1).all(|member| !member.process.is_alive()));
         host.assert_clean();

@@ -10,7 +10,7 @@ use containerd_shim_protos::protobuf::well_known_types::{any::Any, timestamp::Ti
 use containerd_shim_protos::protobuf::{MessageField, MessageFull};
 use containerd_shim_protos::shim::event::Envelope;
 use containerd_shim_protos::topics;
-use sandbox_runtime::Exit;
+use sandbox_runtime::{ExecId, Exit, ProcessRef};
 
 /// A time as protobuf has it. Times before 1970 become 1970.
 pub fn timestamp(at: SystemTime) -> Timestamp {
@@ -46,39 +46,35 @@ impl Event {
         Self::new(topics::TASK_CREATE_EVENT_TOPIC, SystemTime::now(), event)
     }
 
-    /// A container's first process runs.
-    pub fn started(container: &str, pid: u32) -> Self {
-        let event = TaskStart { container_id: container.to_owned(), pid, ..Default::default() };
-        Self::new(topics::TASK_START_EVENT_TOPIC, SystemTime::now(), &event)
+    /// A process runs.
+    pub fn started(process: &ProcessRef, pid: u32) -> Self {
+        let container_id = process.container.clone();
+        let Some(exec) = &process.exec else {
+            let event = TaskStart { container_id, pid, ..Default::default() };
+            return Self::new(topics::TASK_START_EVENT_TOPIC, SystemTime::now(), &event);
+        };
+        let exec_id = exec.as_str().to_owned();
+        let event = TaskExecStarted { container_id, exec_id, pid, ..Default::default() };
+        Self::new(topics::TASK_EXEC_STARTED_EVENT_TOPIC, SystemTime::now(), &event)
     }
 
-    /// A process was added to a container.
-    pub fn exec_added(container: &str, exec: &str) -> Self {
+    /// An exec was added to a container.
+    pub fn exec_added(process: &ProcessRef) -> Self {
         let event = TaskExecAdded {
-            container_id: container.to_owned(),
-            exec_id: exec.to_owned(),
+            container_id: process.container.clone(),
+            exec_id: process.exec_id().to_owned(),
             ..Default::default()
         };
         Self::new(topics::TASK_EXEC_ADDED_EVENT_TOPIC, SystemTime::now(), &event)
     }
 
-    /// It runs.
-    pub fn exec_started(container: &str, exec: &str, pid: u32) -> Self {
-        let event = TaskExecStarted {
-            container_id: container.to_owned(),
-            exec_id: exec.to_owned(),
-            pid,
-            ..Default::default()
-        };
-        Self::new(topics::TASK_EXEC_STARTED_EVENT_TOPIC, SystemTime::now(), &event)
-    }
-
-    /// A process has ended. containerd tells the first process of a container
-    /// by an `id` equal to the container's.
-    pub fn exited(container: &str, exec: &str, pid: u32, exit: Exit) -> Self {
+    /// A process has ended. containerd recognizes the first process of a
+    /// container by an `id` equal to the container's.
+    pub fn exited(process: &ProcessRef, pid: u32, exit: Exit) -> Self {
+        let id = process.exec.as_ref().map_or(process.container.as_str(), ExecId::as_str);
         let event = TaskExit {
-            container_id: container.to_owned(),
-            id: if exec.is_empty() { container } else { exec }.to_owned(),
+            container_id: process.container.clone(),
+            id: id.to_owned(),
             pid,
             exit_status: exit.status,
             exited_at: MessageField::some(timestamp(exit.at)),

@@ -3,10 +3,10 @@
 //! end an exec has an order of its own, which no other exec holds up.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sandbox_runtime::PodEvent;
+use parking_lot::Mutex;
+use sandbox_runtime::{ExecId, PodEvent, ProcessRef};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::debug;
@@ -21,18 +21,18 @@ mod tests;
 pub struct Ledger {
     outbox: Outbox,
     containers: Mutex<HashMap<String, Entry>>,
-    exit_told: Notify,
+    exit_reported: Notify,
 }
 
 #[derive(Default)]
 struct Entry {
-    /// The exec id of each call under way whose own event comes first; empty
-    /// for one about the container itself.
-    holds: Vec<String>,
+    /// The exec of each call under way whose own event comes first; none for
+    /// a call about the container itself.
+    holds: Vec<Option<ExecId>>,
     held: Vec<PodEvent>,
     /// It was there at some time, and is until it is deleted.
     made: bool,
-    exit_told: bool,
+    exit_reported: bool,
 }
 
 impl Entry {
@@ -42,8 +42,8 @@ impl Entry {
         let mut ready = Vec::new();
         for event in std::mem::take(&mut self.held) {
             let waits = match exec_of(&event) {
-                "" => !self.holds.is_empty() || !self.held.is_empty(),
-                exec => self.holds.iter().any(|held| held == exec),
+                None => !self.holds.is_empty() || !self.held.is_empty(),
+                exec => self.holds.contains(exec),
             };
             if waits { self.held.push(event) } else { ready.push(event) }
         }
@@ -51,58 +51,59 @@ impl Entry {
     }
 }
 
-/// Which exec an event is of; empty for the container.
-fn exec_of(event: &PodEvent) -> &str {
+/// The exec of an event; none for the container itself.
+fn exec_of(event: &PodEvent) -> &Option<ExecId> {
     match event {
-        PodEvent::Exit { exec, .. } => exec,
-        PodEvent::Oom { .. } => "",
+        PodEvent::Exit { process, .. } => &process.exec,
+        PodEvent::Oom { .. } => &None,
     }
 }
 
 impl Ledger {
     /// Writes into this outbox.
     pub fn new(outbox: Outbox) -> Self {
-        Self { outbox, containers: Mutex::default(), exit_told: Notify::new() }
+        Self { outbox, containers: Mutex::default(), exit_reported: Notify::new() }
     }
 
-    /// A call begins that will make an event of its own, about an exec or, with
-    /// an empty id, about the container: what happens to that by itself waits
-    /// until [`Ledger::release`].
-    pub fn hold(&self, container: &str, exec: &str) {
-        let mut containers = self.containers();
-        containers.entry(container.to_owned()).or_default().holds.push(exec.to_owned());
+    /// A call begins that will make an event of its own about a process: events
+    /// of that process wait until [`Ledger::release`].
+    pub fn hold(&self, process: &ProcessRef) {
+        let mut containers = self.containers.lock();
+        let entry = containers.entry(process.container.clone()).or_default();
+        entry.holds.push(process.exec.clone());
     }
 
     /// The call has ended, with its event if it succeeded.
-    pub fn release(&self, container: &str, exec: &str, event: Option<Event>) {
-        let mut containers = self.containers();
-        let Some(entry) = containers.get_mut(container) else {
+    pub fn release(&self, process: &ProcessRef, event: Option<Event>) {
+        let mut containers = self.containers.lock();
+        let Some(entry) = containers.get_mut(&process.container) else {
             return;
         };
         if let Some(event) = event {
             entry.made = true;
             self.outbox.push(event);
         }
-        if let Some(at) = entry.holds.iter().position(|held| held == exec) {
+        if let Some(at) = entry.holds.iter().position(|held| *held == process.exec) {
             entry.holds.swap_remove(at);
         }
-        self.tell_ready(entry);
+        self.push_ready(entry);
         // A call about a container that never was leaves nothing.
         if !entry.made && entry.holds.is_empty() {
-            containers.remove(container);
+            containers.remove(&process.container);
         }
     }
 
     /// Something happened in a container by itself.
     pub fn happened(&self, event: PodEvent) {
         let container = match &event {
-            PodEvent::Exit { container, .. } | PodEvent::Oom { container } => container,
+            PodEvent::Exit { process, .. } => &process.container,
+            PodEvent::Oom { container } => container,
         };
-        let mut containers = self.containers();
+        let mut containers = self.containers.lock();
         match containers.get_mut(container) {
             Some(entry) => {
                 entry.held.push(event);
-                self.tell_ready(entry);
+                self.push_ready(entry);
             }
             None => debug!(?event, "event of a container that is gone"),
         }
@@ -111,8 +112,8 @@ impl Ledger {
     /// The container is removed: its exit comes before this event, if it comes
     /// within `limit`, and nothing after it.
     pub async fn deleted(&self, container: &str, event: Event, limit: Duration) {
-        let _ = timeout(limit, self.until_exit_told(container)).await;
-        let mut containers = self.containers();
+        let _ = timeout(limit, self.until_exit_reported(container)).await;
+        let mut containers = self.containers.lock();
         if containers.remove(container).is_some() {
             self.outbox.push(event);
         }
@@ -120,39 +121,32 @@ impl Ledger {
 
     /// The container could not be made: none of its events matter.
     pub fn forget(&self, container: &str) {
-        self.containers().remove(container);
+        self.containers.lock().remove(container);
     }
 
-    async fn until_exit_told(&self, container: &str) {
+    async fn until_exit_reported(&self, container: &str) {
         loop {
-            let told = self.exit_told.notified();
-            tokio::pin!(told);
-            // From here on no notification is missed.
-            told.as_mut().enable();
-            if self.containers().get(container).is_none_or(|entry| entry.exit_told) {
+            // Created before the look: it receives every later notification.
+            let reported = self.exit_reported.notified();
+            if self.containers.lock().get(container).is_none_or(|entry| entry.exit_reported) {
                 return;
             }
-            told.await;
+            reported.await;
         }
     }
 
-    fn tell_ready(&self, entry: &mut Entry) {
+    fn push_ready(&self, entry: &mut Entry) {
         for event in entry.ready() {
             match event {
                 PodEvent::Oom { container } => self.outbox.push(Event::oom(&container)),
-                PodEvent::Exit { container, exec, pid, exit } => {
-                    self.outbox.push(Event::exited(&container, &exec, pid, exit));
-                    if exec.is_empty() {
-                        entry.exit_told = true;
-                        self.exit_told.notify_waiters();
+                PodEvent::Exit { process, pid, exit } => {
+                    self.outbox.push(Event::exited(&process, pid, exit));
+                    if process.exec.is_none() {
+                        entry.exit_reported = true;
+                        self.exit_reported.notify_waiters();
                     }
                 }
             }
         }
-    }
-
-    fn containers(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        // Every change under the lock is whole even if a holder panicked.
-        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,7 +4,7 @@
 //! The text comes from the guest: what is not as expected counts as 0.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use containerd_shim_protos::cgroups_v2::metrics::{
     CPUStat, HugeTlbStat, IOEntry, IOStat, MemoryEvents, MemoryStat, Metrics, PSIData, PSIStats,
@@ -32,7 +32,7 @@ pub fn any(metrics: &Metrics) -> Any {
 }
 
 /// The metrics of these files.
-pub fn of<S: BuildHasher>(files: &HashMap<String, String, S>) -> Metrics {
+pub fn of(files: &HashMap<String, String>) -> Metrics {
     let text = |name: &str| files.get(name).map(String::as_str).unwrap_or_default();
     Metrics {
         pids: MessageField::some(PidsStat {
@@ -61,7 +61,7 @@ pub fn of<S: BuildHasher>(files: &HashMap<String, String, S>) -> Metrics {
 
 /// Files as of one cgroup that has those of `all` in it: what was used is added
 /// up. Limits, peaks and pressure of several are not those of all.
-pub fn together<S: BuildHasher>(all: &[HashMap<String, String, S>]) -> HashMap<String, String> {
+pub fn together(all: &[Arc<HashMap<String, String>>]) -> HashMap<String, String> {
     let mut files = HashMap::new();
     for name in ["pids.current", "memory.current"] {
         let numbers = all.iter().filter_map(|files| files.get(name)).map(|text| number(text));
@@ -218,7 +218,7 @@ fn pressure(text: &str) -> MessageField<PSIStats> {
     MessageField::some(PSIStats { some: line("some"), full: line("full"), ..Default::default() })
 }
 
-fn huge<S: BuildHasher>(size: &str, files: &HashMap<String, String, S>) -> Option<HugeTlbStat> {
+fn huge(size: &str, files: &HashMap<String, String>) -> Option<HugeTlbStat> {
     let text = |file: &str| files.get(&format!("hugetlb.{size}.{file}")).map(String::as_str);
     Some(HugeTlbStat {
         current: number(text("current")?),

@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
@@ -110,9 +111,7 @@ impl Outbox {
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Event>> {
-        // Every change under the lock is one call, so it is whole even if a
-        // holder panicked.
-        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.queue.lock()
     }
 }
 

@@ -4,6 +4,7 @@
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::oci::ProcessDetails;
+use sandbox_runtime::ExecId;
 use thiserror::Error;
 
 #[cfg(test)]
@@ -80,11 +81,9 @@ fn json(any: Option<&Any>, names: [&'static str; 2], most: usize) -> Result<Vec<
 }
 
 /// What tells which exec a pid belongs to; none for others.
-pub fn details(exec: String) -> Option<Any> {
-    if exec.is_empty() {
-        return None;
-    }
-    let details = ProcessDetails { exec_id: exec, ..Default::default() };
+pub fn details(exec: Option<ExecId>) -> Option<Any> {
+    let exec_id = exec?.as_str().to_owned();
+    let details = ProcessDetails { exec_id, ..Default::default() };
     Some(Any {
         type_url: "containerd.runc.v1.ProcessDetails".to_owned(),
         value: details.write_to_bytes().unwrap_or_default(),

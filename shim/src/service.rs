@@ -1,8 +1,9 @@
 //! The shim of one pod: what its calls share, and how it ends.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use sandbox_runtime::{Config, Error, Events, Pod, PodId, PodSpec};
 use tokio::sync::{Notify, OnceCell};
 use tokio::time::{MissedTickBehavior, interval};
@@ -193,8 +194,7 @@ impl Service {
     }
 
     fn creates(&self) -> MutexGuard<'_, Creates> {
-        // Counters and flags are whole even if a holder panicked.
-        self.creates.lock().unwrap_or_else(PoisonError::into_inner)
+        self.creates.lock()
     }
 }
 

@@ -10,7 +10,8 @@ use containerd_shim_protos::protobuf::{EnumOrUnknown, MessageField};
 use containerd_shim_protos::shim_async::Task;
 use containerd_shim_protos::types::task::{ProcessInfo, Status as TaskStatus};
 use sandbox_runtime::{
-    CreateContainer, Error, ErrorKind, ExecProcess, Exit, Pod, RootfsMount, Status, Stdio,
+    CreateContainer, Error, ErrorKind, ExecProcess, Exit, Pod, ProcessRef, RootfsMount, Status,
+    Stdio,
 };
 use tracing::{Instrument, info, instrument};
 use ttrpc::Code;
@@ -52,16 +53,17 @@ impl TaskService {
         let pod = self.service.boot().await.map_err(|error| of_runtime(&error))?;
         let event = create_event(&request, pod.pid());
         let ledger = self.service.ledger();
-        ledger.hold(&id, "");
+        let process = ProcessRef::init(&id);
+        ledger.hold(&process);
         match pod.create_container(create_container(request)).await {
             Ok(pid) => {
-                ledger.release(&id, "", Some(Event::created(&event)));
+                ledger.release(&process, Some(Event::created(&event)));
                 Ok(pid)
             }
             Err(error) => {
                 match error.kind() {
                     // The container of that id goes on.
-                    ErrorKind::AlreadyExists => ledger.release(&id, "", None),
+                    ErrorKind::AlreadyExists => ledger.release(&process, None),
                     _ => ledger.forget(&id),
                 }
                 Err(of_runtime(&error))
@@ -73,32 +75,30 @@ impl TaskService {
     /// for it, so that the call's own event comes before them.
     async fn ordered<T>(
         &self,
-        id: &str,
-        exec: &str,
+        process: &ProcessRef,
         call: impl Future<Output = Result<T, Error>>,
         event: impl FnOnce(&T) -> Event,
     ) -> ttrpc::Result<T> {
         let ledger = self.service.ledger();
-        ledger.hold(id, exec);
+        ledger.hold(process);
         let result = call.await;
-        ledger.release(id, exec, result.as_ref().ok().map(event));
+        ledger.release(process, result.as_ref().ok().map(event));
         result.map_err(|error| of_runtime(&error))
     }
 
-    async fn start_container(self, id: String) -> ttrpc::Result<u32> {
-        let call = self.pod(&id)?.start(&id);
-        self.ordered(&id, "", call, |pid| Event::started(&id, *pid)).await
+    async fn start_process(self, process: ProcessRef) -> ttrpc::Result<u32> {
+        let call = self.pod(&process.container)?.start(&process);
+        self.ordered(&process, call, |pid| Event::started(&process, *pid)).await
     }
 
     async fn add_exec(self, request: api::ExecProcessRequest) -> ttrpc::Result<()> {
-        let process = payload::process(request.spec.as_ref()).map_err(|error| {
+        let spec = payload::process(request.spec.as_ref()).map_err(|error| {
             status(Code::INVALID_ARGUMENT, format!("exec {:?}: {error}", request.exec_id))
         })?;
-        let (id, exec) = (request.id.clone(), request.exec_id.clone());
-        let add = ExecProcess {
-            container: request.id,
-            id: request.exec_id,
-            process,
+        let process = ProcessRef::named(request.id, request.exec_id);
+        let exec = ExecProcess {
+            process: process.clone(),
+            spec,
             stdio: Stdio {
                 stdin: request.stdin,
                 stdout: request.stdout,
@@ -106,23 +106,18 @@ impl TaskService {
                 terminal: request.terminal,
             },
         };
-        let call = self.pod(&id)?.exec(add);
-        self.ordered(&id, &exec, call, |()| Event::exec_added(&id, &exec)).await
-    }
-
-    async fn start_exec(self, id: String, exec: String) -> ttrpc::Result<u32> {
-        let call = self.pod(&id)?.start_exec(&id, &exec);
-        self.ordered(&id, &exec, call, |pid| Event::exec_started(&id, &exec, *pid)).await
+        let call = self.pod(&process.container)?.exec(exec);
+        self.ordered(&process, call, |()| Event::exec_added(&process)).await
     }
 
     async fn pause_container(self, id: String) -> ttrpc::Result<()> {
         let call = self.pod(&id)?.pause(&id);
-        self.ordered(&id, "", call, |()| Event::paused(&id)).await
+        self.ordered(&ProcessRef::init(&id), call, |()| Event::paused(&id)).await
     }
 
     async fn resume_container(self, id: String) -> ttrpc::Result<()> {
         let call = self.pod(&id)?.resume(&id);
-        self.ordered(&id, "", call, |()| Event::resumed(&id)).await
+        self.ordered(&ProcessRef::init(&id), call, |()| Event::resumed(&id)).await
     }
 
     async fn update_container(self, request: api::UpdateTaskRequest) -> ttrpc::Result<()> {
@@ -134,19 +129,15 @@ impl TaskService {
         updated.map_err(|error| of_runtime(&error))
     }
 
-    async fn delete_exec(self, id: String, exec: String) -> ttrpc::Result<(u32, Exit)> {
-        let pod = self.pod(&id)?;
-        let exit = pod.delete_exec(&id, &exec).await;
-        let exit = exit.map_err(|error| of_runtime(&error))?;
-        Ok((pod.pid(), exit))
-    }
-
-    async fn delete_container(self, id: String) -> ttrpc::Result<(u32, Exit)> {
-        let pod = self.pod(&id)?;
+    async fn delete_process(self, process: ProcessRef) -> ttrpc::Result<(u32, Exit)> {
+        let id = &process.container;
+        let pod = self.pod(id)?;
         let pid = pod.pid();
-        let exit = pod.delete(&id).await.map_err(|error| of_runtime(&error))?;
-        let event = Event::deleted(&id, pid, exit);
-        self.service.ledger().deleted(&id, event, EXIT_EVENT_LIMIT).await;
+        let exit = pod.delete(&process).await.map_err(|error| of_runtime(&error))?;
+        if process.exec.is_none() {
+            let event = Event::deleted(id, pid, exit);
+            self.service.ledger().deleted(id, event, EXIT_EVENT_LIMIT).await;
+        }
         Ok((pid, exit))
     }
 }
@@ -233,14 +224,9 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: api::StartRequest,
     ) -> ttrpc::Result<api::StartResponse> {
-        let id = request.id;
         info!("start");
-        let this = self.clone();
-        let pid = if request.exec_id.is_empty() {
-            to_its_end(this.start_container(id)).await?
-        } else {
-            to_its_end(this.start_exec(id, request.exec_id)).await?
-        };
+        let process = ProcessRef::named(request.id, request.exec_id);
+        let pid = to_its_end(self.clone().start_process(process)).await?;
         Ok(api::StartResponse { pid, ..Default::default() })
     }
 
@@ -250,37 +236,19 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: api::StateRequest,
     ) -> ttrpc::Result<api::StateResponse> {
-        let id = request.id;
-        let pod = self.pod(&id)?;
-        let state = pod.state(&id).await;
+        let process = ProcessRef::named(request.id, request.exec_id);
+        let state = self.pod(&process.container)?.state(&process).await;
         let state = state.map_err(|error| of_runtime(&error))?;
-        if !request.exec_id.is_empty() {
-            let of_exec = pod.exec_state(&id, &request.exec_id).await;
-            let of_exec = of_exec.map_err(|error| of_runtime(&error))?;
-            return Ok(api::StateResponse {
-                id,
-                bundle: state.created.bundle.to_string_lossy().into_owned(),
-                pid: of_exec.pid,
-                status: EnumOrUnknown::new(task_status(of_exec.status)),
-                stdin: of_exec.stdio.stdin,
-                stdout: of_exec.stdio.stdout,
-                stderr: of_exec.stdio.stderr,
-                terminal: of_exec.stdio.terminal,
-                exit_status: of_exec.exit.map_or(0, |exit| exit.status),
-                exited_at: of_exec.exit.map(|exit| timestamp(exit.at)).into(),
-                exec_id: request.exec_id,
-                ..Default::default()
-            });
-        }
         Ok(api::StateResponse {
-            id,
-            bundle: state.created.bundle.to_string_lossy().into_owned(),
+            exec_id: process.exec_id().to_owned(),
+            id: process.container,
+            bundle: state.bundle.to_string_lossy().into_owned(),
             pid: state.pid,
             status: EnumOrUnknown::new(task_status(state.status)),
-            stdin: state.created.stdio.stdin,
-            stdout: state.created.stdio.stdout,
-            stderr: state.created.stdio.stderr,
-            terminal: state.created.stdio.terminal,
+            stdin: state.stdio.stdin,
+            stdout: state.stdio.stdout,
+            stderr: state.stdio.stderr,
+            terminal: state.stdio.terminal,
             exit_status: state.exit.map_or(0, |exit| exit.status),
             exited_at: state.exit.map(|exit| timestamp(exit.at)).into(),
             ..Default::default()
@@ -293,8 +261,8 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: api::WaitRequest,
     ) -> ttrpc::Result<api::WaitResponse> {
-        let id = request.id;
-        let exit = self.pod(&id)?.wait(&id, &request.exec_id).await;
+        let process = ProcessRef::named(request.id, request.exec_id);
+        let exit = self.pod(&process.container)?.wait(&process).await;
         let exit = exit.map_err(|error| of_runtime(&error))?;
         Ok(api::WaitResponse {
             exit_status: exit.status,
@@ -305,13 +273,11 @@ impl Task for TaskService {
 
     #[instrument(level = "error", skip_all, fields(container = request.id, exec = request.exec_id))]
     async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> ttrpc::Result<api::Empty> {
-        let id = request.id;
-        let exec = &request.exec_id;
         info!(signal = request.signal, all = request.all, "kill");
-        let pod = self.pod(&id)?;
-        pod.kill(&id, exec, request.signal, request.all)
-            .await
-            .map_err(|error| of_runtime(&error))?;
+        let process = ProcessRef::named(request.id, request.exec_id);
+        let pod = self.pod(&process.container)?;
+        let killed = pod.kill(&process, request.signal, request.all).await;
+        killed.map_err(|error| of_runtime(&error))?;
         Ok(api::Empty::default())
     }
 
@@ -321,14 +287,9 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: api::DeleteRequest,
     ) -> ttrpc::Result<api::DeleteResponse> {
-        let id = request.id;
         info!("delete");
-        let this = self.clone();
-        let (pid, exit) = if request.exec_id.is_empty() {
-            to_its_end(this.delete_container(id)).await?
-        } else {
-            to_its_end(this.delete_exec(id, request.exec_id)).await?
-        };
+        let process = ProcessRef::named(request.id, request.exec_id);
+        let (pid, exit) = to_its_end(self.clone().delete_process(process)).await?;
         Ok(api::DeleteResponse {
             pid,
             exit_status: exit.status,
@@ -360,10 +321,10 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: api::CloseIORequest,
     ) -> ttrpc::Result<api::Empty> {
-        let id = request.id;
-        let pod = self.pod(&id)?;
+        let process = ProcessRef::named(request.id, request.exec_id);
+        let pod = self.pod(&process.container)?;
         if request.stdin {
-            pod.close_stdin(&id, &request.exec_id).await.map_err(|error| of_runtime(&error))?;
+            pod.close_stdin(&process).await.map_err(|error| of_runtime(&error))?;
         }
         Ok(api::Empty::default())
     }
@@ -374,11 +335,10 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: api::ResizePtyRequest,
     ) -> ttrpc::Result<api::Empty> {
-        let id = request.id;
-        let pod = self.pod(&id)?;
-        pod.resize(&id, &request.exec_id, request.width, request.height)
-            .await
-            .map_err(|error| of_runtime(&error))?;
+        let process = ProcessRef::named(request.id, request.exec_id);
+        let pod = self.pod(&process.container)?;
+        let resized = pod.resize(&process, request.width, request.height).await;
+        resized.map_err(|error| of_runtime(&error))?;
         Ok(api::Empty::default())
     }
 
@@ -395,7 +355,7 @@ impl Task for TaskService {
         let task_pid = if self.service.is_sandbox(&id) {
             pod.pid()
         } else {
-            let state = pod.state(&id).await;
+            let state = pod.state(&ProcessRef::init(&id)).await;
             state.map_err(|error| of_runtime(&error))?.pid
         };
         Ok(api::ConnectResponse {

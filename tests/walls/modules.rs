@@ -24,7 +24,6 @@ const CIRCLES: &[(&str, &str, &[&str])] = &[
         &["container", "create", "error", "process", "spec", "stdio", "streams", "table"],
     ),
     ("agent/src/lib.rs", "exec", &["child", "schedule"]),
-    ("runtime/src/lib.rs", "pod", &["exec", "member"]),
     ("shim/src/main.rs", "", &["sandbox", "service"]),
     ("vmm/devices/src/lib.rs", "", &["device", "queue"]),
     ("vmm/spec/src/lib.rs", "", &["disks", "launch", "network"]),

@@ -1,5 +1,6 @@
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// How far a boot is.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl Progress {
     /// A step was reached; `words` say which.
     pub fn reach(&self, stage: Stage, words: &str) {
         tracing::debug!("boot: {words} after {} ms", self.elapsed().as_millis());
-        let mut current = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.stage.lock();
         if stage >= current.0 {
             *current = (stage, words.to_owned());
         }
@@ -41,7 +42,7 @@ impl Progress {
 
     /// The last step in words.
     pub fn stage(&self) -> String {
-        self.stage.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+        self.stage.lock().1.clone()
     }
 
     pub fn elapsed(&self) -> Duration {

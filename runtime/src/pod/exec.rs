@@ -1,19 +1,21 @@
 //! A process that is run in a container beside its first.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::member::killed;
+use super::lifecycle::{Lifecycle, killed};
 use crate::agent::{Agent, AgentError};
-use crate::container::{ExecProcess, ProcessState, Status};
+use crate::container::{ExecProcess, ProcessState, Stdio};
 use crate::end::EndSignal;
 use crate::error::Error;
 use crate::event::{Exit, PodEvent};
+use crate::id::ProcessRef;
 use crate::stdio::Streams;
 
 #[cfg(test)]
@@ -25,251 +27,191 @@ const MAX_EXECS: usize = 256;
 /// Exit status of an exec that could not be started, as of shells.
 const NOT_STARTED: u32 = 127;
 
-/// How long the end of a container waits for those of its execs, all in all:
-/// the agent has killed them by then. Less than a Delete waits for it.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long the end of a container waits for the ends of all its execs, which
+/// the agent has killed by then. Less than a Delete waits for it.
+const EXITS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Exec {
-    pub asked: ExecProcess,
-    /// Held by start and delete, one at a time. An exit is told after the
-    /// start that it follows.
-    pub turn: tokio::sync::Mutex<()>,
+    pub life: Lifecycle,
+    pub spec: Vec<u8>,
+    pub stdio: Stdio,
     pid: u32,
-    /// Its number in the guest; 0 until it is started.
-    guest_pid: AtomicU32,
-    streams: OnceLock<Streams>,
-    wishes: Mutex<Wishes>,
-    exit: watch::Sender<Option<Exit>>,
-    /// Its exit was told.
-    told: watch::Sender<bool>,
-    deleted: AtomicBool,
+    started: OnceLock<Started>,
+    early: Mutex<EarlyRequests>,
+    exit_reported: watch::Sender<bool>,
 }
 
-/// What was asked of a process before it began.
+/// What an exec has from its start on.
+struct Started {
+    guest_pid: u32,
+    streams: Streams,
+}
+
+/// Requests that came before the start.
 #[derive(Default)]
-struct Wishes {
-    /// Its input is to end.
-    input_closed: bool,
-    /// The size its terminal is to have.
+struct EarlyRequests {
+    close_stdin: bool,
     size: Option<(u32, u32)>,
 }
 
 impl Exec {
-    fn new(asked: ExecProcess, pid: u32) -> Self {
+    fn new(request: ExecProcess, pid: u32) -> Self {
         Self {
-            asked,
-            turn: tokio::sync::Mutex::default(),
+            life: Lifecycle::new(request.process),
+            spec: request.spec,
+            stdio: request.stdio,
             pid,
-            guest_pid: AtomicU32::new(0),
-            streams: OnceLock::new(),
-            wishes: Mutex::default(),
-            exit: watch::Sender::new(None),
-            told: watch::Sender::new(false),
-            deleted: AtomicBool::new(false),
+            started: OnceLock::new(),
+            early: Mutex::default(),
+            exit_reported: watch::Sender::new(false),
         }
     }
 
-    pub fn exit(&self) -> Option<Exit> {
-        *self.exit.borrow()
-    }
-
-    pub async fn wait(&self) -> Exit {
-        let mut receiver = self.exit.subscribe();
-        match receiver.wait_for(Option::is_some).await {
-            Ok(exit) => exit.unwrap_or_else(killed),
-            Err(_) => killed(),
-        }
-    }
-
-    /// Its number in the guest, while it is known.
+    /// The pid in the guest, from the start on.
     pub fn guest_pid(&self) -> Option<u32> {
-        Some(self.guest_pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+        self.started.get().map(|started| started.guest_pid)
     }
 
-    pub fn status(&self) -> Status {
-        match (self.exit(), self.guest_pid()) {
-            (Some(_), _) => Status::Stopped,
-            (None, Some(_)) => Status::Running,
-            (None, None) => Status::Created,
+    pub fn state(&self, bundle: PathBuf) -> ProcessState {
+        ProcessState {
+            bundle,
+            stdio: self.stdio.clone(),
+            pid: self.started.get().map_or(0, |_| self.pid),
+            status: self.life.status(),
+            exit: self.life.exit(),
         }
     }
 
-    pub fn state(&self) -> ProcessState {
-        let pid = self.guest_pid().map_or(0, |_| self.pid);
-        let (status, exit) = (self.status(), self.exit());
-        ProcessState { stdio: self.asked.stdio.clone(), pid, status, exit }
-    }
-
-    /// Refuses what needs another state, or a process at all.
-    pub fn check(
-        &self,
-        fits: impl FnOnce(Status) -> bool,
-        must: &'static str,
-    ) -> Result<(), Error> {
-        let (container, exec) = (self.asked.container.clone(), self.asked.id.clone());
-        if self.deleted.load(Ordering::Relaxed) {
-            return Err(Error::NoProcess { container, exec });
-        }
-        let is = self.status();
-        if fits(is) {
-            return Ok(());
-        }
-        Err(Error::WrongProcessState { container, exec, is: is.as_str(), must })
-    }
-
-    /// It runs, as `guest_pid`. Answers with the size that its terminal is to
-    /// have.
+    /// The exec runs. Returns the size that its terminal is to have.
     pub fn set_started(&self, guest_pid: u32, streams: Streams) -> Option<(u32, u32)> {
-        let mut wishes = self.wishes();
-        if wishes.input_closed {
+        let mut early = self.early.lock();
+        if early.close_stdin {
             streams.close_stdin();
         }
-        // Set once: it is started once.
-        let _ = self.streams.set(streams);
-        self.guest_pid.store(guest_pid.max(1), Ordering::Relaxed);
-        wishes.size.take()
+        // Set once: an exec is started once.
+        let _ = self.started.set(Started { guest_pid, streams });
+        self.life.run();
+        early.size.take()
     }
 
-    /// It could not be started: it has ended, and nothing is told of it.
+    /// The exec could not be started. No event reports this end.
     pub fn set_failed(&self) {
-        self.finish(Exit { status: NOT_STARTED, at: SystemTime::now() });
+        self.life.stop(Exit { status: NOT_STARTED, at: SystemTime::now() });
     }
 
-    /// Gives its input an end, now or when it begins.
+    /// Ends the standard input, at the start if that is still to come.
     pub fn close_stdin(&self) {
-        let mut wishes = self.wishes();
-        match self.streams.get() {
-            Some(streams) => streams.close_stdin(),
-            None => wishes.input_closed = true,
+        let mut early = self.early.lock();
+        match self.started.get() {
+            Some(started) => started.streams.close_stdin(),
+            None => early.close_stdin = true,
         }
     }
 
     /// Keeps the size for a terminal that is not there yet; false if it is.
     pub fn keep_size(&self, width: u32, height: u32) -> bool {
-        let mut wishes = self.wishes();
-        let early = self.streams.get().is_none() && self.exit().is_none();
-        if early {
-            wishes.size = Some((width, height));
+        let mut early = self.early.lock();
+        let is_early = self.started.get().is_none() && self.life.exit().is_none();
+        if is_early {
+            early.size = Some((width, height));
         }
-        early
+        is_early
     }
 
-    fn wishes(&self) -> MutexGuard<'_, Wishes> {
-        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Answers when all it wrote is with containerd.
+    /// Waits until all output is with containerd.
     pub async fn drained(&self) {
-        if let Some(streams) = self.streams.get() {
-            streams.finish().await;
+        if let Some(started) = self.started.get() {
+            started.streams.finish().await;
         }
     }
 
-    /// Ends it for whoever waits. False when it has ended already.
-    fn finish(&self, exit: Exit) -> bool {
-        self.exit.send_if_modified(|known| {
-            let first = known.is_none();
-            if first {
-                *known = Some(exit);
-            }
-            first
-        })
-    }
-
-    /// Answers when its exit was told, or at once if it does not run.
-    pub async fn told(&self) {
-        if self.guest_pid().is_some() {
-            // The sender is its own, so it is there.
-            let _ = self.told.subscribe().wait_for(|told| *told).await;
+    /// Waits until the exit of an exec that was started is reported.
+    pub async fn exit_reported(&self) {
+        if self.started.get().is_some() {
+            // Cannot fail: `self` holds the sender.
+            let _ = self.exit_reported.subscribe().wait_for(|reported| *reported).await;
         }
     }
 
-    async fn tell(&self, exit: Exit, events: &mpsc::UnboundedSender<PodEvent>) {
-        if !self.finish(exit) {
+    async fn report_exit(&self, exit: Exit, events: &mpsc::UnboundedSender<PodEvent>) {
+        if !self.life.stop(exit) {
             return;
         }
         // A start that is under way is answered first.
-        let _turn = self.turn.lock().await;
-        let (container, exec) = (self.asked.container.clone(), self.asked.id.clone());
-        let _ = events.send(PodEvent::Exit { container, exec, pid: self.pid, exit });
-        self.told.send_replace(true);
+        let _turn = self.life.turn().await;
+        let process = self.life.process().clone();
+        let _ = events.send(PodEvent::Exit { process, pid: self.pid, exit });
+        self.exit_reported.send_replace(true);
     }
 }
 
-/// The execs of one container, by id.
+/// The execs of one container.
 #[derive(Default)]
-pub(super) struct Execs(Mutex<HashMap<String, Arc<Exec>>>);
+pub(super) struct Execs(Mutex<HashMap<ProcessRef, Arc<Exec>>>);
 
 impl Execs {
-    /// Adds one that is not started.
-    pub fn add(&self, asked: ExecProcess, pid: u32) -> Result<(), Error> {
-        let (container, exec) = (asked.container.clone(), asked.id.clone());
-        let mut all = self.lock();
-        if all.contains_key(&exec) {
-            return Err(Error::ProcessExists { container, exec });
+    /// Adds an exec that is not started.
+    pub fn add(&self, request: ExecProcess, pid: u32) -> Result<(), Error> {
+        let process = request.process.clone();
+        let mut all = self.0.lock();
+        if all.contains_key(&process) {
+            return Err(Error::Exists(process));
         }
         if all.len() >= MAX_EXECS {
-            return Err(Error::TooManyProcesses { container, most: MAX_EXECS });
+            return Err(Error::TooManyProcesses { container: process.container, most: MAX_EXECS });
         }
-        all.insert(exec, Arc::new(Exec::new(asked, pid)));
+        all.insert(process, Arc::new(Exec::new(request, pid)));
         Ok(())
     }
 
-    pub fn get(&self, exec: &str) -> Option<Arc<Exec>> {
-        self.lock().get(exec).cloned()
+    pub fn get(&self, process: &ProcessRef) -> Option<Arc<Exec>> {
+        self.0.lock().get(process).cloned()
     }
 
     pub fn all(&self) -> Vec<Arc<Exec>> {
-        self.lock().values().cloned().collect()
+        self.0.lock().values().cloned().collect()
     }
 
-    /// It is gone, and so are those who wait for its end; who waits for its
-    /// turn finds out. Answers with its exit.
+    /// Removes an exec and returns its exit, as every wait for it does.
     pub fn remove(&self, exec: &Exec) -> Exit {
-        exec.deleted.store(true, Ordering::Relaxed);
-        // One that never ran has not failed either.
+        // An exec that never ran has not failed either.
         let unused = || Exit { status: 0, at: SystemTime::now() };
-        let end = if exec.guest_pid().is_some() { killed() } else { unused() };
-        exec.finish(end);
-        self.lock().remove(&exec.asked.id);
-        exec.exit().unwrap_or(end)
+        let exit = exec.life.delete(exec.started.get().map_or_else(unused, |_| killed()));
+        self.0.lock().remove(exec.life.process());
+        exit
     }
 
-    /// Answers when the exit of each that ran is told, so that the container's
-    /// comes after them.
+    /// Waits until the exit of each exec that ran is reported, so that the
+    /// container's comes after them.
     pub async fn ended(&self, events: &mpsc::UnboundedSender<PodEvent>) {
         let all = self.all();
-        let told = async {
+        let reported = async {
             for exec in &all {
-                // One that is about to run is not overtaken.
-                drop(exec.turn.lock().await);
-                exec.told().await;
+                // A start that is under way comes first.
+                drop(exec.life.turn().await);
+                exec.exit_reported().await;
             }
         };
-        if timeout(LAST_WORDS, told).await.is_err() {
-            for exec in all.iter().filter(|exec| exec.guest_pid().is_some()) {
-                exec.tell(killed(), events).await;
+        if timeout(EXITS_TIMEOUT, reported).await.is_err() {
+            for exec in all.iter().filter(|exec| exec.started.get().is_some()) {
+                exec.report_exit(killed(), events).await;
             }
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Exec>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Waits for the end of an exec that was started, and tells of it.
+/// Waits for the end of an exec that was started and reports it.
 pub(super) async fn watch_exec(
     exec: Arc<Exec>,
     agent: Agent,
     ended: EndSignal,
     events: mpsc::UnboundedSender<PodEvent>,
 ) {
-    let (container, id) = (exec.asked.container.clone(), exec.asked.id.clone());
+    let process = exec.life.process();
     let outcome = tokio::select! {
-        outcome = agent.wait(&container, &id) => outcome,
-        _ = ended.wait() => return exec.tell(killed(), &events).await,
+        outcome = agent.wait(process) => outcome,
+        _ = ended.wait() => return exec.report_exit(killed(), &events).await,
     };
     let exit = match outcome {
         Ok(guest) => guest.exit,
@@ -279,9 +221,9 @@ pub(super) async fn watch_exec(
         }
         Err(error) => {
             // Its container was deleted, or the agent is broken.
-            tracing::warn!("the agent cannot wait for {id} of container {container}: {error}");
+            tracing::warn!("cannot wait for {process}: {error}");
             killed()
         }
     };
-    exec.tell(exit, &events).await;
+    exec.report_exit(exit, &events).await;
 }

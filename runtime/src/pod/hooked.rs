@@ -1,8 +1,9 @@
 //! The OCI hooks of a container of the pod.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 
 use crate::error::Error;
@@ -75,12 +76,12 @@ impl Inner {
         let path = self.dir.join(self.hooks.container());
         let marker = Marker::set(&self.dir, self.hooks.container(), self.hooks.bundle());
         let failed = |source| NetworkError::File { what: "write", path, source };
-        *self.marker.lock().unwrap_or_else(PoisonError::into_inner) = Some(marker.map_err(failed)?);
+        *self.marker.lock() = Some(marker.map_err(failed)?);
         Ok(self.hooks.run(Phase::Create, pid, None)?)
     }
 
     fn stopped(&self) -> Result<(), Error> {
-        let marker = self.marker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let marker = self.marker.lock().take();
         if let Some(marker) = marker {
             // What fails is logged.
             let _ = self.hooks.run(Phase::Poststop, 0, None);

@@ -1,238 +1,156 @@
 //! One container of a pod.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::exec::Execs;
 use super::hooked::Hooked;
 use super::host_side::HostSide;
-use crate::agent::Agent;
-use crate::container::{ContainerState, CreateContainer, Status};
+use super::lifecycle::{Lifecycle, killed};
+use crate::agent::{Agent, AgentError};
+use crate::container::{CreateContainer, ProcessState, Stdio};
 use crate::end::EndSignal;
-use crate::error::Error;
 use crate::event::{Exit, PodEvent};
+use crate::id::ProcessRef;
 use crate::stdio::Streams;
 
-/// Exit status of a process whose sandbox ended: that of SIGKILL.
-const KILLED: u32 = 128 + 9;
+/// Shortest time between two reports that the memory limit of a container ended
+/// a process: a container may cause that without end.
+const OOM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often it is told at most that processes are ended for their memory
-/// limit: a container may have that happen to it without end.
-const OOM_PACE: Duration = Duration::from_secs(1);
-
-/// A container from the moment that the agent made it until it is deleted.
+/// A container from the moment that the agent made it until it is deleted. Its
+/// life is that of its first process.
 pub(super) struct Member {
-    pub created: CreateContainer,
+    pub life: Lifecycle,
+    pub bundle: PathBuf,
     pub pid: u32,
     pub streams: Streams,
     pub execs: Execs,
-    /// Held by start and delete, one at a time. An exit is told after the
-    /// start that it follows.
-    pub turn: tokio::sync::Mutex<()>,
-    started: AtomicBool,
-    paused: AtomicBool,
-    /// What its cgroup held when it was last asked.
-    used: Mutex<HashMap<String, String>>,
-    deleted: AtomicBool,
-    exit: watch::Sender<Option<Exit>>,
-    /// Whether it was told that a process of it was ended for its memory limit.
-    oom_told: Mutex<bool>,
-    host: Mutex<Option<HostSide>>,
     pub hooks: Hooked,
+    stdio: Stdio,
+    /// The last content of the container's cgroup.
+    usage: Mutex<Arc<HashMap<String, String>>>,
+    oom_reported: Mutex<bool>,
+    host: Mutex<Option<HostSide>>,
 }
 
 impl Member {
     pub fn new(
-        created: CreateContainer,
+        request: CreateContainer,
         pid: u32,
         streams: Streams,
         host: HostSide,
         hooks: Hooked,
     ) -> Self {
         Self {
-            created,
+            life: Lifecycle::new(ProcessRef::init(request.id)),
+            bundle: request.bundle,
             pid,
             streams,
             execs: Execs::default(),
-            turn: tokio::sync::Mutex::default(),
-            started: AtomicBool::new(false),
-            paused: AtomicBool::new(false),
-            used: Mutex::default(),
-            deleted: AtomicBool::new(false),
-            exit: watch::Sender::new(None),
-            oom_told: Mutex::default(),
-            host: Mutex::new(Some(host)),
             hooks,
+            stdio: request.stdio,
+            usage: Mutex::default(),
+            oom_reported: Mutex::default(),
+            host: Mutex::new(Some(host)),
         }
     }
 
-    /// How it ended, if it has.
-    pub fn exit(&self) -> Option<Exit> {
-        *self.exit.borrow()
+    pub fn id(&self) -> &str {
+        &self.life.process().container
     }
 
-    /// Answers when it has ended.
-    pub async fn wait(&self) -> Exit {
-        let mut receiver = self.exit.subscribe();
-        match receiver.wait_for(Option::is_some).await {
-            Ok(exit) => exit.unwrap_or_else(killed),
-            Err(_) => killed(),
+    pub fn state(&self) -> ProcessState {
+        ProcessState {
+            bundle: self.bundle.clone(),
+            stdio: self.stdio.clone(),
+            pid: self.pid,
+            status: self.life.status(),
+            exit: self.life.exit(),
         }
     }
 
-    /// Says how it ended. False when that is known already.
-    pub fn finish(&self, exit: Exit) -> bool {
-        self.exit.send_if_modified(|known| {
-            let first = known.is_none();
-            if first {
-                *known = Some(exit);
-            }
-            first
-        })
+    pub fn set_usage(&self, files: Arc<HashMap<String, String>>) {
+        *self.usage.lock() = files;
     }
 
-    /// Where it is in its life; answers at once.
-    pub fn status(&self) -> Status {
-        match (self.exit(), self.started.load(Ordering::Relaxed)) {
-            (Some(_), _) => Status::Stopped,
-            (None, true) if self.paused.load(Ordering::Relaxed) => Status::Paused,
-            (None, true) => Status::Running,
-            (None, false) => Status::Created,
-        }
+    pub fn usage(&self) -> Arc<HashMap<String, String>> {
+        self.usage.lock().clone()
     }
 
-    pub fn state(&self) -> ContainerState {
-        let status = self.status();
-        ContainerState { created: self.created.clone(), pid: self.pid, status, exit: self.exit() }
-    }
-
-    /// Its first process was let run.
-    pub fn set_started(&self) {
-        self.started.store(true, Ordering::Relaxed);
-    }
-
-    /// Its processes were stopped, or let go on.
-    pub fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Relaxed);
-    }
-
-    /// Keeps what its cgroup holds.
-    pub fn keep_used(&self, files: &HashMap<String, String>) {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone_from(files);
-    }
-
-    /// What it held when it was last asked.
-    pub fn last_used(&self) -> HashMap<String, String> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// It is gone; who waits for its turn finds out.
-    pub fn set_deleted(&self) {
-        self.deleted.store(true, Ordering::Relaxed);
-    }
-
-    /// Refuses what needs another state, or a container at all. For those
-    /// who hold the turn.
-    pub fn check(
-        &self,
-        fits: impl FnOnce(Status) -> bool,
-        must: &'static str,
-    ) -> Result<(), Error> {
-        if self.deleted.load(Ordering::Relaxed) {
-            return Err(Error::NoContainer(self.created.id.clone()));
-        }
-        let is = self.status();
-        if fits(is) {
-            return Ok(());
-        }
-        Err(Error::WrongState { container: self.created.id.clone(), is: is.as_str(), must })
-    }
-
-    /// Lets go of what it has on the host.
+    /// Removes what the container has on the host. Blocks.
     pub fn release(&self) {
-        self.host.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let host = self.host.lock().take();
+        drop(host);
+    }
+
+    async fn report_exit(&self, exit: Exit, oom: bool, events: &mpsc::UnboundedSender<PodEvent>) {
+        if !self.life.stop(exit) {
+            return;
+        }
+        self.execs.ended(events).await;
+        // A start that is under way is answered first.
+        let _turn = self.life.turn().await;
+        let process = self.life.process().clone();
+        if oom && !*self.oom_reported.lock() {
+            let _ = events.send(PodEvent::Oom { container: process.container.clone() });
+        }
+        let _ = events.send(PodEvent::Exit { process, pid: self.pid, exit });
     }
 }
 
-/// The exit of a process whose sandbox ended now.
-pub(super) fn killed() -> Exit {
-    Exit { status: KILLED, at: SystemTime::now() }
-}
-
-/// Waits for a container's end and tells of it.
+/// Waits for a container's end and reports it.
 pub(super) async fn watch_exit(
     member: Arc<Member>,
     agent: Agent,
     ended: EndSignal,
     events: mpsc::UnboundedSender<PodEvent>,
 ) {
-    let id = member.created.id.clone();
     let outcome = tokio::select! {
-        outcome = agent.wait(&id, "") => outcome,
-        _ = ended.wait() => return told(&member, killed(), false, &events).await,
+        outcome = agent.wait(member.life.process()) => outcome,
+        _ = ended.wait() => return member.report_exit(killed(), false, &events).await,
     };
     match outcome {
-        Ok(guest) => told(&member, guest.exit, guest.oom_killed, &events).await,
-        Err(error) => {
-            // The connection's end is the sandbox's; what else is answered is
-            // a broken agent's, and the container cannot be told from a dead one.
-            if let crate::agent::AgentError::Lost { .. } = error {
-                ended.wait().await;
-            } else {
-                tracing::error!("the agent cannot wait for container {id}: {error}");
-            }
-            told(&member, killed(), false, &events).await;
-        }
+        Ok(guest) => return member.report_exit(guest.exit, guest.oom_killed, &events).await,
+        // The connection ends with the sandbox.
+        Err(AgentError::Lost { .. }) => drop(ended.wait().await),
+        // The agent is broken, so that nothing more will be known of the container.
+        Err(error) => tracing::error!("cannot wait for container {}: {error}", member.id()),
     }
+    member.report_exit(killed(), false, &events).await;
 }
 
-/// Tells at once when a process of a container is ended for its memory limit,
-/// which need not be its first.
+/// Reports at once that the memory limit of a container ended a process, which
+/// need not be its first.
 pub(super) async fn watch_oom(
     member: Arc<Member>,
     agent: Agent,
     ended: EndSignal,
     events: mpsc::UnboundedSender<PodEvent>,
 ) {
-    let container = &member.created.id;
     let mut seen = 0;
     loop {
         let count = tokio::select! {
-            count = agent.oom_kills(container, seen) => count,
+            count = agent.oom_kills(member.id(), seen) => count,
             _ = ended.wait() => return,
         };
         let Ok(count) = count else { return };
         {
-            let mut told = member.oom_told.lock().unwrap_or_else(PoisonError::into_inner);
-            // From the exit on that alone tells, if nothing was told before.
-            if count <= seen || member.exit().is_some() {
+            let mut reported = member.oom_reported.lock();
+            // Once the exit is known, the report of the exit decides.
+            if count <= seen || member.life.exit().is_some() {
                 return;
             }
-            *told = true;
-            let _ = events.send(PodEvent::Oom { container: container.clone() });
+            *reported = true;
+            let _ = events.send(PodEvent::Oom { container: member.id().to_owned() });
         }
         seen = count;
-        sleep(OOM_PACE).await;
+        sleep(OOM_INTERVAL).await;
     }
-}
-
-async fn told(member: &Member, exit: Exit, oom: bool, events: &mpsc::UnboundedSender<PodEvent>) {
-    if !member.finish(exit) {
-        return;
-    }
-    member.execs.ended(events).await;
-    // A start that is under way is answered first.
-    let _turn = member.turn.lock().await;
-    let container = member.created.id.clone();
-    let oom_told = *member.oom_told.lock().unwrap_or_else(PoisonError::into_inner);
-    if oom && !oom_told {
-        let _ = events.send(PodEvent::Oom { container: container.clone() });
-    }
-    let exec = String::new();
-    let _ = events.send(PodEvent::Exit { container, exec, pid: member.pid, exit });
 }

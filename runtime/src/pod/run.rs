@@ -6,89 +6,78 @@ use super::exec::{Exec, watch_exec};
 use super::member::Member;
 use super::{Inner, Pod, SIGKILL};
 use crate::agent::{Agent, AgentError};
-use crate::container::{ExecProcess, ProcessState, Status};
+use crate::container::{ExecProcess, Status};
 use crate::error::Error;
 use crate::event::Exit;
 use crate::failure::ErrorKind;
-use crate::id::check_exec;
+use crate::id::{ProcessRef, check_exec};
 use crate::kill_point;
 use crate::stdio::Opened;
 
 impl Pod {
-    /// Adds a process to a container, to be started by
-    /// [`Pod::start_exec`].
+    /// Adds a process to a container, to be started by [`Pod::start`].
     pub async fn exec(&self, exec: ExecProcess) -> Result<(), Error> {
-        check_exec(&exec.id)?;
-        let member = self.inner.member(&exec.container)?;
-        member.check(can_exec, "running")?;
-        if let Err(source) = serde_json::from_slice::<oci_spec::runtime::Process>(&exec.process) {
-            return Err(Error::NoProcessSpec { exec: exec.id, source });
+        check_exec(&exec.process)?;
+        let member = self.inner.member(&exec.process.container)?;
+        member.life.check(can_exec, "running")?;
+        if let Err(source) = serde_json::from_slice::<oci_spec::runtime::Process>(&exec.spec) {
+            return Err(Error::NoProcessSpec { process: exec.process, source });
         }
         member.execs.add(exec, member.pid)
     }
+}
 
-    /// Runs it. Answers when it has become its program, with its pid.
-    pub async fn start_exec(&self, container: &str, exec: &str) -> Result<u32, Error> {
-        let member = self.inner.member(container)?;
-        let exec = self.inner.exec(container, exec)?;
-        let _turn = exec.turn.lock().await;
-        exec.check(|is| is == Status::Created, "created")?;
-        let started = self.inner.run(&member, &exec).await;
+impl Inner {
+    pub(super) async fn start_exec(&self, member: &Member, exec: &Arc<Exec>) -> Result<(), Error> {
+        let _turn = exec.life.turn().await;
+        exec.life.check(|is| is == Status::Created, "created")?;
+        let started = self.run(member, exec).await;
         if started.is_err() {
             exec.set_failed();
         }
-        started.map(|()| member.pid)
+        started
     }
 
-    /// Where a process that is not the first is in its life.
-    pub async fn exec_state(&self, container: &str, exec: &str) -> Result<ProcessState, Error> {
-        Ok(self.inner.exec(container, exec)?.state())
-    }
-
-    /// Removes a process that has ended or never was started, and answers with
-    /// its exit. All that it wrote before its end is with containerd by then.
-    pub async fn delete_exec(&self, container: &str, exec: &str) -> Result<Exit, Error> {
-        let member = self.inner.member(container)?;
-        let exec = self.inner.exec(container, exec)?;
-        if exec.exit().is_some() {
-            exec.told().await;
+    /// Removes an exec that has ended or never was started. All that it wrote
+    /// is with containerd by then.
+    pub(super) async fn delete_exec(&self, member: &Member, exec: &Exec) -> Result<Exit, Error> {
+        if exec.life.exit().is_some() {
+            exec.exit_reported().await;
         }
-        let _turn = exec.turn.lock().await;
-        exec.check(|is| is != Status::Running, "stopped")?;
+        let _turn = exec.life.turn().await;
+        exec.life.check(|is| is != Status::Running, "stopped")?;
         if exec.guest_pid().is_some() {
-            let id = exec.asked.id.as_str();
-            match self.inner.call(async |agent| agent.delete_process(container, id).await).await {
+            let process = exec.life.process();
+            match self.call(async |agent| agent.delete_process(process).await).await {
                 Ok(()) | Err(Error::Ended { .. }) => {}
                 Err(Error::Agent(AgentError::Refused { kind: ErrorKind::NotFound, .. })) => {}
                 Err(error) => return Err(error),
             }
             exec.drained().await;
         }
-        Ok(member.execs.remove(&exec))
+        Ok(member.execs.remove(exec))
     }
-}
 
-impl Inner {
     /// Runs an exec; its turn is held.
     async fn run(&self, member: &Member, exec: &Arc<Exec>) -> Result<(), Error> {
-        member.check(can_exec, "running")?;
-        let (container, id) = (exec.asked.container.as_str(), exec.asked.id.as_str());
-        let opened = Opened::open(id, &exec.asked.stdio, self.id.namespace()).await?;
+        member.life.check(can_exec, "running")?;
+        let process = exec.life.process();
+        let opened = Opened::open(process.exec_id(), &exec.stdio, self.id.namespace()).await?;
         let agent = self.agent().await?;
-        let (process, wanted) = (exec.asked.process.clone(), opened.wanted());
-        let pid = self.call(async |agent| agent.exec(container, id, process, wanted).await).await?;
+        let (spec, wanted) = (exec.spec.clone(), opened.wanted());
+        let pid = self.call(async |agent| agent.exec(process, spec, wanted).await).await?;
         kill_point::reach("exec: in the guest");
-        let streams = match opened.attach(&self.vsock, container, id).await {
+        let streams = match opened.attach(&self.vsock, process).await {
             Ok(streams) => streams,
             Err(error) => {
-                tokio::spawn(discard(agent, container.to_owned(), id.to_owned()));
+                tokio::spawn(discard(agent, process.clone()));
                 return Err(error.into());
             }
         };
         if let Some((width, height)) = exec.set_started(pid, streams) {
-            // It has a terminal of another size, which is no reason to end it.
-            if let Err(error) = agent.resize(container, id, width, height).await {
-                tracing::warn!("the terminal of {id} keeps its size: {error}");
+            // A terminal of another size is no reason to end the process.
+            if let Err(error) = agent.resize(process, width, height).await {
+                tracing::warn!("cannot resize the terminal of {process}: {error}");
             }
         }
         let (ended, events) = (self.ended.clone(), self.events.clone());
@@ -97,14 +86,13 @@ impl Inner {
     }
 }
 
-/// Whether another process can be run in a container.
 fn can_exec(is: Status) -> bool {
     matches!(is, Status::Created | Status::Running)
 }
 
-/// Ends and forgets a process that nobody is to know of.
-async fn discard(agent: Agent, container: String, exec: String) {
-    let _ = agent.kill(&container, &exec, SIGKILL, false).await;
-    let _ = agent.wait(&container, &exec).await;
-    let _ = agent.delete_process(&container, &exec).await;
+/// Ends and deletes a process in the guest whose start failed on the host.
+async fn discard(agent: Agent, process: ProcessRef) {
+    let _ = agent.kill(&process, SIGKILL, false).await;
+    let _ = agent.wait(&process).await;
+    let _ = agent.delete_process(&process).await;
 }

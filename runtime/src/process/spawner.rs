@@ -6,9 +6,10 @@
 
 use std::io;
 use std::process::{Child, Command};
-use std::sync::{Mutex, mpsc};
+use std::sync::mpsc;
 use std::thread;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 /// Room for `Command::spawn`, which allocates what is large.
@@ -29,10 +30,7 @@ pub(super) async fn spawn(command: Command) -> io::Result<Child> {
 }
 
 fn submit(job: Job) -> io::Result<()> {
-    let mut jobs = match JOBS.lock() {
-        Ok(jobs) => jobs,
-        Err(poisoned) => poisoned.into_inner(),
-    };
+    let mut jobs = JOBS.lock();
     let sender = match jobs.take() {
         Some(sender) => sender,
         None => start()?,

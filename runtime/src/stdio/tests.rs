@@ -57,7 +57,8 @@ impl Fifos {
             assert_eq!([stdin, stdout, stderr], ["c - stdin", "c - stdout", "c - stderr"]);
             [a, b, c]
         };
-        let (streams, guest) = tokio::join!(opened.attach(&vsock, "c", ""), guest);
+        let process = ProcessRef::init("c");
+        let (streams, guest) = tokio::join!(opened.attach(&vsock, &process), guest);
         (streams.unwrap(), guest)
     }
 }
@@ -97,7 +98,8 @@ async fn streams_are_dialled_at_the_same_time() {
         }
         streams
     };
-    let (streams, guest) = tokio::join!(opened.attach(&vsock, "c", ""), guest);
+    let process = ProcessRef::init("c");
+    let (streams, guest) = tokio::join!(opened.attach(&vsock, &process), guest);
     let streams = streams.unwrap();
     let open = |path| std::fs::File::open(path).unwrap();
     let outputs = [open(&fifos.stdio.stdout), open(&fifos.stdio.stderr)];
@@ -193,7 +195,8 @@ async fn a_refusal_of_the_guest_is_told() {
         stream.write_all(b"OK 1\nERR no such container\n").await.unwrap();
         stream
     };
-    let (error, _stream) = tokio::join!(opened.attach(&vsock, "c", ""), guest);
+    let process = ProcessRef::init("c");
+    let (error, _stream) = tokio::join!(opened.attach(&vsock, &process), guest);
     let error = error.err().unwrap();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("no such container"), "{source}");

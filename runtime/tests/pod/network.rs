@@ -113,9 +113,9 @@ impl Host {
         let (pod, mut events) = self.pod(create).await;
         pod.create_container(create.clone()).await.unwrap();
         let (out, err) = (reader(&create.stdio.stdout), reader(&create.stdio.stderr));
-        pod.start(&create.id).await.unwrap();
+        pod.start(&init(&create.id)).await.unwrap();
         let (_, status) = exit_event(&mut events).await;
-        pod.delete(&create.id).await.unwrap();
+        pod.delete(&init(&create.id)).await.unwrap();
         let mut text = String::from_utf8(out.await.unwrap()).unwrap();
         text.push_str(&String::from_utf8(err.await.unwrap()).unwrap());
         pod.shutdown().await;
@@ -152,7 +152,7 @@ async fn what_the_guest_listens_on_is_reached_in_its_namespace() {
     let create = host.networked("serves", script, world.spec(), json!({}));
     let (pod, mut events) = host.pod(&create).await;
     pod.create_container(create.clone()).await.unwrap();
-    pod.start("serves").await.unwrap();
+    pod.start(&init("serves")).await.unwrap();
     let dial = |name: &str, at: String, asks: &'static [u8]| {
         inside(name, move || {
             let end = Instant::now() + LIMIT;
@@ -177,9 +177,9 @@ async fn what_the_guest_listens_on_is_reached_in_its_namespace() {
     assert!(told.ends_with("Linux\n"), "{told}");
     let refused = inside(&world.outside, || TcpStream::connect(format!("{POD}:9090")));
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
-    pod.kill("serves", "", 9, true).await.unwrap();
+    pod.kill(&init("serves"), 9, true).await.unwrap();
     exit_event(&mut events).await;
-    pod.delete("serves").await.unwrap();
+    pod.delete(&init("serves")).await.unwrap();
     pod.shutdown().await;
     host.assert_clean();
 }
@@ -236,7 +236,7 @@ async fn a_namespace_without_a_path_gets_the_developer_network() {
     pod.create_container(create.clone()).await.unwrap();
     let path = create.stdio.stdout.clone();
     let out = spawn_blocking(move || fs::File::open(path).unwrap());
-    pod.start("dev").await.unwrap();
+    pod.start(&init("dev")).await.unwrap();
     let out = out.await.unwrap();
     let told = spawn_blocking(move || {
         let mut out = std::io::BufReader::new(out);
@@ -250,9 +250,9 @@ async fn a_namespace_without_a_path_gets_the_developer_network() {
     println!("{told}");
     // What it listens on is nobody's on the host.
     assert!(TcpStream::connect("127.0.0.1:7070").is_err());
-    pod.kill("dev", "", 9, true).await.unwrap();
+    pod.kill(&init("dev"), 9, true).await.unwrap();
     exit_event(&mut events).await;
-    pod.delete("dev").await.unwrap();
+    pod.delete(&init("dev")).await.unwrap();
     for expected in
         ["inet 10.0.2.15/24", "inet6 fd00::15/64", "default via 10.0.2.2", "hello from outside"]
     {
@@ -288,7 +288,7 @@ async fn a_pods_policy_holds_and_is_changed_while_it_runs() {
     let create = host.networked("policed", &script, world.spec(), over);
     let (pod, mut events) = host.pod(&create).await;
     pod.create_container(create.clone()).await.unwrap();
-    pod.start("policed").await.unwrap();
+    pod.start(&init("policed")).await.unwrap();
     let (path, id) = (create.stdio.stdout.clone(), pod.id().clone());
     let config = host.config.clone();
     let stdin = create.stdio.stdin.clone();
@@ -306,7 +306,7 @@ async fn a_pods_policy_holds_and_is_changed_while_it_runs() {
         text
     });
     exit_event(&mut events).await;
-    pod.delete("policed").await.unwrap();
+    pod.delete(&init("policed")).await.unwrap();
     let expected = format!("{open} open\n{closed} closed\ntried\n{open} closed\n{closed} open\n");
     assert_eq!(told.await.unwrap(), expected);
     let audit = sandbox_runtime::network::pod_audit(&host.config, pod.id());

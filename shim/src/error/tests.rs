@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use sandbox_runtime::ProcessRef;
+
 use super::*;
 
 fn parts(error: ttrpc::Error) -> (Code, String) {
@@ -31,7 +33,7 @@ fn the_runtime_never_says_that_a_method_is_missing() {
 
 #[test]
 fn messages_reach_the_client() {
-    let missing = Error::NoContainer("web".into());
+    let missing = Error::NotFound(ProcessRef::init("web"));
     let (code, message) = parts(of_runtime(&missing));
     assert_eq!(code, Code::NOT_FOUND);
     assert_eq!(message, missing.report());

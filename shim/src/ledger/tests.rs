@@ -37,15 +37,15 @@ fn exit() -> Exit {
 }
 
 fn exited() -> PodEvent {
-    PodEvent::Exit { container: "web".into(), exec: String::new(), pid: 7, exit: exit() }
+    exec_exited("")
 }
 
 fn exec_exited(exec: &str) -> PodEvent {
-    PodEvent::Exit { container: "web".into(), exec: exec.into(), pid: 7, exit: exit() }
+    PodEvent::Exit { process: ProcessRef::named("web", exec), pid: 7, exit: exit() }
 }
 
 fn exec_started(exec: &str) -> Option<Event> {
-    Some(Event::exec_started("web", exec, 7))
+    Some(Event::started(&ProcessRef::named("web", exec), 7))
 }
 
 fn oom() -> PodEvent {
@@ -55,10 +55,11 @@ fn oom() -> PodEvent {
 #[tokio::test(start_paused = true)]
 async fn an_exit_never_overtakes_its_start() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("web", "");
+    ledger.hold(&ProcessRef::named("web", ""));
     ledger.happened(oom());
     ledger.happened(exited());
-    ledger.release("web", "", Some(Event::started("web", 7)));
+    ledger
+        .release(&ProcessRef::named("web", ""), Some(Event::started(&ProcessRef::init("web"), 7)));
     ledger.deleted("web", Event::deleted("web", 7, exit()), LIMIT).await;
     assert_eq!(
         all(&outbox, &mut topics).await,
@@ -69,29 +70,31 @@ async fn an_exit_never_overtakes_its_start() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_start_gives_way_to_the_exit() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("web", "");
+    ledger.hold(&ProcessRef::named("web", ""));
     ledger.happened(exited());
-    ledger.release("web", "", None);
+    ledger.release(&ProcessRef::named("web", ""), None);
     assert_eq!(all(&outbox, &mut topics).await, ["/tasks/exit"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_calls_at_once_both_come_first() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("web", "");
-    ledger.hold("web", "");
+    ledger.hold(&ProcessRef::named("web", ""));
+    ledger.hold(&ProcessRef::named("web", ""));
     ledger.happened(exited());
-    ledger.release("web", "", None);
+    ledger.release(&ProcessRef::named("web", ""), None);
     assert_eq!(all(&outbox, &mut topics).await, [""; 0]);
-    ledger.release("web", "", Some(Event::started("web", 7)));
+    ledger
+        .release(&ProcessRef::named("web", ""), Some(Event::started(&ProcessRef::init("web"), 7)));
     assert_eq!(all(&outbox, &mut topics).await, ["/tasks/start", "/tasks/exit"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_delete_waits_for_the_exit() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("web", "");
-    ledger.release("web", "", Some(Event::started("web", 7)));
+    ledger.hold(&ProcessRef::named("web", ""));
+    ledger
+        .release(&ProcessRef::named("web", ""), Some(Event::started(&ProcessRef::init("web"), 7)));
     let deleting = tokio::spawn({
         let ledger = ledger.clone();
         async move {
@@ -108,8 +111,9 @@ async fn a_delete_waits_for_the_exit() {
 #[tokio::test(start_paused = true)]
 async fn a_delete_does_not_wait_for_ever_and_nothing_follows_it() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("web", "");
-    ledger.release("web", "", Some(Event::started("web", 7)));
+    ledger.hold(&ProcessRef::named("web", ""));
+    ledger
+        .release(&ProcessRef::named("web", ""), Some(Event::started(&ProcessRef::init("web"), 7)));
     let event = Event::deleted("web", 7, exit());
     ledger.deleted("web", event.clone(), LIMIT).await;
     ledger.happened(exited());
@@ -120,9 +124,10 @@ async fn a_delete_does_not_wait_for_ever_and_nothing_follows_it() {
 #[tokio::test(start_paused = true)]
 async fn containers_do_not_wait_for_each_other() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("slow", "");
-    ledger.hold("web", "");
-    ledger.release("web", "", Some(Event::started("web", 7)));
+    ledger.hold(&ProcessRef::named("slow", ""));
+    ledger.hold(&ProcessRef::named("web", ""));
+    ledger
+        .release(&ProcessRef::named("web", ""), Some(Event::started(&ProcessRef::init("web"), 7)));
     ledger.happened(exited());
     assert_eq!(all(&outbox, &mut topics).await, ["/tasks/start", "/tasks/exit"]);
 }
@@ -130,27 +135,28 @@ async fn containers_do_not_wait_for_each_other() {
 #[tokio::test(start_paused = true)]
 async fn a_container_that_was_not_made_has_no_events() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("web", "");
+    ledger.hold(&ProcessRef::named("web", ""));
     ledger.happened(exited());
     ledger.forget("web");
-    ledger.release("web", "", None);
+    ledger.release(&ProcessRef::named("web", ""), None);
     assert_eq!(all(&outbox, &mut topics).await, [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_execs_exit_waits_for_its_own_start_alone() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("web", "");
-    ledger.release("web", "", Some(Event::started("web", 7)));
-    ledger.hold("web", "slow");
-    ledger.hold("web", "quick");
+    ledger.hold(&ProcessRef::named("web", ""));
+    ledger
+        .release(&ProcessRef::named("web", ""), Some(Event::started(&ProcessRef::init("web"), 7)));
+    ledger.hold(&ProcessRef::named("web", "slow"));
+    ledger.hold(&ProcessRef::named("web", "quick"));
     ledger.happened(exec_exited("quick"));
     assert_eq!(all(&outbox, &mut topics).await, ["/tasks/start"]);
-    ledger.release("web", "quick", exec_started("quick"));
+    ledger.release(&ProcessRef::named("web", "quick"), exec_started("quick"));
     assert_eq!(all(&outbox, &mut topics).await, ["/tasks/exec-started", "/tasks/exit"]);
     ledger.happened(exec_exited("slow"));
     assert_eq!(all(&outbox, &mut topics).await, [""; 0]);
-    ledger.release("web", "slow", exec_started("slow"));
+    ledger.release(&ProcessRef::named("web", "slow"), exec_started("slow"));
     assert_eq!(all(&outbox, &mut topics).await, ["/tasks/exec-started", "/tasks/exit"]);
 }
 
@@ -158,14 +164,14 @@ async fn an_execs_exit_waits_for_its_own_start_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_containers_exit_waits_for_its_execs() {
     let (ledger, outbox, mut topics) = ledger();
-    ledger.hold("web", "");
-    ledger.release("web", "", Some(Event::created(&Default::default())));
-    ledger.hold("web", "x");
+    ledger.hold(&ProcessRef::named("web", ""));
+    ledger.release(&ProcessRef::named("web", ""), Some(Event::created(&Default::default())));
+    ledger.hold(&ProcessRef::named("web", "x"));
     ledger.happened(exec_exited("x"));
     ledger.happened(oom());
     ledger.happened(exited());
     assert_eq!(all(&outbox, &mut topics).await, ["/tasks/create"]);
-    ledger.release("web", "x", exec_started("x"));
+    ledger.release(&ProcessRef::named("web", "x"), exec_started("x"));
     ledger.deleted("web", Event::deleted("web", 7, exit()), LIMIT).await;
     assert_eq!(
         all(&outbox, &mut topics).await,
@@ -177,9 +183,9 @@ async fn a_containers_exit_waits_for_its_execs() {
 async fn calls_about_unknown_containers_leave_nothing() {
     let (ledger, outbox, mut topics) = ledger();
     for exec in ["", "x"] {
-        ledger.hold("web", exec);
-        ledger.release("web", exec, None);
+        ledger.hold(&ProcessRef::named("web", exec));
+        ledger.release(&ProcessRef::named("web", exec), None);
     }
-    assert!(ledger.containers().is_empty());
+    assert!(ledger.containers.lock().is_empty());
     assert_eq!(all(&outbox, &mut topics).await, [""; 0]);
 }

@@ -64,11 +64,11 @@ fn what_is_missing_or_odd_counts_as_nothing() {
 #[test]
 fn what_several_used_is_added_up() {
     let one = |memory: &str, cpu: &str| {
-        HashMap::from([
+        Arc::new(HashMap::from([
             ("memory.current".to_owned(), memory.to_owned()),
             ("memory.max".to_owned(), "7".to_owned()),
             ("cpu.stat".to_owned(), cpu.to_owned()),
-        ])
+        ]))
     };
     let all = [one("5\n", "usage_usec 3\nuser_usec 1\n"), one("6", "usage_usec 4"), one("x", "y")];
     let metrics = of(&together(&all));
@@ -76,5 +76,5 @@ fn what_several_used_is_added_up() {
     assert_eq!((metrics.cpu.usage_usec, metrics.cpu.user_usec), (7, 1));
     let most = one(&u64::MAX.to_string(), "");
     assert_eq!(of(&together(&[most.clone(), most])).memory.usage, u64::MAX);
-    assert_eq!(of(&together::<std::hash::RandomState>(&[])).memory.usage, 0);
+    assert_eq!(of(&together(&[])).memory.usage, 0);
 }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use sandbox_runtime::ProcessRef;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
@@ -39,7 +40,8 @@ fn away() -> SinkError {
 }
 
 fn numbered(number: u32) -> Event {
-    Event::started(&format!("c{number}"), number).happened_at(std::time::UNIX_EPOCH)
+    Event::started(&ProcessRef::init(format!("c{number}")), number)
+        .happened_at(std::time::UNIX_EPOCH)
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,8 +31,8 @@ fn other_payloads_are_refused() {
 
 #[test]
 fn only_an_exec_has_details() {
-    assert_eq!(details(String::new()), None);
-    let found = details("shell".to_owned()).unwrap();
+    assert_eq!(details(None), None);
+    let found = details(ExecId::new("shell")).unwrap();
     let read = ProcessDetails::parse_from_bytes(&found.value).unwrap();
     assert_eq!(read.exec_id, "shell");
 }

@@ -4,32 +4,32 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::yield_now;
 
 use super::*;
-use crate::container::Stdio;
+use crate::container::Status;
 use crate::failure::ErrorKind;
 
 const PID: u32 = 7;
 
-fn asked(id: &str) -> ExecProcess {
+fn request(id: &str) -> ExecProcess {
     let stdio = Stdio { terminal: true, ..Default::default() };
-    ExecProcess { container: "web".into(), id: id.into(), stdio, ..Default::default() }
+    ExecProcess { process: ProcessRef::named("web", id), spec: Vec::new(), stdio }
 }
 
 fn exec() -> Exec {
-    Exec::new(asked("x"), PID)
+    Exec::new(request("x"), PID)
 }
 
 fn added(execs: &Execs, id: &str) -> Arc<Exec> {
-    execs.add(asked(id), PID).unwrap();
-    execs.get(id).unwrap()
+    execs.add(request(id), PID).unwrap();
+    execs.get(&ProcessRef::named("web", id)).unwrap()
 }
 
 fn exit(status: u32) -> Exit {
     Exit { status, at: SystemTime::now() }
 }
 
-fn told(events: &mut UnboundedReceiver<PodEvent>) -> Vec<(String, u32)> {
+fn reported(events: &mut UnboundedReceiver<PodEvent>) -> Vec<(String, u32)> {
     let exit_of = |event| match event {
-        PodEvent::Exit { exec, exit, .. } => (exec, exit.status),
+        PodEvent::Exit { process, exit, .. } => (process.exec_id().to_owned(), exit.status),
         other => panic!("{other:?}"),
     };
     std::iter::from_fn(|| events.try_recv().ok()).map(exit_of).collect()
@@ -42,22 +42,25 @@ fn kind(error: Result<(), Error>) -> ErrorKind {
 #[test]
 fn an_exec_is_created_runs_and_stops() {
     let exec = exec();
-    let state = exec.state();
+    let state = exec.state(PathBuf::new());
     assert_eq!((state.status, state.pid, state.exit), (Status::Created, 0, None));
     assert!(state.stdio.terminal);
-    exec.check(|is| is == Status::Created, "created").unwrap();
+    exec.life.check(|is| is == Status::Created, "created").unwrap();
     exec.set_started(5, Streams::default());
-    assert_eq!((exec.state().status, exec.state().pid), (Status::Running, PID));
-    let error = exec.check(|is| is != Status::Running, "stopped");
+    assert_eq!(
+        (exec.state(PathBuf::new()).status, exec.state(PathBuf::new()).pid),
+        (Status::Running, PID)
+    );
+    let error = exec.life.check(|is| is != Status::Running, "stopped");
     assert_eq!(
         error.as_ref().unwrap_err().to_string(),
         r#"process "x" of container "web" is running, it must be stopped"#
     );
     assert_eq!(kind(error), ErrorKind::FailedPrecondition);
     let end = exit(3);
-    assert!(exec.finish(end));
-    assert!(!exec.finish(exit(4)), "it ends once");
-    let state = exec.state();
+    assert!(exec.life.stop(end));
+    assert!(!exec.life.stop(exit(4)), "it ends once");
+    let state = exec.state(PathBuf::new());
     assert_eq!((state.status, state.pid, state.exit), (Status::Stopped, PID, Some(end)));
 }
 
@@ -65,7 +68,7 @@ fn an_exec_is_created_runs_and_stops() {
 fn one_that_could_not_be_started_has_ended() {
     let exec = exec();
     exec.set_failed();
-    let state = exec.state();
+    let state = exec.state(PathBuf::new());
     assert_eq!((state.status, state.pid), (Status::Stopped, 0));
     assert_eq!(state.exit.unwrap().status, NOT_STARTED);
 }
@@ -76,7 +79,7 @@ fn what_was_asked_early_is_done_at_the_start() {
     assert!(exec.keep_size(80, 24));
     assert!(exec.keep_size(132, 43));
     exec.close_stdin();
-    assert!(exec.wishes().input_closed);
+    assert!(exec.early.lock().close_stdin);
     assert_eq!(exec.set_started(5, Streams::default()), Some((132, 43)));
     assert!(!exec.keep_size(80, 24), "it is the terminal's now");
 }
@@ -85,14 +88,14 @@ fn what_was_asked_early_is_done_at_the_start() {
 fn ids_are_taken_until_the_exec_is_removed_and_bounded() {
     let execs = Execs::default();
     let first = added(&execs, "0");
-    assert_eq!(kind(execs.add(asked("0"), PID)), ErrorKind::AlreadyExists);
+    assert_eq!(kind(execs.add(request("0"), PID)), ErrorKind::AlreadyExists);
     for number in 1..MAX_EXECS {
         added(&execs, &number.to_string());
     }
-    assert_eq!(kind(execs.add(asked("more"), PID)), ErrorKind::ResourceExhausted);
+    assert_eq!(kind(execs.add(request("more"), PID)), ErrorKind::ResourceExhausted);
     execs.remove(&first);
-    assert_eq!(kind(first.check(|_| true, "there")), ErrorKind::NotFound);
-    assert!(execs.get("0").is_none());
+    assert_eq!(kind(first.life.check(|_| true, "there")), ErrorKind::NotFound);
+    assert!(execs.get(&ProcessRef::named("web", "0")).is_none());
     added(&execs, "more");
 }
 
@@ -102,7 +105,7 @@ async fn who_waits_for_one_that_is_removed_is_answered() {
     let exec = added(&execs, "x");
     let waiting = tokio::spawn({
         let exec = Arc::clone(&exec);
-        async move { exec.wait().await }
+        async move { exec.life.wait().await }
     });
     yield_now().await;
     let removed = execs.remove(&exec);
@@ -115,19 +118,19 @@ async fn an_exit_is_told_once_and_after_the_start() {
     let (events, mut receiver) = unbounded_channel();
     let execs = Execs::default();
     let exec = added(&execs, "x");
-    let turn = exec.turn.lock().await;
+    let turn = exec.life.turn().await;
     exec.set_started(5, Streams::default());
     let telling = tokio::spawn({
         let (exec, events) = (Arc::clone(&exec), events.clone());
-        async move { exec.tell(exit(3), &events).await }
+        async move { exec.report_exit(exit(3), &events).await }
     });
     yield_now().await;
-    assert_eq!(exec.exit().unwrap().status, 3, "who waits does not wait for events");
-    assert_eq!(told(&mut receiver), []);
+    assert_eq!(exec.life.exit().unwrap().status, 3, "who waits does not wait for events");
+    assert_eq!(reported(&mut receiver), []);
     drop(turn);
     telling.await.unwrap();
-    exec.tell(exit(4), &events).await;
-    assert_eq!(told(&mut receiver), [("x".to_owned(), 3)]);
+    exec.report_exit(exit(4), &events).await;
+    assert_eq!(reported(&mut receiver), [("x".to_owned(), 3)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,19 +140,19 @@ async fn the_end_of_a_container_waits_for_its_execs() {
     let (ran, starting) = (added(&execs, "ran"), added(&execs, "starting"));
     added(&execs, "not started");
     ran.set_started(5, Streams::default());
-    let turn = starting.turn.lock().await;
+    let turn = starting.life.turn().await;
     let ending = tokio::spawn({
         let (execs, events) = (Arc::clone(&execs), events.clone());
         async move { execs.ended(&events).await }
     });
-    ran.tell(exit(1), &events).await;
+    ran.report_exit(exit(1), &events).await;
     yield_now().await;
     assert!(!ending.is_finished(), "one is being started");
     starting.set_started(6, Streams::default());
     drop(turn);
-    starting.tell(exit(2), &events).await;
+    starting.report_exit(exit(2), &events).await;
     ending.await.unwrap();
-    assert_eq!(told(&mut receiver), [("ran".to_owned(), 1), ("starting".to_owned(), 2)]);
+    assert_eq!(reported(&mut receiver), [("ran".to_owned(), 1), ("starting".to_owned(), 2)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,6 +162,6 @@ async fn the_end_of_a_container_does_not_wait_for_ever() {
     added(&execs, "silent").set_started(5, Streams::default());
     let before = tokio::time::Instant::now();
     execs.ended(&events).await;
-    assert!(before.elapsed() <= LAST_WORDS + Duration::from_millis(10));
-    assert_eq!(told(&mut receiver), [("silent".to_owned(), killed().status)]);
+    assert!(before.elapsed() <= EXITS_TIMEOUT + Duration::from_millis(10));
+    assert_eq!(reported(&mut receiver), [("silent".to_owned(), killed().status)]);
 }
