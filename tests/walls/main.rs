@@ -6,6 +6,7 @@ mod docs;
 mod graph;
 mod hosts;
 mod modules;
+mod parts;
 mod requirements;
 mod source;
 

@@ -116,6 +116,14 @@ fn megabytes_each_way() {
     }
 }
 
+/// R55: the same with enough bytes for windows to grow and losses to add up.
+#[test]
+fn sixty_four_megabytes_each_way_over_three_links() {
+    for bad in [0, 10, 50] {
+        carry(Conditions { bad, ..Conditions::default() }, 64 << 20);
+    }
+}
+
 /// R55: the same with a gigabyte.
 #[test]
 #[ignore = "gigabytes: make test-net has them, optimized"]
