@@ -106,12 +106,18 @@ fn exec_in_a_container(c: &Client) {
 }
 
 fn cp(c: &Client) {
-    if c.lacks(Kind::Nerdctl, "cp looks for files below the root of the task's pid") {
-        return;
-    }
     c.start(&c.id, &[IMAGE, "sh", "-c", "echo inside >/tmp/a; sleep 1000"]);
     c.until("the file", 10, || c.call(&["exec", &c.id, "test", "-s", "/tmp/a"]).code == 0);
     let (from, to) = (c.bed.dir().join("from"), c.bed.dir().join("to"));
+    if is_ours() && c.lacks(Kind::Nerdctl, "cp of a running container: docs/decisions/006") {
+        // It fails, and no copy arrives where the container does not see it.
+        let from = from.to_str().unwrap();
+        c.call(&["cp", &format!("{}:/tmp/a", c.id), from]).fails_with(&["no such file"]);
+        fs::write(&to, "outside\n").unwrap();
+        let root = format!("{}:/b", c.id);
+        c.call(&["cp", to.to_str().unwrap(), &root]).fails_with(&["Read-only file system"]);
+        return;
+    }
     c.call(&["cp", &format!("{}:/tmp/a", c.id), from.to_str().unwrap()]).ok();
     assert_eq!(fs::read_to_string(&from).unwrap(), "inside\n");
     fs::write(&to, "outside\n").unwrap();

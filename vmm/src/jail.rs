@@ -41,7 +41,8 @@ pub struct JailError {
 pub enum Root {
     /// This folder, and what the host mounts in it later.
     Share(PathBuf),
-    /// This folder alone.
+    /// This directory alone, read-only: nerdctl copies files to the root of a
+    /// task's pid, and a copy that the container never sees must fail.
     Folder(PathBuf),
     /// A read-only tree of nothing but these.
     Files(Vec<Entry>),
@@ -165,7 +166,7 @@ impl Root {
                 at("forbid devices on", "/", mount_flags("/", remount))
             }
             Root::Folder(path) => {
-                at("bind", path, bind(path, path, false))?;
+                at("bind", path, bind(path, path, true))?;
                 at("keep later mounts out of", path, mount_flags(path, MsFlags::MS_PRIVATE))?;
                 pivot(path)
             }
