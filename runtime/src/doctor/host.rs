@@ -1,6 +1,6 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -90,9 +90,18 @@ impl Host {
 
     /// SHA-256 of a file in hex, with its length.
     pub(super) fn sha256(&self, path: &Path) -> io::Result<(String, u64)> {
-        let mut file = File::open(self.at(path))?;
-        let mut digest = Sha256::new();
-        let bytes = io::copy(&mut file, &mut digest)?;
+        let mut file = BufReader::new(File::open(self.at(path))?);
+        let (mut digest, mut bytes) = (Sha256::new(), 0);
+        loop {
+            let read = file.fill_buf()?;
+            if read.is_empty() {
+                break;
+            }
+            digest.update(read);
+            let length = read.len();
+            bytes += length as u64;
+            file.consume(length);
+        }
         let hex = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok((hex, bytes))
     }
