@@ -234,6 +234,12 @@ impl<H: HostNet> Stack<H> {
         self.witness.tick(now);
     }
 
+    /// Flows that have ended.
+    pub fn ended(&self) -> u64 {
+        let open = self.tcp.len() + self.udp.len() + self.echo.len();
+        self.counters.opened.saturating_sub(open.try_into().unwrap_or(u64::MAX))
+    }
+
     /// How much there is of everything now.
     pub fn load(&self) -> Load {
         Load {

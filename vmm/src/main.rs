@@ -24,12 +24,6 @@ use clap::{Parser, Subcommand};
 use control::{Control, ControlError};
 use sandbox_vm_spec::launch::{Launch, Report};
 
-/// Returns large blocks to the host when they are freed: those of `io`. Tests
-/// count allocations instead.
-#[cfg(not(test))]
-#[global_allocator]
-static ALLOCATOR: sandbox_mapped::Mapped = sandbox_mapped::Mapped;
-
 /// The processes of a sandbox. Started by the shim, not by hand.
 #[derive(Parser)]
 #[command(version)]

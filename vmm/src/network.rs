@@ -10,14 +10,14 @@ mod server;
 mod settings;
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread;
 
 use caps::Capability;
-use nix::sched::{CloneFlags, setns};
-use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use sandbox_devices::mailbox::Mailbox;
 use sandbox_devices::net::{Forward, Handle, Net, NetConfig, Settle};
 use sandbox_netstack::host::KernelNet;
@@ -119,6 +119,7 @@ impl Prepared {
     /// keeps the right to change its namespace, until that is settled. So it
     /// comes before every other thread. No container runs by then.
     pub fn begin(self) -> Result<Begun, Error> {
+        sandbox_mapped::map_large_blocks();
         let lasting = self.lasting();
         let settle = settle(self.outside, lasting);
         let NetworkLaunch { link, pod, audit_max, forward_port, .. } = self.launch;
@@ -148,6 +149,7 @@ fn device(
         link,
         host: KernelNet::new()?,
         settle,
+        trim: sandbox_mapped::trim,
         witnesses: Box::new(move |epoch| {
             Box::new(Watch::new(&pod, epoch, Box::new(audit.clone())))
         }),
@@ -194,7 +196,7 @@ fn settle(outside: Option<Arc<OwnedFd>>, lasting: &'static [Capability]) -> Sett
         match (to_outside, &outside) {
             (false, None) => return Ok(()),
             (false, Some(_)) => {}
-            (true, Some(outside)) => setns(&**outside, CloneFlags::CLONE_NEWNET)?,
+            (true, Some(outside)) => enter(outside)?,
             (true, None) => {
                 return Err(io::Error::other("no namespace outside of the pod's was given"));
             }
@@ -207,10 +209,15 @@ fn settle(outside: Option<Arc<OwnedFd>>, lasting: &'static [Capability]) -> Sett
 /// `net.ipv4.ping_group_range`. Looked up by a thread that ends in there.
 fn permits_ping(namespace: Arc<OwnedFd>) -> io::Result<bool> {
     let look = move || -> io::Result<bool> {
-        setns(&*namespace, CloneFlags::CLONE_NEWNET)?;
-        let (kind, flags) = (SockType::Datagram, SockFlag::SOCK_CLOEXEC);
-        Ok(socket(AddressFamily::Inet, kind, flags, SockProtocol::Icmp).is_ok())
+        enter(&namespace)?;
+        let (kind, flags) = (SocketType::DGRAM, SocketFlags::CLOEXEC);
+        Ok(socket_with(AddressFamily::INET, kind, flags, Some(ipproto::ICMP)).is_ok())
     };
     let thread = thread::Builder::new().spawn(look)?;
     thread.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+}
+
+/// Moves the calling thread into a network namespace.
+fn enter(namespace: &OwnedFd) -> io::Result<()> {
+    Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
 }

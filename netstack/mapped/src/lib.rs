@@ -1,110 +1,75 @@
-//! An allocator for programs that run the network stack: a block as large as a
-//! connection's ring is a mapping of its own, the rest is the system's.
-//!
-//! So a page of a ring that was never used costs nothing, and a connection
-//! that is over gives its rings back. glibc maps large blocks only until the
-//! first is freed; from then on they come from its heap, each zeroed in full
-//! when it is asked for, and kept when it is freed.
+//! Settings of glibc's allocator for programs that run the network stack: the
+//! memory of closed connections goes back to the host
+//! (`docs/decisions/006-memory-of-the-stack.md`).
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+/// Blocks from this size on are mappings of their own: most rings.
+const MAPPED: libc::c_int = 16 << 10;
 
-/// Blocks from this size on are mapped.
-const MAPPED: usize = 16 << 10;
-
-/// What pages are aligned to at least.
-const PAGE: usize = 4 << 10;
-
-/// After so many bytes that went back to the system's heap, it is asked for
-/// the pages of which nothing is used. Keeps what thousands of connections
-/// needed at a time from staying when they are gone.
-const TRIM: usize = 16 << 20;
-
-/// Bytes given back to the heap since it was last asked.
-static FREED: AtomicUsize = AtomicUsize::new(0);
-
-/// The allocator.
-pub struct Mapped;
-
-fn is_mapped(layout: Layout) -> bool {
-    layout.size() >= MAPPED && layout.align() <= PAGE
+/// Maps each large block by itself from now on. A page of a ring that was never
+/// used costs nothing then, and a connection that is closed gives its rings
+/// back. By default glibc raises the size from which it maps blocks whenever a
+/// mapped block is freed; setting it turns that off.
+pub fn map_large_blocks() {
+    // SAFETY: changes a setting of the allocator, and no memory.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED) };
 }
 
-fn map(size: usize) -> *mut u8 {
-    let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
-    // SAFETY: a mapping at an address of the kernel's choice disturbs nothing.
-    let address = unsafe { libc::mmap(ptr::null_mut(), size, access, flags, -1, 0) };
-    if address == libc::MAP_FAILED { ptr::null_mut() } else { address.cast() }
-}
-
-fn count_freed(size: usize) {
-    if FREED.fetch_add(size, Ordering::Relaxed) + size >= TRIM {
-        FREED.store(0, Ordering::Relaxed);
-        // SAFETY: gives back only what nothing is in.
-        unsafe { libc::malloc_trim(0) };
-    }
-}
-
-// SAFETY: which of the two a block is from is told by its layout alone, which
-// is the same when it is freed. Mappings are zeroed, as large as asked for and
-// aligned to a page; they do not overlap others, and only `dealloc` and
-// `realloc` end them.
-unsafe impl GlobalAlloc for Mapped {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if is_mapped(layout) {
-            return map(layout.size());
-        }
-        // SAFETY: the caller's promises are the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if is_mapped(layout) {
-            return map(layout.size());
-        }
-        // SAFETY: the caller's promises are the same.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if is_mapped(layout) {
-            // SAFETY: the mapping is the block's own, see `alloc`.
-            unsafe { libc::munmap(block.cast(), layout.size()) };
-            return;
-        }
-        // SAFETY: the block is from the system, see `alloc`.
-        unsafe { System.dealloc(block, layout) };
-        count_freed(layout.size());
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller promises that `size` is one for this alignment.
-        let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
-        match (is_mapped(layout), is_mapped(wanted)) {
-            // SAFETY: the block is from the system and stays there.
-            (false, false) => unsafe { System.realloc(block, layout, size) },
-            (true, true) => {
-                let flags = libc::MREMAP_MAYMOVE;
-                // SAFETY: the mapping is the block's own.
-                let moved = unsafe { libc::mremap(block.cast(), layout.size(), size, flags) };
-                if moved == libc::MAP_FAILED { ptr::null_mut() } else { moved.cast() }
-            }
-            _ => {
-                // SAFETY: two blocks, neither shorter than what is copied; the
-                // old one is not used again.
-                unsafe {
-                    let fresh = self.alloc(wanted);
-                    if !fresh.is_null() {
-                        ptr::copy_nonoverlapping(block, fresh, layout.size().min(size));
-                        self.dealloc(block, layout);
-                    }
-                    fresh
-                }
-            }
-        }
-    }
+/// Gives the free pages of the heap back. Without this, glibc keeps what lies
+/// below the block that was allocated last. Takes milliseconds for a heap of
+/// tens of megabytes.
+pub fn trim() {
+    // SAFETY: gives back only pages in which no block lies.
+    unsafe { libc::malloc_trim(0) };
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+
+    use super::*;
+
+    /// KiB that the process has in memory.
+    fn resident() -> usize {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// One test, since it measures the memory of the process.
+    #[test]
+    fn rings_cost_what_is_used_of_them() {
+        const RING: usize = 262_143;
+        const COUNT: usize = 200;
+        map_large_blocks();
+        for _ in 0..3 {
+            let before = resident();
+            let mut rings: Vec<Vec<u8>> = (0..COUNT).map(|_| vec![0; RING]).collect();
+            let untouched = resident();
+            assert!(untouched < before + 2_000, "{before} KiB, then {untouched}");
+            for ring in &mut rings {
+                assert!(ring.iter().all(|byte| *byte == 0));
+                ring.fill(1);
+            }
+            assert!(resident() > before + COUNT * RING / 1024 / 2);
+            drop(rings);
+            let after = resident();
+            assert!(after < before + 2_000, "{before} KiB, then {after}");
+        }
+        small_blocks_are_given_back();
+    }
+
+    fn small_blocks_are_given_back() {
+        let before = resident();
+        let mut blocks: Vec<Box<[u8; 3_000]>> = (0..20_000).map(|_| Box::new([1; 3_000])).collect();
+        // The block that was allocated last stays and holds the heap's end in
+        // place.
+        let last = blocks.pop();
+        drop(blocks);
+        trim();
+        let after = resident();
+        assert!(after < before + 5_000, "{before} KiB, then {after}");
+        drop(last);
+    }
+}

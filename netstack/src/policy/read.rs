@@ -3,6 +3,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use super::load::MAX_TEXT;
 use super::{Document, Loaded, Problem};
 
@@ -41,7 +43,8 @@ impl Document {
 
 fn text(path: &Path) -> io::Result<String> {
     // A FIFO without a writer is not waited for.
-    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    let file =
+        OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     let mut text = String::new();
     // One byte more than is allowed, so that the loader says what is wrong.
     file.take(MAX_TEXT as u64 + 1).read_to_string(&mut text)?;

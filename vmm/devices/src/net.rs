@@ -66,6 +66,9 @@ const COMMANDS: usize = 4;
 /// Commands that wait: more than the control plane has clients.
 const WAITING: usize = 64;
 
+/// Flows after whose end free memory is given back: some megabytes of it.
+const TRIM: u64 = 512;
+
 /// Tokens of what is always watched.
 const HOST: Token = 0;
 const TIMER: Token = 1;
@@ -91,6 +94,8 @@ pub struct NetConfig<H: HostNet> {
     pub settle: Settle,
     /// Hear of them.
     pub witnesses: Witnesses,
+    /// Gives free memory back to the host. Called when many flows have ended.
+    pub trim: fn(),
     /// Takes the connections to the guest's loopback, which no frame can reach.
     /// It is woken without a command when one was
     /// [revoked](Meter::is_revoked).
@@ -118,6 +123,9 @@ pub struct Net<H: HostNet = KernelNet> {
     /// None once it was called.
     settle: Option<Settle>,
     witnesses: Witnesses,
+    trim: fn(),
+    /// Flows that had ended when memory was last given back.
+    trimmed: u64,
     forwards: Mailbox<Forward>,
     forward: MakeForward<H::Stream>,
     carried: Carried,
@@ -167,6 +175,8 @@ impl<H: HostNet> Net<H> {
             woken: false,
             settle: Some(config.settle),
             witnesses: config.witnesses,
+            trim: config.trim,
+            trimmed: 0,
             forwards: config.forwards,
             forward: config.forward,
             carried: Carried::default(),
@@ -235,6 +245,13 @@ impl<H: HostNet> Net<H> {
         let second = self.clock.second(now);
         if second {
             stack.tick(now);
+            let ended = stack.ended();
+            // Another stack begins to count anew.
+            self.trimmed = self.trimmed.min(ended);
+            if ended - self.trimmed >= TRIM {
+                self.trimmed = ended;
+                (self.trim)();
+            }
         }
         let next = stack.run(rings, now);
         while let Some(arrival) = stack.arrival() {

@@ -1,5 +1,4 @@
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,8 +7,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use sandbox_vm_spec::network::{MAX_REQUEST, Reply, Request, receive, send};
 
 use super::capture::Tap;
@@ -92,7 +91,7 @@ impl Shared {
     fn serve(&self, client: &mut UnixStream) -> io::Result<()> {
         while let Some(length) = announced(client)? {
             let long = length > SMALL;
-            let _turn = long.then(|| self.long.lock().unwrap_or_else(PoisonError::into_inner));
+            let turn = long.then(|| self.long.lock().unwrap_or_else(PoisonError::into_inner));
             client.set_read_timeout(Some(PATIENCE))?;
             let request = match receive::<Request>(client, MAX_REQUEST) {
                 Ok(Some(request)) => request,
@@ -106,6 +105,10 @@ impl Shared {
             match request {
                 Request::Capture { snap } => return self.capture(client, snap),
                 request => send(client, &self.control.ask(request))?,
+            }
+            if turn.is_some() {
+                // The text of a policy and what was parsed of it.
+                sandbox_mapped::trim();
             }
         }
         Ok(())
@@ -135,15 +138,14 @@ fn follow(client: &mut UnixStream, tap: &Tap) -> io::Result<()> {
 }
 
 fn has_hung_up(client: &UnixStream) -> bool {
-    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-    !matches!(recv(client.as_raw_fd(), &mut [0], flags), Ok(1..) | Err(Errno::EAGAIN))
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    !matches!(recv(client, &mut [0], flags), Ok((1.., _)) | Err(Errno::AGAIN))
 }
 
 /// Waits for the length of the next request, and leaves it to be read; none at
 /// the end.
 fn announced(client: &UnixStream) -> io::Result<Option<usize>> {
     let mut length = [0; 4];
-    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_WAITALL;
-    let peeked = recv(client.as_raw_fd(), &mut length, flags)?;
+    let (peeked, _) = recv(client, &mut length, RecvFlags::PEEK | RecvFlags::WAITALL)?;
     Ok((peeked > 0).then(|| u32::from_be_bytes(length) as usize))
 }

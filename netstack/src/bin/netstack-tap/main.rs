@@ -19,7 +19,6 @@ use std::time::{Instant as Clock, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use sandbox_mapped::Mapped;
 use sandbox_netstack::host::KernelNet;
 use sandbox_netstack::policy::Policy;
 use sandbox_netstack::port::Capabilities;
@@ -32,11 +31,11 @@ use failure::Failure;
 use options::Options;
 use tap::Tap;
 
-#[global_allocator]
-static ALLOCATOR: Mapped = Mapped;
-
 /// How often what is told in sums is told.
 const SECOND: Duration = Duration::from_secs(1);
+
+/// Flows after whose end free memory is given back.
+const TRIM: u64 = 512;
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -49,6 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<Infallible, Failure> {
+    sandbox_mapped::map_large_blocks();
     let capabilities =
         Capabilities { checksum: !options.no_offload, segments: !options.no_offload };
     let commands = options.interface_commands();
@@ -114,12 +114,16 @@ fn serve(
     tap: &mut Tap,
     started: Clock,
 ) -> Result<Infallible, Failure> {
-    let mut ticked = time(started);
+    let (mut ticked, mut trimmed) = (time(started), 0);
     loop {
         let now = time(started);
         if now >= ticked + SECOND {
             ticked = now;
             stack.tick(now);
+            if stack.ended() >= trimmed + TRIM {
+                trimmed = stack.ended();
+                sandbox_mapped::trim();
+            }
         }
         let next = stack.run(tap, now);
         if next.is_some_and(|next| next <= now) {

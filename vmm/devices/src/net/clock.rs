@@ -1,9 +1,11 @@
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Instant as Monotonic, SystemTime, UNIX_EPOCH};
 
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 use smoltcp::time::{Duration, Instant};
 
 /// How often what is told in sums is told.
@@ -17,7 +19,7 @@ pub struct Clock {
     zero: Monotonic,
     /// Time since 1970 at `zero`.
     epoch: std::time::Duration,
-    timer: TimerFd,
+    timer: OwnedFd,
     /// When it rings.
     armed: Option<Instant>,
     ticked: Instant,
@@ -26,11 +28,11 @@ pub struct Clock {
 impl Clock {
     /// A clock that begins now.
     pub fn new() -> io::Result<Self> {
-        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         Ok(Self {
             zero: Monotonic::now(),
             epoch: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-            timer: TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?,
+            timer: timerfd_create(TimerfdClockId::Monotonic, flags)?,
             armed: None,
             ticked: Instant::ZERO,
         })
@@ -65,28 +67,36 @@ impl Clock {
         }
         let now = self.now();
         let wait = if next > now { next - now } else { SHORTEST };
-        let wait = TimeSpec::from_duration(wait.max(SHORTEST).into());
-        self.timer.set(Expiration::OneShot(wait), TimerSetTimeFlags::empty())?;
+        self.set(wait.max(SHORTEST).into())?;
         self.armed = Some(next);
         Ok(())
     }
 
     /// It rang.
     pub fn rang(&mut self) {
-        // It does not wait: without an expiration there is nothing to read.
-        let _ = self.timer.wait();
+        // EAGAIN means that another call has read the expiration.
+        let _ = rustix::io::read(&self.timer, &mut [0; 8]);
         self.armed = None;
     }
 
     /// It need not ring any more.
     pub fn forget(&mut self) {
-        let _ = self.timer.unset();
+        let _ = self.set(std::time::Duration::ZERO);
         self.armed = None;
+    }
+
+    /// Arms the timer; a time of zero disarms it.
+    fn set(&self, wait: std::time::Duration) -> io::Result<()> {
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let it_value = wait.try_into().map_err(io::Error::other)?;
+        let wait = Itimerspec { it_interval: zero, it_value };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &wait)?;
+        Ok(())
     }
 }
 
 impl AsRawFd for Clock {
     fn as_raw_fd(&self) -> RawFd {
-        self.timer.as_fd().as_raw_fd()
+        self.timer.as_raw_fd()
     }
 }

@@ -43,6 +43,7 @@ pub fn device() -> (Net<MockNet>, Handle) {
         host: MockNet::default(),
         settle: Box::new(|_| Ok(())),
         witnesses: Box::new(|_| Box::new(())),
+        trim: || (),
         forwards,
         forward: |arrival, meter| Forward {
             stream: std::fs::File::open("/dev/null").unwrap().into(),

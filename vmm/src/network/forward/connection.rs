@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::libc::linger;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, setsockopt, sockopt};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt,
+};
 use sandbox_devices::net::{Forward, Meter, Over};
 use vmm_sys_util::epoll::EventSet;
 
@@ -183,9 +184,9 @@ impl Connection {
 
 /// Connects without waiting: a device that accepts nobody is as good as none.
 fn dial(socket: &Path) -> io::Result<UnixStream> {
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let guest = nix::sys::socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    nix::sys::socket::connect(guest.as_raw_fd(), &UnixAddr::new(socket)?)?;
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let guest = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&guest, &SocketAddrUnix::new(socket)?)?;
     Ok(guest.into())
 }
 
@@ -196,7 +197,6 @@ fn is_ok(line: &[u8]) -> bool {
 
 /// Has closing send a reset.
 fn reset(client: &TcpStream) {
-    let now = linger { l_onoff: 1, l_linger: 0 };
-    // If it fails the other end sees a FIN, which is the best that is left.
-    let _ = setsockopt(client, sockopt::Linger, &now);
+    // After an error the other end sees a FIN, which is the best that is left.
+    let _ = sockopt::set_socket_linger(client, Some(Duration::ZERO));
 }

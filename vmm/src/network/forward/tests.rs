@@ -168,8 +168,7 @@ fn a_client_that_resets_ends_it() {
     let mut world = World::new();
     let (client, _) = world.dial();
     let mut guest = world.guest("OK\n");
-    let now = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-    nix::sys::socket::setsockopt(&client, nix::sys::socket::sockopt::Linger, &now).unwrap();
+    rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
     assert_eq!(guest.read(&mut [0]).unwrap(), 0);
     assert_eq!(world.wakes(), 1);
