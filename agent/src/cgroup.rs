@@ -65,12 +65,6 @@ pub fn delegate() -> Result<(), CgroupError> {
     write(&root.join("cgroup.subtree_control"), &all.join(" "))
 }
 
-/// Whether the kernel has this controller.
-pub fn has_controller(name: &str) -> bool {
-    read(&Path::new(ROOT).join("cgroup.controllers"))
-        .is_ok_and(|controllers| controllers.split_whitespace().any(|c| c == name))
-}
-
 impl Cgroup {
     /// The name of the cgroup of container `id`: never that of a file of the
     /// parent cgroup, such as `memory.max`, which is a lawful id.

@@ -14,6 +14,7 @@ use crate::process::Process;
 use crate::reaper::exit_of;
 use crate::rootfs::Rootfs;
 use crate::signal::SIGKILL;
+use crate::spec::ExecTemplate;
 
 /// Most processes that were run in a container later and not deleted. Each
 /// holds three pipes of the agent's.
@@ -52,6 +53,7 @@ pub struct Container {
     id: String,
     cgroup: Cgroup,
     init: Arc<Process>,
+    template: ExecTemplate,
     /// Its root file system, if it was put together here.
     rootfs: tokio::sync::Mutex<Option<Rootfs>>,
     phase: Mutex<Phase>,
@@ -67,11 +69,18 @@ pub struct Container {
 impl Container {
     /// A container whose first process has just been created. When that ends,
     /// everything else in the container does.
-    pub fn new(id: &str, cgroup: Cgroup, init: Process, rootfs: Option<Rootfs>) -> Arc<Self> {
+    pub fn new(
+        id: &str,
+        cgroup: Cgroup,
+        init: Process,
+        rootfs: Option<Rootfs>,
+        template: ExecTemplate,
+    ) -> Arc<Self> {
         let container = Arc::new(Self {
             id: id.to_owned(),
             cgroup,
             init: Arc::new(init),
+            template,
             rootfs: tokio::sync::Mutex::new(rootfs),
             phase: Mutex::new(Phase::Created),
             pausing: tokio::sync::Mutex::default(),
@@ -82,9 +91,9 @@ impl Container {
         container
     }
 
-    /// Its id.
-    pub fn id(&self) -> &str {
-        &self.id
+    /// What its execs start from.
+    pub fn template(&self) -> &ExecTemplate {
+        &self.template
     }
 
     /// Its cgroup.

@@ -17,14 +17,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::Pid;
 use sandbox_agent_protocol::agent::RootFilesystem;
-use tokio::net::{UnixDatagram, UnixListener};
+use tokio::io::Interest;
+use tokio::net::{UnixDatagram, UnixListener, UnixStream};
 
 use crate::cgroup::{self, Cgroup};
 use crate::container::{Container, remove_files};
@@ -33,7 +35,7 @@ use crate::process::Process;
 use crate::reaper::{Reaper, exit_of};
 use crate::rootfs::{Rootfs, RootfsError};
 use crate::spec::{self, Prepared};
-use crate::stdio::{Stdio, Terminal, Wanted};
+use crate::stdio::{ChildEnds, Stdio, Terminal, Wanted};
 
 use report::{Outcome, Report};
 
@@ -89,8 +91,9 @@ pub async fn create(
         Some(wanted) => Some(Rootfs::make(id, wanted).await?),
         None => None,
     };
+    let template = prepared.template.clone();
     match create_on(id, prepared, wanted, reaper).await {
-        Ok((cgroup, process)) => Ok(Container::new(id, cgroup, process, rootfs)),
+        Ok((cgroup, process)) => Ok(Container::new(id, cgroup, process, rootfs, template)),
         Err(error) => {
             if let Some(rootfs) = &mut rootfs {
                 // The first error is the one to tell.
@@ -137,47 +140,96 @@ async fn create_in(
     if id_map::is_needed(&prepared.spec) {
         id_map::provide().map_err(CreateError::io("making what writes user namespaces"))?;
     }
-    let arguments = [OsStr::new(COMMAND), bundle.as_os_str()];
-    launch(&arguments, &bundle, &prepared, wanted, reaper).await
+    let failed = || CreateError::io("making the sockets of the bundle");
+    let report = UnixDatagram::bind(bundle.join(paths::REPORT_SOCKET)).map_err(failed())?;
+    let listener = || UnixListener::bind(bundle.join(paths::CONSOLE_SOCKET));
+    let console = wanted.terminal.then(listener).transpose().map_err(failed())?;
+    let launch = Launch {
+        arguments: &[OsStr::new(COMMAND), bundle.as_os_str()],
+        inherited: Vec::new(),
+        report,
+        console: console.map(Console::Listener),
+        console_size: prepared.console_size,
+        uid: prepared.uid,
+        wanted,
+    };
+    launch.run(reaper).await
 }
 
-/// Runs the agent itself with `arguments` as the child that makes the process
-/// of `prepared`. It finds what it needs in `bundle`.
-pub(crate) async fn launch(
-    arguments: &[&OsStr],
-    bundle: &Path,
-    prepared: &Prepared,
-    wanted: Wanted,
-    reaper: &Reaper,
-) -> Result<Process, CreateError> {
-    let failed = CreateError::io("making the sockets of the bundle");
-    let sockets = Sockets::bind(bundle, wanted.terminal).map_err(failed)?;
-    let pipes = if wanted.terminal { Wanted::default() } else { wanted };
-    let (stdio, ends) =
-        Stdio::pipes(pipes, prepared.uid).map_err(CreateError::io("making pipes"))?;
+/// The agent's program, to be started as the child that makes a process.
+pub(crate) struct Launch<'a> {
+    /// Of the program.
+    pub arguments: &'a [&'a OsStr],
+    /// Descriptors that the child has under the same numbers.
+    pub inherited: Vec<OwnedFd>,
+    /// Receives the child's reports.
+    pub report: UnixDatagram,
+    /// Receives the terminal's master, where the process has a terminal.
+    pub console: Option<Console>,
+    /// Columns and lines that the terminal has to get.
+    pub console_size: Option<(u16, u16)>,
+    /// The owner of the streams.
+    pub uid: u32,
+    /// The streams.
+    pub wanted: Wanted,
+}
 
-    let creation = reaper.creation();
-    let pid = run_child(arguments, ends, &sockets.report, reaper).await?;
-    let exit = reaper.watch(pid.as_raw_nonzero().get());
-    drop(creation);
+/// The socket on which the terminal's master arrives.
+pub(crate) enum Console {
+    /// The child connects to its path.
+    Listener(UnixListener),
+    /// The child has the other end.
+    Stream(UnixStream),
+}
 
-    let stdio = match &sockets.console {
-        None => stdio,
-        Some(listener) => {
-            let what = "taking over the terminal";
-            let terminal = take_terminal(listener).await.map_err(CreateError::io(what))?;
-            terminal.give_to(prepared.uid).map_err(CreateError::io(what))?;
-            if let Some((columns, lines)) = prepared.console_size.filter(|size| *size != (0, 0)) {
-                terminal.resize(columns, lines).map_err(CreateError::io(what))?;
+impl Launch<'_> {
+    /// Runs the child to its end; returns the process that it made.
+    pub async fn run(self, reaper: &Reaper) -> Result<Process, CreateError> {
+        let wanted = self.wanted;
+        let pipes = if wanted.terminal { Wanted::default() } else { wanted };
+        let (stdio, ends) =
+            Stdio::pipes(pipes, self.uid).map_err(CreateError::io("making pipes"))?;
+
+        let creation = reaper.creation();
+        let pid = run_child(self.arguments, self.inherited, ends, &self.report, reaper).await?;
+        let exit = reaper.watch(pid.as_raw_nonzero().get());
+        drop(creation);
+
+        let failed = || CreateError::io("taking over the terminal");
+        let stdio = match self.console {
+            None => stdio,
+            Some(console) => {
+                let terminal = console.terminal().await.map_err(failed())?;
+                terminal.give_to(self.uid).map_err(failed())?;
+                if let Some((columns, lines)) = self.console_size.filter(|size| *size != (0, 0)) {
+                    terminal.resize(columns, lines).map_err(failed())?;
+                }
+                Stdio::on_terminal(wanted, terminal)
             }
-            Stdio::on_terminal(wanted, terminal)
+        };
+        Ok(Process::new(pid, stdio, exit))
+    }
+}
+
+impl Console {
+    /// The master that the child sent before it reported success.
+    async fn terminal(self) -> io::Result<Terminal> {
+        let connection = match self {
+            Self::Listener(listener) => listener.accept().await?.0,
+            Self::Stream(connection) => connection,
+        };
+        loop {
+            connection.readable().await?;
+            match connection.try_io(Interest::READABLE, || receive_fd(&connection)) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                received => return Terminal::new(received?),
+            }
         }
-    };
-    Ok(Process::new(pid, stdio, exit))
+    }
 }
 
 /// Writes what the child reads.
-pub(crate) fn write_bundle(bundle: &Path, prepared: &Prepared) -> Result<(), CreateError> {
+fn write_bundle(bundle: &Path, prepared: &Prepared) -> Result<(), CreateError> {
     let failed = || CreateError::io("writing the bundle");
     fs::create_dir_all(paths::STATE_DIR).map_err(failed())?;
     fs::create_dir_all(bundle).map_err(failed())?;
@@ -193,26 +245,20 @@ fn set_guest_sysctls(sysctls: &[(String, String)]) -> Result<(), CreateError> {
     Ok(())
 }
 
-struct Sockets {
-    report: UnixDatagram,
-    console: Option<UnixListener>,
-}
-
-impl Sockets {
-    fn bind(bundle: &Path, terminal: bool) -> io::Result<Self> {
-        let report = UnixDatagram::bind(bundle.join(paths::REPORT_SOCKET))?;
-        let console = || UnixListener::bind(bundle.join(paths::CONSOLE_SOCKET));
-        Ok(Self { report, console: terminal.then(console).transpose()? })
-    }
-}
-
 /// Runs the child to its end, and returns the process that it made.
 async fn run_child(
     arguments: &[&OsStr],
-    ends: crate::stdio::ChildEnds,
+    inherited: Vec<OwnedFd>,
+    ends: ChildEnds,
     report: &UnixDatagram,
     reaper: &Reaper,
 ) -> Result<Pid, CreateError> {
+    // From here to the drop nothing else is started that would inherit them,
+    // too: the runtime has one thread.
+    for fd in &inherited {
+        let kept = fcntl_setfd(fd, FdFlags::empty()).map_err(io::Error::from);
+        kept.map_err(CreateError::io("passing descriptors"))?;
+    }
     let child = Command::new("/proc/self/exe")
         .args(arguments)
         .env_clear()
@@ -223,6 +269,7 @@ async fn run_child(
         .stderr(ends.stderr)
         .spawn()
         .map_err(CreateError::io("starting the process that sets it up"))?;
+    drop(inherited);
     // The reaper takes its exit, so `child` is never waited on.
     let ended = exit_of(reaper.watch(child.id().cast_signed()));
     tokio::pin!(ended);
@@ -245,19 +292,7 @@ async fn run_child(
     }
 }
 
-/// The master that libcontainer sent before the child reported success.
-async fn take_terminal(listener: &UnixListener) -> io::Result<Terminal> {
-    let (connection, _) = listener.accept().await?;
-    loop {
-        connection.readable().await?;
-        match connection.try_io(tokio::io::Interest::READABLE, || receive_fd(&connection)) {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            received => return Terminal::new(received?),
-        }
-    }
-}
-
-fn receive_fd(socket: impl std::os::fd::AsFd) -> io::Result<OwnedFd> {
+fn receive_fd(socket: impl AsFd) -> io::Result<OwnedFd> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut name = [0; 64];

@@ -1,66 +1,86 @@
-//! Runs a process in a container that is there: the agent's side.
+//! Runs a process in a container: the agent's side.
 //!
-//! As for a creation the agent executes itself once more (see [`child`]): what
-//! enters the container's namespaces must have one thread and none of the
-//! agent's descriptors. The process is a grandchild, and comes to process 1
-//! when the child ends.
+//! The agent executes itself once more (see [`child`]) and does not fork: the
+//! process is visible in the container's pid namespace before it becomes its
+//! program, and a container with CAP_SYS_PTRACE could read from a copy of the
+//! agent what other containers of the pod have in their environments. The
+//! process is a grandchild, and comes to process 1 when the child ends.
 
 pub mod child;
 mod schedule;
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net;
 
-use oci_spec::runtime::Spec;
+use rustix::fs::{MemfdFlags, memfd_create};
+use tokio::net::{UnixDatagram, UnixStream};
 
 use crate::container::Container;
-use crate::create::{launch, write_bundle};
+use crate::create::{Console, Launch};
 use crate::error::Error;
-use crate::paths;
 use crate::process::Process;
 use crate::reaper::Reaper;
-use crate::spec;
+use crate::spec::{guest_uid, prepare_exec};
 use crate::stdio::Wanted;
 
-/// First argument of the child.
+/// First argument of the child. Numbers of descriptors follow: of the order, of
+/// the socket for reports and, for a process on a terminal, of that for it.
 pub const COMMAND: &str = "exec";
 
-/// Numbers the folders, whose names are free of what the host chooses.
-static NEXT: AtomicU64 = AtomicU64::new(0);
-
-/// Runs the process that `json` describes. Answers when it has become its
-/// program; when that fails nothing is left of it.
+/// Runs the process that `json` describes. Returns when it has become its
+/// program; after a failure nothing is left of it.
 pub async fn exec(
     container: &Container,
     json: &[u8],
     wanted: Wanted,
     reaper: &Reaper,
 ) -> Result<Process, Error> {
-    let of_container = read_spec(container.id()).map_err(Error::io("reading the bundle"))?;
-    let prepared = spec::prepare_exec(of_container, json, wanted)?;
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let folder = Folder(Path::new(paths::EXEC_DIR).join(number.to_string()));
-    write_bundle(&folder.0, &prepared)?;
-    let init = container.init().pid().to_string();
-    let arguments = [OsStr::new(COMMAND), folder.0.as_os_str(), OsStr::new(&init)];
-    Ok(launch(&arguments, &folder.0, &prepared, wanted, reaper).await?)
-}
-
-/// The spec that the container was made from.
-fn read_spec(id: &str) -> io::Result<Spec> {
-    let json = fs::read(paths::bundle(id).join(paths::CONFIG))?;
-    serde_json::from_slice(&json).map_err(io::Error::other)
-}
-
-/// Goes when it is dropped, with what is in it.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left costs a few kilobytes of the guest's memory.
-        let _ = fs::remove_dir_all(&self.0);
+    let template = container.template();
+    let process = prepare_exec(template, json, wanted)?;
+    let failed = || Error::io("preparing the process");
+    let order = serde_json::to_vec(&(container.init().pid(), &process, &template.linux));
+    let order = write_order(&order.map_err(io::Error::other).map_err(failed())?);
+    let (report, reporter) = datagrams().map_err(failed())?;
+    let mut inherited = vec![order.map_err(failed())?, reporter];
+    let mut console = None;
+    if wanted.terminal {
+        let (stream, end) = streams().map_err(failed())?;
+        console = Some(Console::Stream(stream));
+        inherited.push(end);
     }
+    let numbers: Vec<_> = inherited.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+    let arguments = [COMMAND].into_iter().chain(numbers.iter().map(String::as_str));
+    let launch = Launch {
+        arguments: &arguments.map(OsStr::new).collect::<Vec<_>>(),
+        inherited,
+        report,
+        console,
+        // The child sets it before the program begins.
+        console_size: None,
+        uid: guest_uid(&template.linux, process.user().uid()),
+        wanted,
+    };
+    Ok(launch.run(reaper).await?)
+}
+
+fn write_order(json: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create("exec", MemfdFlags::CLOEXEC)?);
+    file.write_all(json)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+fn datagrams() -> io::Result<(UnixDatagram, OwnedFd)> {
+    let (own, other) = net::UnixDatagram::pair()?;
+    own.set_nonblocking(true)?;
+    Ok((UnixDatagram::from_std(own)?, other.into()))
+}
+
+fn streams() -> io::Result<(UnixStream, OwnedFd)> {
+    let (own, other) = net::UnixStream::pair()?;
+    own.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(own)?, other.into()))
 }

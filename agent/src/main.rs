@@ -1,9 +1,9 @@
-//! `/init` of the guest. As process 1 it is the agent; otherwise only the agent
-//! itself starts it, to create one container (see `sandbox_agent::create`), to
-//! run a process in one (see `sandbox_agent::exec`), or as a tool that
-//! libcontainer looks for (see `sandbox_agent::create::id_map`).
+//! `/init` of the guest. Process 1 is the agent. The agent starts the same
+//! program to create a container (`sandbox_agent::create`) and to run a process
+//! in one (`sandbox_agent::exec`); libcontainer starts it as `newuidmap`
+//! (`sandbox_agent::create::id_map`).
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -20,15 +20,11 @@ fn main() -> ExitCode {
     if let Some(file) = args.next().as_deref().and_then(create::id_map::file) {
         return create::id_map::run(file, args);
     }
-    match (args.next().as_deref(), args.next(), args.next()) {
-        (Some(command), Some(bundle), None) if command == OsStr::new(create::COMMAND) => {
-            create::child::run(Path::new(&bundle))
-        }
-        (Some(command), Some(bundle), Some(init)) if command == OsStr::new(exec::COMMAND) => {
-            exec::child::run(Path::new(&bundle), &init)
-        }
+    match args.collect::<Vec<OsString>>().as_slice() {
+        [command, bundle] if command == create::COMMAND => create::child::run(Path::new(bundle)),
+        [command, numbers @ ..] if command == exec::COMMAND => exec::child::run(numbers),
         _ => {
-            eprintln!("sandbox-agent is process 1 of a sandbox's guest and does nothing elsewhere");
+            eprintln!("sandbox-agent runs as process 1 of a sandbox's guest only");
             ExitCode::from(EX_USAGE)
         }
     }

@@ -10,9 +10,6 @@ pub const STATE_DIR: &str = "/run/sandbox/c";
 /// creating child talks to.
 pub const BUNDLE_DIR: &str = "/run/sandbox/b";
 
-/// Folders of processes that are being run in containers, as of a bundle.
-pub const EXEC_DIR: &str = "/run/sandbox/e";
-
 /// The container's bundle.
 pub fn bundle(id: &str) -> PathBuf {
     Path::new(BUNDLE_DIR).join(id)

@@ -20,7 +20,6 @@ use sandbox_agent_protocol::{PROTOCOL_VERSION, SHARE_DIR};
 use tokio::sync::Notify;
 use ttrpc::r#async::TtrpcContext;
 
-use crate::cgroup;
 use crate::container::{Container, Phase};
 use crate::create;
 use crate::error::Error;
@@ -31,7 +30,7 @@ use crate::mounts;
 use crate::network::Network;
 use crate::process::check_signal;
 use crate::reaper::{Exit, Reaper, exit_of};
-use crate::spec::{self, Features};
+use crate::spec;
 use crate::stats;
 use crate::stdio::Wanted;
 use crate::table::Table;
@@ -100,8 +99,7 @@ impl Service {
         let id = &request.container_id;
         let reservation = self.table.reserve(id)?;
         let wanted = wanted(&request.stdio);
-        let features = Features { hugetlb: cgroup::has_controller("hugetlb") };
-        let prepared = spec::prepare(id, &request.spec, wanted, features)?;
+        let prepared = spec::prepare(id, &request.spec, wanted)?;
         let rootfs = request.rootfs.as_ref();
         let container = create::create(id, prepared, rootfs, wanted, &self.reaper).await?;
         let pid = container.init().pid();

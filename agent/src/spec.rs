@@ -1,9 +1,9 @@
-//! From the OCI spec that the host sends to the one that libcontainer runs.
+//! Checks the OCI spec that the host translated for this guest
+//! (`runtime/src/guest_spec.rs`), and keeps it parsed.
 //!
-//! Checks come first and say by name what cannot be done here; then parts that
-//! the guest does itself (network sysctls), that mean something only on the
-//! host (AppArmor, hooks of the host, cgroup path), or that libcontainer takes
-//! amiss are changed.
+//! The host may be wrong, and a container must not reach the agent's files in
+//! any case, so a spec that still holds a part of the host's is refused. The
+//! agent then adds what only the guest knows.
 
 mod check;
 mod cwd;
@@ -12,13 +12,13 @@ mod guest;
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{Linux, Process, Spec};
 
 use crate::stdio::Wanted;
 
 pub use cwd::make as make_cwd;
 pub use dev::clear as clear_dev;
-pub use guest::console_size;
+pub use guest::{console_size, guest_uid};
 
 /// Longest spec. It must fit one ttrpc message (4 MiB) anyway; the bound says
 /// so by name, and keeps the parsed form, which is larger, within the memory
@@ -28,7 +28,7 @@ pub const MAX_SPEC: usize = 3 * 1024 * 1024;
 /// Stands in the environment for the home directory that the container's own
 /// `/etc/passwd` names; the creating child replaces it. libcontainer would
 /// call getpwuid(3) in the container, which in a static program loads the
-/// container's own libraries into ours.
+/// container's libraries into the agent.
 pub const HOME_OF_USER: &str = "HOME=/nonexistent/sandbox-agent-asks-passwd";
 
 /// A spec that cannot be run in this guest.
@@ -71,54 +71,54 @@ impl SpecError {
     }
 }
 
-/// What the kernel of this guest has, as far as specs depend on it.
-#[derive(Clone, Copy, Debug)]
-pub struct Features {
-    /// The hugetlb cgroup controller.
-    pub hugetlb: bool,
-}
-
-/// A spec that has been checked and made fit.
+/// A spec that is ready to run.
 #[derive(Debug)]
 pub struct Prepared {
     /// For libcontainer.
     pub spec: Spec,
-    /// For what the guest has once: its network stack, and IPC that is shared.
+    /// Settings of the guest's own network stack and of its shared IPC.
     pub guest_sysctls: Vec<(String, String)>,
-    /// Who the process is in the guest's eyes, and so owns its pipes.
+    /// The user that the process is in the guest's eyes, and that owns its pipes.
     pub uid: u32,
     /// Columns and lines of the terminal at first.
     pub console_size: Option<(u16, u16)>,
+    /// For the processes that follow.
+    pub template: ExecTemplate,
 }
 
-/// Parses, checks and changes the spec of container `id`.
-pub fn prepare(
-    id: &str,
-    json: &[u8],
-    stdio: Wanted,
-    features: Features,
-) -> Result<Prepared, SpecError> {
-    if json.len() > MAX_SPEC {
-        return Err(SpecError::TooLong(json.len()));
-    }
+/// The parts of a container's spec that each of its execs needs.
+#[derive(Clone, Debug)]
+pub struct ExecTemplate {
+    /// The container's first process.
+    pub first: Process,
+    /// Its namespaces, seccomp profile, user mappings and personality.
+    pub linux: Linux,
+}
+
+/// Parses, checks and completes the spec of container `id`.
+pub fn prepare(id: &str, json: &[u8], stdio: Wanted) -> Result<Prepared, SpecError> {
+    check_length(json)?;
     let spec: Spec = serde_json::from_slice(json)?;
     check::all(&spec)?;
-    guest::adapt(id, spec, stdio, features)
+    guest::complete(id, spec, stdio)
 }
 
-/// Checks the process that is to run in the container of `spec`, which has
-/// been prepared, and puts it in the place of that one's own.
-pub fn prepare_exec(mut spec: Spec, json: &[u8], stdio: Wanted) -> Result<Prepared, SpecError> {
-    if json.len() > MAX_SPEC {
-        return Err(SpecError::TooLong(json.len()));
-    }
+/// Parses, checks and completes the process of an exec.
+pub fn prepare_exec(
+    template: &ExecTemplate,
+    json: &[u8],
+    stdio: Wanted,
+) -> Result<Process, SpecError> {
+    check_length(json)?;
     let mut process: Process = serde_json::from_slice(json)?;
     check::process(&process)?;
-    if let Some(first) = spec.process() {
-        guest::inherit(&mut process, first);
-    }
-    spec.set_process(Some(process));
-    guest::adapt_exec(spec, stdio)
+    guest::inherit(&mut process, &template.first);
+    guest::complete_process(&mut process, stdio);
+    Ok(process)
+}
+
+fn check_length(json: &[u8]) -> Result<(), SpecError> {
+    if json.len() > MAX_SPEC { Err(SpecError::TooLong(json.len())) } else { Ok(()) }
 }
 
 /// The path of the container's root in the guest.

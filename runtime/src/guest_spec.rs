@@ -1,9 +1,11 @@
-//! The OCI spec that containerd gave, made into the one for the guest.
+//! Translates containerd's OCI spec into the guest's. This is the only place
+//! that does: the agent refuses a spec that still holds a part of the host's,
+//! and adds what only the guest knows (its cgroup, the user's home directory).
 //!
-//! A chain of transformers, each of which knows one part of the spec and
-//! nothing of the others. What the host must do for it comes out as data.
+//! A chain of transformers, each of which knows one part of the spec. What the
+//! host must do for a container comes out as data.
 //!
-//! Hooks whose programs are the host's are run there (`hooks.rs`).
+//! Hooks whose programs are the host's run on the host (`hooks.rs`).
 
 mod devices;
 mod linux;
@@ -11,7 +13,7 @@ mod mounts;
 
 use std::path::{Component, Path, PathBuf};
 
-use oci_spec::runtime::{Hooks, Spec};
+use oci_spec::runtime::{Hooks, Process, Spec};
 use sandbox_agent_protocol::shared_dir;
 
 use crate::failure::ErrorKind;
@@ -108,9 +110,11 @@ const CHAIN: &[Transformer] = &[
     process,
     mounts::transform,
     mounts::resolv_conf,
+    mounts::sysfs,
     devices::transform,
     linux::cgroup,
     linux::namespaces,
+    linux::propagation,
     linux::resources,
     linux::labels,
 ];
@@ -167,12 +171,22 @@ fn annotations(spec: &mut Spec, _: &mut Context) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// The guest has no AppArmor and no SELinux.
 fn process(spec: &mut Spec, _: &mut Context) -> Result<(), SpecError> {
     let process = spec.process_mut().as_mut().ok_or(SpecError::Missing("process"))?;
-    process.set_apparmor_profile(None);
-    process.set_selinux_label(None);
+    without_labels(process);
     Ok(())
+}
+
+/// The guest has no AppArmor and no SELinux.
+fn without_labels(process: &mut Process) {
+    process.set_apparmor_profile(None).set_selinux_label(None);
+}
+
+/// Translates the process of an exec, which is JSON.
+pub(crate) fn translate_process(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+    let mut process = serde_json::from_slice(json)?;
+    without_labels(&mut process);
+    serde_json::to_vec(&process)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub use generated::{agent, agent_ttrpc};
 
 /// Version of everything in this crate. Host and guest refuse each other when
 /// theirs differ; the guest image is built from the same tree as the shim.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// Host port that the agent connects to once it can serve. The connection then
 /// carries ttrpc, with the agent as the server. The only port that the host
@@ -42,6 +42,10 @@ pub const GUEST_CID: u32 = 3;
 
 /// Tag of the pod's virtio-fs share.
 pub const SHARE_TAG: &str = "share";
+
+/// Directories in which a guest has file systems of its own kernel. A bind mount
+/// from one of them shows the guest's.
+pub const KERNEL_DIRS: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// Where the guest mounts the pod's share.
 pub const SHARE_DIR: &str = "/run/sandbox/share";

@@ -2,6 +2,7 @@
 //! a kind byte and text. All are there when the child has ended.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net;
 use std::path::Path;
 
@@ -79,6 +80,11 @@ pub struct Reporter {
 }
 
 impl Reporter {
+    /// The end that the agent passed.
+    pub fn inherited(socket: OwnedFd) -> Self {
+        Self { socket: socket.into() }
+    }
+
     /// Connects to the agent's socket in `bundle`.
     pub fn connect(bundle: &Path) -> io::Result<Self> {
         let socket = net::UnixDatagram::unbound()?;

@@ -18,7 +18,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::execve;
 use oci_spec::runtime::{Process, Spec};
 
-use super::executable::{self, words};
+use super::executable::{self, LookError, words};
 use super::home::home_of;
 use super::report::{Report, Reporter};
 use crate::spec::HOME_OF_USER;
@@ -27,7 +27,41 @@ use crate::spec::HOME_OF_USER;
 /// has it.
 const EXEC_FAILED: i32 = 255;
 
-/// See the module.
+/// A program that cannot be run, in the words of runc.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// No program is named.
+    #[error("the spec has no program")]
+    Missing,
+    /// It is not there.
+    #[error(transparent)]
+    Look(#[from] LookError),
+    /// The kernel does not execute it.
+    #[error("exec {}: {}", program.display(), words(*errno))]
+    Exec {
+        /// The file.
+        program: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
+}
+
+/// Finds the program of `process` in the root directory of the caller.
+pub fn find(process: &Process) -> Result<PathBuf, ProgramError> {
+    let name =
+        process.args().as_ref().and_then(|args| args.first()).ok_or(ProgramError::Missing)?;
+    let env = environment(process);
+    let path = env.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or_default();
+    Ok(executable::find(name, path)?)
+}
+
+/// Executes the program that [`find`] found.
+pub fn become_program(program: &Path, process: &Process) -> Result<Infallible, ProgramError> {
+    let failed = |errno| ProgramError::Exec { program: program.to_owned(), errno };
+    execute(program, process).map_err(failed)
+}
+
+/// The end of a first process's set-up, for libcontainer.
 #[derive(Clone)]
 pub struct Workload {
     reporter: Rc<Reporter>,
@@ -39,29 +73,16 @@ impl Workload {
     pub fn new(reporter: Reporter) -> Self {
         Self { reporter: Rc::new(reporter), program: OnceCell::new() }
     }
-
-    /// Executes the program that was found by [`Executor::validate`]; the error
-    /// is in the words of runc.
-    pub fn become_program(&self, spec: &Spec) -> Result<Infallible, String> {
-        let program = self.program.get().ok_or("the program was not looked for")?;
-        let failed = |errno| format!("exec {}: {}", program.display(), words(errno));
-        become_program(program, spec).map_err(failed)
-    }
-
-    fn refuse(&self, why: String) -> ExecutorValidationError {
-        self.reporter.send(&Report::Refused(why.clone()));
-        ExecutorValidationError::ArgValidationError(why)
-    }
 }
 
 impl Executor for Workload {
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        let name = process(spec)
-            .and_then(|p| p.args().as_ref()?.first().cloned())
-            .ok_or_else(|| self.refuse("the spec has no program".to_owned()))?;
-        let env = environment(spec);
-        let path = env.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or_default();
-        let program = executable::find(&name, path).map_err(|why| self.refuse(why.to_string()))?;
+        let found = spec.process().as_ref().ok_or(ProgramError::Missing).and_then(find);
+        let program = found.map_err(|error| {
+            let why = error.to_string();
+            self.reporter.send(&Report::Refused(why.clone()));
+            ExecutorValidationError::ArgValidationError(why)
+        })?;
         // Set once: libcontainer validates once.
         let _ = self.program.set(program);
         Ok(())
@@ -74,20 +95,18 @@ impl Executor for Workload {
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let Err(error) = self.become_program(spec);
-        // Nobody but the reader of stderr listens any more.
+        let program = self.program.get().zip(spec.process().as_ref());
+        let Err(error) = program
+            .ok_or(ProgramError::Missing)
+            .and_then(|(program, process)| become_program(program, process));
+        // The container was created: the error has its stderr to go to alone.
         let _ = writeln!(std::io::stderr(), "{error}");
         std::process::exit(EXEC_FAILED);
     }
 }
 
-fn process(spec: &Spec) -> Option<&Process> {
-    spec.process().as_ref()
-}
-
 /// The environment, each variable once with its last value, and HOME filled in.
-fn environment(spec: &Spec) -> Vec<String> {
-    let Some(process) = process(spec) else { return Vec::new() };
+fn environment(process: &Process) -> Vec<String> {
     let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
     let mut last: HashMap<String, String> = HashMap::new();
     let mut order = Vec::new();
@@ -105,11 +124,11 @@ fn environment(spec: &Spec) -> Vec<String> {
     .collect()
 }
 
-fn become_program(program: &Path, spec: &Spec) -> Result<Infallible, Errno> {
-    let args = process(spec).and_then(|p| p.args().clone()).unwrap_or_default();
+fn execute(program: &Path, process: &Process) -> Result<Infallible, Errno> {
+    let args = process.args().iter().flatten();
     let program = c_string(program.as_os_str())?;
-    let args = args.iter().map(c_string).collect::<Result<Vec<_>, _>>()?;
-    let env = environment(spec).iter().map(c_string).collect::<Result<Vec<_>, _>>()?;
+    let args = args.map(c_string).collect::<Result<Vec<_>, _>>()?;
+    let env = environment(process).iter().map(c_string).collect::<Result<Vec<_>, _>>()?;
     // SAFETY: the default action is no function of this process. Rust ignores
     // SIGPIPE in its programs, and execve(2) would pass that on.
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;

@@ -2,27 +2,30 @@
 //!
 //! It joins the container's cgroup and namespaces, and its own child becomes
 //! the program, in the order in which libcontainer makes a first process of it.
+//!
+//! libcontainer's tenant builder is not used: it drops the seccomp profile and
+//! does not join the container's user namespace.
 
 use std::convert::Infallible;
-use std::ffi::OsStr;
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{IntoRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use libcontainer::config::PersonalityDomain;
 use libcontainer::syscall::Syscall;
 use libcontainer::syscall::syscall::create_syscall;
-use libcontainer::workload::Executor;
 use libcontainer::{capabilities, seccomp, tty};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::{set_dumpable, set_keepcaps, set_no_new_privs};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{ForkResult, Gid, Uid, chdir, fork, setgroups, setresgid, setresuid, setsid};
-use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxPersonalityDomain, Process, Spec};
+use oci_spec::runtime::{
+    Linux, LinuxNamespaceType, LinuxPersonalityDomain, PosixRlimitType, Process,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fchown;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -33,57 +36,127 @@ use crate::cgroup;
 use crate::create::child::with_sources;
 use crate::create::executable::words;
 use crate::create::report::{Report, Reporter};
-use crate::create::workload::Workload;
-use crate::paths;
+use crate::create::workload::{self, ProgramError};
 use crate::spec::console_size;
 
-/// Runs the process of `bundle` in the container whose first process has the
-/// number `init`, and reports to the agent how it went.
-pub fn run(bundle: &Path, init: &OsStr) -> ExitCode {
-    let reporter = match Reporter::connect(bundle) {
-        Ok(reporter) => reporter,
-        Err(error) => {
-            eprintln!("sandbox-agent: reaching the agent from {bundle:?}: {error}");
-            return ExitCode::FAILURE;
-        }
+/// A process that cannot be run in its container.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// The agent and this child are of one build, so this is a bug.
+    #[error("invalid order of the agent: {0}")]
+    Order(&'static str),
+    /// The container's first process is gone, and with it the container.
+    #[error("cannot run a process in a container that has stopped")]
+    Stopped,
+    /// A system call failed.
+    #[error("cannot {step}: {source}")]
+    Call {
+        /// The step that failed.
+        step: &'static str,
+        /// How.
+        source: io::Error,
+    },
+    /// A function of libcontainer failed.
+    #[error("cannot {step}: {}", with_sources(source.as_ref()))]
+    Library {
+        /// The step that failed.
+        step: &'static str,
+        /// How.
+        source: Box<dyn std::error::Error>,
+    },
+    /// A resource limit.
+    #[error("cannot set the limit {typ}: {}", with_sources(source.as_ref()))]
+    Rlimit {
+        /// Its name.
+        typ: PosixRlimitType,
+        /// How it failed.
+        source: Box<dyn std::error::Error>,
+    },
+    /// A list of CPUs.
+    #[error("cannot run on the CPUs {list:?}: {source}")]
+    Cpus {
+        /// As the spec has it.
+        list: String,
+        /// How it failed.
+        source: Box<dyn std::error::Error>,
+    },
+    /// The working directory, in the words of runc.
+    #[error("chdir to cwd ({cwd:?}) set in config.json failed: {}", words(*errno))]
+    Cwd {
+        /// As the spec has it.
+        cwd: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
+    /// A working directory that a link of the image led to.
+    #[error("the working directory is outside of the container")]
+    OutsideRoot,
+    /// The program.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+}
+
+impl ExecError {
+    /// Makes the `map_err` of a system call.
+    pub fn call<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Self {
+        move |error| Self::Call { step, source: error.into() }
+    }
+
+    /// Makes the `map_err` of a function of libcontainer.
+    pub fn library<E>(step: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: std::error::Error + 'static,
+    {
+        move |error| Self::Library { step, source: error.into() }
+    }
+}
+
+/// Runs the process that the descriptor of the first number describes, and
+/// reports on that of the second.
+pub fn run(numbers: &[OsString]) -> ExitCode {
+    let mut descriptors = numbers.iter().map_while(inherited);
+    let (Some(order), Some(report)) = (descriptors.next(), descriptors.next()) else {
+        eprintln!("sandbox-agent: exec has no descriptors");
+        return ExitCode::FAILURE;
     };
-    match exec(bundle, init, &reporter) {
+    let console = descriptors.next();
+    let reporter = Reporter::inherited(report);
+    match exec(order.into(), console, &reporter) {
         Ok(pid) => {
             reporter.send(&Report::Created(pid));
             ExitCode::SUCCESS
         }
         Err(error) => {
-            reporter.send(&Report::Refused(error));
+            reporter.send(&Report::Refused(error.to_string()));
             ExitCode::FAILURE
         }
     }
 }
 
-fn exec(bundle: &Path, init: &OsStr, reporter: &Reporter) -> Result<i32, String> {
-    let json = fs::read(bundle.join(paths::CONFIG)).map_err(failed("reading the bundle"))?;
-    let spec: Spec = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
-    let linux = spec.linux().as_ref().ok_or("the spec has no linux part")?;
-    let process = spec.process().as_ref().ok_or("the spec has no process")?;
-    let number = init.to_str().and_then(|text| text.parse().ok()).and_then(Pid::from_raw);
-    let number = number.ok_or("the container's first process has no number")?;
-    // Nobody in the container may look into this process, which is not of it.
-    set_dumpable(false).map_err(failed("hiding this process"))?;
+fn inherited(number: &OsString) -> Option<OwnedFd> {
+    let number = number.to_str()?.parse().ok().filter(|number| *number > 2)?;
+    // SAFETY: the agent opened the descriptors for this process alone and names
+    // each once; 0 to 2, which the process's streams have, are not among them.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn exec(order: File, console: Option<OwnedFd>, reporter: &Reporter) -> Result<i32, ExecError> {
+    // Another process must not look into this one, which is not the container's.
+    set_dumpable(false).map_err(ExecError::call("hide this process"))?;
     // What the kernel gives process 1, and runc its containers.
     umask(Mode::from_bits_truncate(0o022));
-    let console = match process.terminal() {
-        Some(true) => {
-            let socket = UnixStream::connect(bundle.join(paths::CONSOLE_SOCKET));
-            Some(socket.map_err(failed("reaching the agent for the terminal"))?)
-        }
-        _ => None,
-    };
-    let workload = Workload::new(reporter.duplicate().map_err(failed("the report"))?);
+    let mut json = Vec::new();
+    { order }.read_to_end(&mut json).map_err(ExecError::call("read the agent's order"))?;
+    let order = serde_json::from_slice(&json);
+    let (init, process, linux): (i32, Process, Linux) =
+        order.map_err(ExecError::library("read the agent's order"))?;
+    let init = Pid::from_raw(init).ok_or(ExecError::Order("the container has no process"))?;
     let syscall = create_syscall();
-    let (mut became, becomes) = io::pipe().map_err(failed("making a pipe"))?;
-    enter(linux, process, number, syscall.as_ref())?;
+    let (mut became, becomes) = io::pipe().map_err(ExecError::call("make a pipe"))?;
+    enter(&linux, &process, init, syscall.as_ref())?;
 
     // SAFETY: this process has one thread.
-    match unsafe { fork() }.map_err(failed("forking"))? {
+    match unsafe { fork() }.map_err(ExecError::call("fork"))? {
         ForkResult::Parent { child } => {
             drop(becomes);
             // Its end is closed by execve(2), or by its death.
@@ -91,8 +164,8 @@ fn exec(bundle: &Path, init: &OsStr, reporter: &Reporter) -> Result<i32, String>
             Ok(child.as_raw())
         }
         ForkResult::Child => {
-            let Err(error) = become_program(&spec, linux, process, console, &workload, &*syscall);
-            reporter.send(&Report::Refused(error));
+            let Err(error) = become_program(&linux, &process, console, &*syscall);
+            reporter.send(&Report::Refused(error.to_string()));
             std::process::exit(1);
         }
     }
@@ -100,15 +173,19 @@ fn exec(bundle: &Path, init: &OsStr, reporter: &Reporter) -> Result<i32, String>
 
 /// Joins the cgroup and the namespaces of the container; the pid namespace is
 /// that of children only.
-fn enter(linux: &Linux, process: &Process, init: Pid, syscall: &dyn Syscall) -> Result<(), String> {
-    let gone = || "cannot run a process in a container that has stopped".to_owned();
-    let pidfd = pidfd_open(init, PidfdFlags::empty()).map_err(|_| gone())?;
-    let home = cgroup_of(init).map_err(|_| gone())?;
+fn enter(
+    linux: &Linux,
+    process: &Process,
+    init: Pid,
+    syscall: &dyn Syscall,
+) -> Result<(), ExecError> {
+    let pidfd = pidfd_open(init, PidfdFlags::empty()).map_err(|_| ExecError::Stopped)?;
+    let home = cgroup_of(init).map_err(|_| ExecError::Stopped)?;
     let own = linux.cgroups_path().as_deref().and_then(|path| path.strip_prefix("/").ok());
-    let own = own.ok_or("the container has no cgroup")?;
+    let own = own.ok_or(ExecError::Order("the container has no cgroup"))?;
     // The number may be another process's by now.
     if !home.starts_with(own) {
-        return Err(gone());
+        return Err(ExecError::Stopped);
     }
     schedule::first_cpus(process)?;
     join(own)
@@ -117,28 +194,27 @@ fn enter(linux: &Linux, process: &Process, init: Pid, syscall: &dyn Syscall) -> 
             Some(libc::EBUSY) => join(&home),
             _ => Err(error),
         })
-        .map_err(failed("joining the container's cgroup"))?;
+        .map_err(ExecError::call("join the container's cgroup"))?;
     schedule::last_cpus(process)?;
     // What ends the container ends everything in its cgroup, and from here on
     // this process, too.
     if has_ended(&pidfd) {
-        return Err(gone());
+        return Err(ExecError::Stopped);
     }
     for limit in process.rlimits().iter().flatten() {
-        syscall.set_rlimit(limit).map_err(|error| {
-            format!("setting the limit {}: {}", limit.typ(), with_sources(&error))
-        })?;
+        let set = syscall.set_rlimit(limit);
+        set.map_err(|error| ExecError::Rlimit { typ: limit.typ(), source: error.into() })?;
     }
     if let Some(score) = process.oom_score_adj() {
         fs::write("/proc/self/oom_score_adj", score.to_string())
-            .map_err(failed("setting oomScoreAdj"))?;
+            .map_err(ExecError::call("set oomScoreAdj"))?;
     }
     let namespaces = linux.namespaces().iter().flatten();
     let flags: CloneFlags = namespaces.into_iter().map(|namespace| flag(namespace.typ())).collect();
-    setns(&pidfd, flags).map_err(failed("joining the container's namespaces"))?;
+    setns(&pidfd, flags).map_err(ExecError::call("join the container's namespaces"))?;
     if flags.contains(CloneFlags::CLONE_NEWUSER) {
-        // Its root; who this process was means nothing there.
-        become_user(0, 0).map_err(failed("becoming the container's root"))?;
+        // The user that this process was has no number there.
+        become_user(0, 0).map_err(ExecError::call("become the container's root"))?;
     }
     Ok(())
 }
@@ -173,31 +249,29 @@ fn flag(namespace: LinuxNamespaceType) -> CloneFlags {
 }
 
 fn become_program(
-    spec: &Spec,
     linux: &Linux,
     process: &Process,
-    console: Option<UnixStream>,
-    workload: &Workload,
+    console: Option<OwnedFd>,
     syscall: &dyn Syscall,
-) -> Result<Infallible, String> {
+) -> Result<Infallible, ExecError> {
     let user = process.user();
-    setsid().map_err(failed("making a session"))?;
+    setsid().map_err(ExecError::call("make a session"))?;
     schedule::priorities(process, syscall)?;
     let no_new_privileges = process.no_new_privileges() == Some(true);
     if no_new_privileges {
-        set_no_new_privs().map_err(failed("setting noNewPrivileges"))?;
+        set_no_new_privs().map_err(ExecError::call("set noNewPrivileges"))?;
     }
     if let Some(console) = console {
         tty::setup_console(syscall, console.into_raw_fd(), false)
-            .map_err(|error| format!("setting up the terminal: {}", with_sources(&error)))?;
-        furnish_terminal(process).map_err(failed("setting up the terminal"))?;
+            .map_err(ExecError::library("set up the terminal"))?;
+        set_up_terminal(process).map_err(ExecError::call("set up the terminal"))?;
     }
     if let Some(personality) = linux.personality() {
         let domain = match personality.domain() {
             LinuxPersonalityDomain::PerLinux => PersonalityDomain::Linux,
             LinuxPersonalityDomain::PerLinux32 => PersonalityDomain::Linux32,
         };
-        syscall.personality(domain).map_err(|error| with_sources(&error))?;
+        syscall.personality(domain).map_err(ExecError::library("set the personality"))?;
     }
     if let Some(mask) = user.umask().and_then(Mode::from_bits) {
         umask(mask);
@@ -209,34 +283,34 @@ fn become_program(
     };
     let groups = user.additional_gids().iter().flatten();
     let groups: Vec<Gid> = groups.map(|gid| Gid::from_raw(*gid)).collect();
-    setgroups(&groups).map_err(failed("setting the groups"))?;
-    become_user(user.uid(), user.gid()).map_err(failed("becoming the user"))?;
-    syscall.close_range(0).map_err(|error| format!("closing files: {}", with_sources(&error)))?;
-    let set = |error| format!("setting capabilities: {}", with_sources(&error));
-    capabilities::reset_effective(syscall).map_err(set)?;
+    setgroups(&groups).map_err(ExecError::call("set the groups"))?;
+    become_user(user.uid(), user.gid()).map_err(ExecError::call("become the user"))?;
+    syscall.close_range(0).map_err(ExecError::library("close files"))?;
+    let failed = || ExecError::library("set capabilities");
+    capabilities::reset_effective(syscall).map_err(failed())?;
     // A filter needs a privilege, or the promise to take on none.
     if !no_new_privileges {
         filter(linux)?;
     }
     if let Some(wanted) = process.capabilities() {
-        capabilities::drop_privileges(wanted, syscall).map_err(set)?;
+        capabilities::drop_privileges(wanted, syscall).map_err(failed())?;
     }
     if !entered {
         chdir(process.cwd()).map_err(|errno| no_cwd(process, errno))?;
     }
-    // A folder outside of the container's root has no path.
+    // A directory outside of the container's root has no path.
     if !std::env::current_dir().is_ok_and(|path| path.is_absolute()) {
-        return Err("the working directory is outside of the container".to_owned());
+        return Err(ExecError::OutsideRoot);
     }
     if no_new_privileges {
         filter(linux)?;
     }
-    workload.validate(spec).map_err(|error| with_sources(&error))?;
-    workload.become_program(spec)
+    let program = workload::find(process)?;
+    Ok(workload::become_program(&program, process)?)
 }
 
 /// Gives the terminal to its user, with the size that it is to have.
-fn furnish_terminal(process: &Process) -> io::Result<()> {
+fn set_up_terminal(process: &Process) -> io::Result<()> {
     let terminal = io::stdin();
     fchown(&terminal, Some(rustix::fs::Uid::from_raw(process.user().uid())), None)?;
     if let Some((columns, lines)) = console_size(process).filter(|size| *size != (0, 0)) {
@@ -255,16 +329,12 @@ fn become_user(uid: u32, gid: u32) -> nix::Result<()> {
     set_keepcaps(false)
 }
 
-fn filter(linux: &Linux) -> Result<(), String> {
+fn filter(linux: &Linux) -> Result<(), ExecError> {
     let Some(profile) = linux.seccomp() else { return Ok(()) };
     let loaded = seccomp::initialize_seccomp(profile);
-    loaded.map(drop).map_err(|error| format!("setting up seccomp: {}", with_sources(&error)))
+    loaded.map(drop).map_err(ExecError::library("set up seccomp"))
 }
 
-fn no_cwd(process: &Process, errno: Errno) -> String {
-    format!("chdir to cwd ({:?}) set in config.json failed: {}", process.cwd(), words(errno))
-}
-
-pub(super) fn failed<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> String {
-    move |error| format!("{what}: {error}")
+fn no_cwd(process: &Process, errno: Errno) -> ExecError {
+    ExecError::Cwd { cwd: process.cwd().clone(), errno }
 }

@@ -9,35 +9,36 @@ use oci_spec::runtime::{
     IOPriorityClass, LinuxSchedulerFlag, LinuxSchedulerPolicy, Process, Scheduler,
 };
 
-use super::child::failed;
-use crate::create::child::with_sources;
+use super::child::ExecError;
 
 /// What this process runs on before it joins the container's cgroup.
-pub fn first_cpus(process: &Process) -> Result<(), String> {
+pub fn first_cpus(process: &Process) -> Result<(), ExecError> {
     let affinity = process.exec_cpu_affinity().as_ref();
     cpus(affinity.and_then(|affinity| affinity.initial().as_deref()))
 }
 
 /// What it runs on in there.
-pub fn last_cpus(process: &Process) -> Result<(), String> {
+pub fn last_cpus(process: &Process) -> Result<(), ExecError> {
     let affinity = process.exec_cpu_affinity().as_ref();
     cpus(affinity.and_then(|affinity| affinity.cpu_affinity_final().as_deref()))
 }
 
-fn cpus(list: Option<&str>) -> Result<(), String> {
+fn cpus(list: Option<&str>) -> Result<(), ExecError> {
     let Some(list) = list.filter(|list| !list.is_empty()) else { return Ok(()) };
-    let fail = |error: &dyn std::error::Error| format!("running on the CPUs {list:?}: {error}");
-    // Of another version of the same library.
-    let wanted = to_cpuset(list).map_err(|error| fail(&error))?;
-    let mut set = CpuSet::new();
-    for cpu in (0..CpuSet::count()).filter(|cpu| wanted.is_set(*cpu).unwrap_or(false)) {
-        set.set(cpu).map_err(|errno| fail(&errno))?;
-    }
-    sched_setaffinity(Pid::from_raw(0), &set).map_err(|errno| fail(&errno))
+    let run = || -> Result<(), Box<dyn std::error::Error>> {
+        // The set is of another version of nix, which libcontainer uses.
+        let wanted = to_cpuset(list)?;
+        let mut set = CpuSet::new();
+        for cpu in (0..CpuSet::count()).filter(|cpu| wanted.is_set(*cpu).unwrap_or(false)) {
+            set.set(cpu)?;
+        }
+        Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+    };
+    run().map_err(|source| ExecError::Cpus { list: list.to_owned(), source })
 }
 
 /// Sets the priorities of this process.
-pub fn priorities(process: &Process, syscall: &dyn Syscall) -> Result<(), String> {
+pub fn priorities(process: &Process, syscall: &dyn Syscall) -> Result<(), ExecError> {
     if let Some(wanted) = process.io_priority() {
         // ioprio_set(2)
         let class = match wanted.class() {
@@ -47,10 +48,10 @@ pub fn priorities(process: &Process, syscall: &dyn Syscall) -> Result<(), String
         };
         syscall
             .set_io_priority(class, wanted.priority())
-            .map_err(|error| format!("setting ioPriority: {}", with_sources(&error)))?;
+            .map_err(ExecError::library("set ioPriority"))?;
     }
     match process.scheduler() {
-        Some(wanted) => set_scheduler(wanted).map_err(failed("setting the scheduler")),
+        Some(wanted) => set_scheduler(wanted).map_err(ExecError::call("set the scheduler")),
         None => Ok(()),
     }
 }

@@ -2,13 +2,14 @@
 
 use std::path::{Component, Path};
 
+use libcontainer::rootfs::utils::is_bind;
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxSeccompAction, Mount, Process, Spec};
-use sandbox_agent_protocol::SHARE_DIR;
+use sandbox_agent_protocol::{KERNEL_DIRS, SHARE_DIR};
 
 use super::SpecError;
 
-/// File systems of the kernel.
-const KERNELS: [&str; 3] = ["/proc", "/sys", "/dev"];
+/// Why a part must be gone.
+const OF_THE_HOST: &str = "it is the host's, which must leave it out";
 
 /// Runs every check.
 pub fn all(spec: &Spec) -> Result<(), SpecError> {
@@ -44,7 +45,8 @@ pub fn process(process: &Process) -> Result<(), SpecError> {
     if process.user().umask().is_some_and(|umask| umask > 0o777) {
         return Err(SpecError::invalid("process.user.umask", "is above 0777"));
     }
-    Ok(())
+    absent("process.apparmorProfile", process.apparmor_profile())?;
+    absent("process.selinuxLabel", process.selinux_label())
 }
 
 fn check_root(spec: &Spec) -> Result<(), SpecError> {
@@ -75,17 +77,10 @@ fn check_mount(mount: &Mount) -> Result<(), SpecError> {
     }
 }
 
-/// Whether a mount shows files that are there already.
-pub fn is_bind(mount: &Mount) -> bool {
-    mount.typ().as_deref() == Some("bind")
-        || mount.options().iter().flatten().any(|o| o == "bind" || o == "rbind")
-}
-
-/// Whether it is of what the guest's kernel shows: where the host has asked for
-/// its own, a container gets this one's.
+/// Whether the file system is of the guest's kernel.
 fn is_kernels(path: &Path) -> bool {
     let climbs = path.components().any(|c| c == Component::ParentDir);
-    !climbs && KERNELS.iter().any(|dir| path.starts_with(dir))
+    !climbs && KERNEL_DIRS.iter().any(|dir| path.starts_with(dir))
 }
 
 /// The agent's own files must not be shown to a container, so what it is shown
@@ -110,13 +105,19 @@ fn check_names(spec: &Spec) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// Programs of these are the host's, which runs them; that of a startContainer
-/// hook is the container's.
+/// The host runs all but those whose programs are the container's.
 fn check_hooks(spec: &Spec) -> Result<(), SpecError> {
-    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.create_container().as_ref());
-    if hooks.is_some_and(|hooks| !hooks.is_empty()) {
-        let why = "their programs are the host's and not in the guest";
-        return Err(SpecError::unsupported("hooks.createContainer", why));
+    let Some(hooks) = spec.hooks() else { return Ok(()) };
+    #[allow(deprecated)]
+    let prestart = hooks.prestart();
+    for (name, hooks) in [
+        ("hooks.prestart", prestart),
+        ("hooks.createRuntime", hooks.create_runtime()),
+        ("hooks.createContainer", hooks.create_container()),
+        ("hooks.poststart", hooks.poststart()),
+        ("hooks.poststop", hooks.poststop()),
+    ] {
+        absent(name, hooks)?;
     }
     Ok(())
 }
@@ -124,13 +125,17 @@ fn check_hooks(spec: &Spec) -> Result<(), SpecError> {
 fn check_linux(linux: &Linux) -> Result<(), SpecError> {
     check_namespaces(linux)?;
     check_seccomp(linux)?;
-    if linux.intel_rdt().is_some() {
-        return Err(SpecError::unsupported("linux.intelRdt", "a guest has no control over caches"));
+    absent("linux.cgroupsPath", linux.cgroups_path())?;
+    absent("linux.mountLabel", linux.mount_label())?;
+    absent("linux.intelRdt", linux.intel_rdt())?;
+    absent("linux.netDevices", linux.net_devices())
+}
+
+fn absent<T>(field: &str, value: &Option<T>) -> Result<(), SpecError> {
+    match value {
+        None => Ok(()),
+        Some(_) => Err(SpecError::unsupported(field, OF_THE_HOST)),
     }
-    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
-        return Err(SpecError::unsupported("linux.netDevices", "the host's devices stay there"));
-    }
-    Ok(())
 }
 
 fn check_namespaces(linux: &Linux) -> Result<(), SpecError> {
@@ -141,11 +146,15 @@ fn check_namespaces(linux: &Linux) -> Result<(), SpecError> {
             return Err(SpecError::invalid("linux.namespaces", format!("names {typ} twice")));
         }
         let path = namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty());
-        if let Some(path) = path.filter(|_| typ != LinuxNamespaceType::Network) {
+        if let Some(path) = path {
             return Err(SpecError::unsupported(
                 format!("the {typ} namespace {path:?}"),
                 "namespaces of the host cannot be joined from a guest",
             ));
+        }
+        if typ == LinuxNamespaceType::Network {
+            let why = "its containers use the guest's network";
+            return Err(SpecError::unsupported("a network namespace", why));
         }
     }
     if namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::Mount) {

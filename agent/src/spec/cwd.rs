@@ -4,11 +4,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
+use libcontainer::rootfs::utils::is_bind;
 use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use rustix::io::Errno;
 
-use super::check::is_bind;
 use super::rootfs;
 
 /// How often a path is resolved anew when the kernel says that a mount or a

@@ -1,59 +1,34 @@
-//! Makes a checked spec fit the guest and libcontainer.
+//! Adds to a checked spec what only the guest knows, and changes what
+//! libcontainer cannot take.
 
 use std::path::Path;
 
-use oci_spec::runtime::{
-    Hooks, Linux, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount, Process, Spec,
-};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
 
-use super::{Features, HOME_OF_USER, Prepared, SpecError};
+use super::{ExecTemplate, HOME_OF_USER, Prepared, SpecError};
 use crate::cgroup::Cgroup;
 use crate::stdio::Wanted;
 
 /// See the module.
-pub fn adapt(
-    id: &str,
-    mut spec: Spec,
-    stdio: Wanted,
-    features: Features,
-) -> Result<Prepared, SpecError> {
-    let mut linux = spec.linux().clone().ok_or(SpecError::Missing("linux"))?;
-    let mut process = spec.process().clone().ok_or(SpecError::Missing("process"))?;
-    adapt_process(&mut process, stdio);
-    let uid = guest_uid(&linux, process.user().uid());
-    let console_size = console_size(&process);
-    let guest_sysctls = take_guest_sysctls(&mut linux)?;
-    adapt_linux(id, &mut linux, features);
-    // The host runs its own.
-    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.start_container().clone());
-    let hooks = hooks.map(|start| {
-        let mut hooks = Hooks::default();
-        hooks.set_start_container(Some(start));
-        hooks
-    });
-    if spec.mounts().iter().flatten().any(is_cgroup_v1) {
-        hide_other_cgroups(&mut linux);
-    }
-    if has_own(&linux, LinuxNamespaceType::User) {
-        spec.mounts_mut().iter_mut().flatten().for_each(bind_sysfs);
-    }
-    spec.set_hooks(hooks).set_linux(Some(linux)).set_process(Some(process));
-    Ok(Prepared { spec, guest_sysctls, uid, console_size })
+pub fn complete(id: &str, mut spec: Spec, stdio: Wanted) -> Result<Prepared, SpecError> {
+    let linux = spec.linux_mut().as_mut().ok_or(SpecError::Missing("linux"))?;
+    let guest_sysctls = take_guest_sysctls(linux)?;
+    linux.set_cgroups_path(Some(Path::new("/").join(Cgroup::name(id))));
+    let mut linux = linux.clone();
+    let process = spec.process_mut().as_mut().ok_or(SpecError::Missing("process"))?;
+    complete_process(process, stdio);
+    let (uid, console_size) = (guest_uid(&linux, process.user().uid()), console_size(process));
+    let first = process.clone();
+    // Kept as long as the container: without what no exec looks at.
+    linux.set_resources(None).set_devices(None).set_sysctl(None);
+    linux.set_masked_paths(None).set_readonly_paths(None);
+    let template = ExecTemplate { first, linux };
+    Ok(Prepared { spec, guest_sysctls, uid, console_size, template })
 }
 
-/// The same of a spec that has been adapted, with another process.
-pub fn adapt_exec(mut spec: Spec, stdio: Wanted) -> Result<Prepared, SpecError> {
-    let linux = spec.linux().as_ref().ok_or(SpecError::Missing("linux"))?;
-    let mut process = spec.process().clone().ok_or(SpecError::Missing("process"))?;
-    adapt_process(&mut process, stdio);
-    let uid = guest_uid(linux, process.user().uid());
-    spec.set_process(Some(process));
-    // Its terminal has its size before the program begins.
-    Ok(Prepared { spec, guest_sysctls: Vec::new(), uid, console_size: None })
-}
-
-/// What a process does not ask for is as the container's `first` has it, as
-/// with runc. Without this, one that says nothing of capabilities had all.
+/// Fills the fields that an exec leaves out with those of the container's first
+/// process, as runc does. Without this, a process without capabilities in its
+/// spec would have all of them.
 pub fn inherit(process: &mut Process, first: &Process) {
     if process.capabilities().is_none() {
         process.set_capabilities(first.capabilities().clone());
@@ -75,10 +50,8 @@ pub fn inherit(process: &mut Process, first: &Process) {
     }
 }
 
-fn adapt_process(process: &mut Process, stdio: Wanted) {
+pub fn complete_process(process: &mut Process, stdio: Wanted) {
     process.set_terminal(Some(stdio.terminal));
-    // Labels of the host's security modules; the guest has none.
-    process.set_apparmor_profile(None).set_selinux_label(None);
     // libcontainer takes any value for "set" when it orders seccomp and
     // capabilities, and so locks itself out on an explicit false.
     if process.no_new_privileges() == Some(false) {
@@ -101,7 +74,7 @@ pub fn console_size(process: &Process) -> Option<(u16, u16)> {
 }
 
 /// The number that the guest knows the container's user `uid` by.
-fn guest_uid(linux: &Linux, uid: u32) -> u32 {
+pub fn guest_uid(linux: &Linux, uid: u32) -> u32 {
     let mapped = |container: u32, host: u32, size: u32| {
         let offset = uid.checked_sub(container).filter(|offset| *offset < size)?;
         host.checked_add(offset)
@@ -113,11 +86,12 @@ fn guest_uid(linux: &Linux, uid: u32) -> u32 {
         .unwrap_or(uid)
 }
 
-/// All containers use the guest's network, so its settings are the guest's, as
-/// are those of IPC for who shares it.
+/// Every container uses the guest's network, so its settings are the guest's.
+/// So are those of IPC for a container that shares it.
 fn take_guest_sysctls(linux: &mut Linux) -> Result<Vec<(String, String)>, SpecError> {
     let all = linux.sysctl().clone().unwrap_or_default();
-    let shares_ipc = !has_own(linux, LinuxNamespaceType::Ipc);
+    let mut namespaces = linux.namespaces().iter().flatten();
+    let shares_ipc = !namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Ipc);
     let (of_guest, other): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, _)| {
         let key = key.replace('/', ".");
         key.starts_with("net.") || (shares_ipc && is_of_ipc(&key))
@@ -136,69 +110,4 @@ fn take_guest_sysctls(linux: &mut Linux) -> Result<Vec<(String, String)>, SpecEr
 fn is_of_ipc(key: &str) -> bool {
     let many = ["fs.mqueue.", "kernel.msg", "kernel.shm"];
     key == "kernel.sem" || many.iter().any(|start| key.starts_with(start))
-}
-
-fn has_own(linux: &Linux, typ: LinuxNamespaceType) -> bool {
-    linux.namespaces().iter().flatten().any(|namespace| namespace.typ() == typ)
-}
-
-/// Who writes a spec for a host with cgroup v1 expects the container's own
-/// cgroup there, without a namespace for it.
-fn is_cgroup_v1(mount: &Mount) -> bool {
-    mount.typ().as_deref() == Some("cgroup")
-}
-
-fn hide_other_cgroups(linux: &mut Linux) {
-    if has_own(linux, LinuxNamespaceType::Cgroup) {
-        return;
-    }
-    let mut own = LinuxNamespace::default();
-    own.set_typ(LinuxNamespaceType::Cgroup);
-    let mut namespaces = linux.namespaces().clone().unwrap_or_default();
-    namespaces.push(own);
-    linux.set_namespaces(Some(namespaces));
-}
-
-/// The kernel gives a sysfs to who owns the network namespace, which is the
-/// guest's: root in a user namespace gets the guest's, as runc does it.
-fn bind_sysfs(mount: &mut Mount) {
-    if mount.typ().as_deref() == Some("sysfs") {
-        let mut options = mount.options().clone().unwrap_or_default();
-        options.push("rbind".to_owned());
-        mount.set_typ(Some("bind".to_owned()));
-        mount.set_source(Some("/sys".into()));
-        mount.set_options(Some(options));
-    }
-}
-
-fn adapt_linux(id: &str, linux: &mut Linux, features: Features) {
-    let namespaces = linux.namespaces().clone().unwrap_or_default();
-    let keep = |typ| typ != LinuxNamespaceType::Network;
-    linux.set_namespaces(Some(namespaces.into_iter().filter(|n| keep(n.typ())).collect()));
-    linux.set_mount_label(None);
-    linux.set_cgroups_path(Some(Path::new("/").join(Cgroup::name(id))));
-    // runc takes these with an r in front, too; libcontainer always recurses.
-    let propagation = linux.rootfs_propagation().clone();
-    let plain = propagation.filter(|p| !p.is_empty()).map(|p| match p.strip_prefix('r') {
-        Some(plain) => plain.to_owned(),
-        None => p,
-    });
-    linux.set_rootfs_propagation(plain);
-    let resources = linux.resources().clone().map(|r| adapt_resources(r, features));
-    linux.set_resources(resources);
-}
-
-fn adapt_resources(mut resources: LinuxResources, features: Features) -> LinuxResources {
-    // A guest has no swap, and its kernel no file to limit it by.
-    let memory = resources.memory().map(|mut memory| {
-        memory.set_swap(None);
-        memory
-    });
-    resources.set_memory(memory);
-    // No huge pages are no more than a kernel without them gives.
-    if let (false, Some(limits)) = (features.hugetlb, resources.hugepage_limits().clone()) {
-        let kept: Vec<_> = limits.into_iter().filter(|limit| limit.limit() != 0).collect();
-        resources.set_hugepage_limits((!kept.is_empty()).then_some(kept));
-    }
-    resources
 }

@@ -4,20 +4,18 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const FEATURES: Features = Features { hugetlb: false };
-
 fn base() -> Value {
     json!({
         "ociVersion": "1.1.0",
         "process": {"user": {"uid": 5, "gid": 6}, "args": ["sh"], "cwd": "/", "env": ["A=1"]},
         "root": {"path": "/run/sandbox/share/c/rootfs"},
         "mounts": [],
-        "linux": {"namespaces": [{"type": "pid"}, {"type": "network", "path": "/x"}, {"type": "mount"}]}
+        "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}]}
     })
 }
 
 fn prepared(spec: &Value) -> Result<Prepared, SpecError> {
-    prepare("c", &serde_json::to_vec(spec).unwrap(), Wanted::default(), FEATURES)
+    prepare("c", &serde_json::to_vec(spec).unwrap(), Wanted::default())
 }
 
 fn refusal(change: impl FnOnce(&mut Value)) -> String {
@@ -26,21 +24,15 @@ fn refusal(change: impl FnOnce(&mut Value)) -> String {
     prepared(&spec).expect_err("was taken").to_string()
 }
 
-fn linux(change: impl FnOnce(&mut Value)) -> oci_spec::runtime::Linux {
-    let mut spec = base();
-    change(&mut spec["linux"]);
-    prepared(&spec).unwrap().spec.linux().clone().unwrap()
-}
-
 #[test]
 fn what_is_no_spec_is_refused() {
     for json in [&b""[..], b"{", b"[]", b"null", b"\xff", b"{\"process\": 5}"] {
-        assert!(prepare("c", json, Wanted::default(), FEATURES).is_err(), "{json:?}");
+        assert!(prepare("c", json, Wanted::default()).is_err(), "{json:?}");
     }
     let deep = [b"{\"annotations\":".to_vec(), vec![b'['; 100_000]].concat();
-    assert!(matches!(prepare("c", &deep, Wanted::default(), FEATURES), Err(SpecError::Json(_))));
+    assert!(matches!(prepare("c", &deep, Wanted::default()), Err(SpecError::Json(_))));
     let long = vec![b' '; MAX_SPEC + 1];
-    assert!(matches!(prepare("c", &long, Wanted::default(), FEATURES), Err(SpecError::TooLong(_))));
+    assert!(matches!(prepare("c", &long, Wanted::default()), Err(SpecError::TooLong(_))));
 }
 
 #[test]
@@ -120,10 +112,7 @@ fn what_only_the_host_can_do_is_refused_by_name() {
 }
 
 #[test]
-fn the_network_is_the_guests() {
-    let namespaces = linux(|_| {}).namespaces().clone().unwrap();
-    let types: Vec<_> = namespaces.iter().map(|n| n.typ().to_string()).collect();
-    assert_eq!(types, ["pid", "mnt"]);
+fn sysctls_of_the_network_are_the_guests() {
     let mut spec = base();
     spec["linux"]["sysctl"] = json!({"net.core.somaxconn": "9", "kernel.domainname": "d"});
     let prepared = prepared(&spec).unwrap();
@@ -145,45 +134,36 @@ fn sysctls_of_a_shared_ipc_are_the_guests() {
 }
 
 #[test]
-fn a_spec_for_cgroup_v1_shows_the_containers_own_cgroup() {
-    let types = |mount: Value| {
-        let mut spec = base();
-        spec["mounts"] = json!([mount]);
-        let linux = prepared(&spec).unwrap().spec.linux().clone().unwrap();
-        let namespaces = linux.namespaces().clone().unwrap();
-        namespaces.iter().map(|n| n.typ().to_string()).collect::<Vec<_>>()
-    };
-    let mount = |typ: &str| json!({"destination": "/sys/fs/cgroup", "type": typ, "source": typ});
-    assert_eq!(types(mount("cgroup")), ["pid", "mnt", "cgroup"]);
-    // On cgroup v2 a spec without the namespace means all of it.
-    assert_eq!(types(mount("cgroup2")), ["pid", "mnt"]);
+fn parts_of_the_host_are_refused_by_name() {
+    type Change = fn(&mut Value);
+    let changes: &[(&str, Change)] = &[
+        ("hooks.createRuntime", |s| s["hooks"] = json!({"createRuntime": [{"path": "/host"}]})),
+        ("hooks.poststop", |s| s["hooks"] = json!({"poststop": []})),
+        ("process.apparmorProfile", |s| s["process"]["apparmorProfile"] = "p".into()),
+        ("process.selinuxLabel", |s| s["process"]["selinuxLabel"] = "l".into()),
+        ("linux.cgroupsPath", |s| s["linux"]["cgroupsPath"] = "a.slice:b:c".into()),
+        ("linux.mountLabel", |s| s["linux"]["mountLabel"] = "l".into()),
+        ("linux.intelRdt", |s| s["linux"]["intelRdt"] = json!({"closID": "x"})),
+        ("a network namespace", |s| {
+            s["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "network"}]);
+        }),
+    ];
+    for (name, change) in changes {
+        let text = refusal(change);
+        assert!(text.contains(name), "{name}: {text}");
+    }
 }
 
 #[test]
-fn host_labels_and_hooks_go() {
+fn a_container_gets_a_cgroup_and_keeps_its_own_hooks() {
     let mut spec = base();
-    spec["hooks"] = json!({"createRuntime": [{"path": "/host"}]});
-    spec["process"]["apparmorProfile"] = "p".into();
-    spec["linux"]["cgroupsPath"] = "a.slice:b:c".into();
-    spec["linux"]["rootfsPropagation"] = "rshared".into();
-    let spec = prepared(&spec).unwrap().spec;
-    assert!(spec.hooks().is_none());
-    assert!(spec.process().as_ref().unwrap().apparmor_profile().is_none());
-    let linux = spec.linux().as_ref().unwrap();
-    assert_eq!(linux.cgroups_path().as_ref().unwrap().to_str(), Some("/container-c"));
-    assert_eq!(linux.rootfs_propagation().as_deref(), Some("shared"));
-}
-
-#[test]
-fn limits_that_no_guest_has_go() {
-    let resources =
-        |json: Value| linux(|linux| linux["resources"] = json.clone()).resources().clone().unwrap();
-    let memory = resources(json!({"memory": {"limit": 7, "swap": 7}})).memory().unwrap();
-    assert_eq!((memory.limit(), memory.swap()), (Some(7), None));
-    let none = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]});
-    assert!(resources(none).hugepage_limits().is_none());
-    let some = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 5}]});
-    assert_eq!(resources(some).hugepage_limits().as_ref().map(Vec::len), Some(1));
+    spec["hooks"] = json!({"startContainer": [{"path": "/own"}]});
+    let prepared = prepared(&spec).unwrap();
+    let cgroups = |linux: &Linux| linux.cgroups_path().clone().unwrap();
+    assert_eq!(cgroups(prepared.spec.linux().as_ref().unwrap()).to_str(), Some("/container-c"));
+    assert_eq!(cgroups(&prepared.template.linux).to_str(), Some("/container-c"));
+    let hooks = prepared.spec.hooks().clone().unwrap();
+    assert_eq!(hooks.start_container().as_ref().map(Vec::len), Some(1));
 }
 
 #[test]
@@ -270,11 +250,14 @@ fn the_images_dev_is_cleared_unless_mounted_over() {
     assert_eq!(error.to_string(), "it is not a folder");
 }
 
-fn exec(process: &Value, first: &Value) -> Result<Prepared, SpecError> {
+fn template(first: &Value) -> ExecTemplate {
     let mut spec = base();
     spec["process"] = first.clone();
-    let of_container = prepared(&spec).unwrap().spec;
-    prepare_exec(of_container, &serde_json::to_vec(process).unwrap(), Wanted::default())
+    prepared(&spec).unwrap().template
+}
+
+fn exec(process: &Value, first: &Value) -> Result<Process, SpecError> {
+    prepare_exec(&template(first), &serde_json::to_vec(process).unwrap(), Wanted::default())
 }
 
 /// A container's first process with everything that others take from it.
@@ -292,22 +275,16 @@ fn first() -> Value {
 #[test]
 fn an_exec_takes_the_place_of_the_first_process() {
     let process = json!({"user": {"uid": 7, "gid": 8}, "args": ["ls"], "cwd": "/tmp"});
-    let prepared = exec(&process, &first()).unwrap();
-    let got = prepared.spec.process().clone().unwrap();
+    let got = exec(&process, &first()).unwrap();
     assert_eq!((got.user().uid(), got.cwd().to_str()), (7, Some("/tmp")));
     assert_eq!(got.args().as_deref(), Some(&["ls".to_owned()][..]));
     assert_eq!(got.env().as_deref(), Some(&[HOME_OF_USER.to_owned()][..]), "no variables");
-    assert_eq!(prepared.uid, 7);
-    assert_eq!(
-        prepared.spec.linux().as_ref().unwrap().cgroups_path().as_deref().unwrap().to_str(),
-        Some("/container-c")
-    );
 }
 
 #[test]
 fn what_an_exec_does_not_ask_for_is_as_the_container_has_it() {
     let bare = json!({"user": {"uid": 7, "gid": 8}, "args": ["ls"], "cwd": "/"});
-    let got = exec(&bare, &first()).unwrap().spec.process().clone().unwrap();
+    let got = exec(&bare, &first()).unwrap();
     let of_first: Process = serde_json::from_value(first()).unwrap();
     assert_eq!(got.capabilities(), of_first.capabilities());
     assert!(got.capabilities().is_some());
@@ -321,7 +298,7 @@ fn what_an_exec_does_not_ask_for_is_as_the_container_has_it() {
     own["capabilities"] = json!({"bounding": []});
     own["rlimits"] = json!([{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]);
     own["oomScoreAdj"] = json!(0);
-    let got = exec(&own, &first()).unwrap().spec.process().clone().unwrap();
+    let got = exec(&own, &first()).unwrap();
     let bounding = got.capabilities().as_ref().and_then(|all| all.bounding().clone());
     assert_eq!(bounding, Some(Default::default()));
     assert_eq!(got.rlimits().as_ref().map(Vec::len), Some(1));
@@ -330,13 +307,15 @@ fn what_an_exec_does_not_ask_for_is_as_the_container_has_it() {
 
 #[test]
 fn execs_are_checked_as_first_processes_are() {
+    let template = template(&base()["process"]);
     for json in [&b""[..], b"{", b"[]", b"null", b"\xff", b"{\"args\": 5}"] {
-        let spec = prepared(&base()).unwrap().spec;
-        assert!(prepare_exec(spec, json, Wanted::default()).is_err(), "{json:?}");
+        assert!(prepare_exec(&template, json, Wanted::default()).is_err(), "{json:?}");
     }
     let long = vec![b' '; MAX_SPEC + 1];
-    let spec = prepared(&base()).unwrap().spec;
-    assert!(matches!(prepare_exec(spec, &long, Wanted::default()), Err(SpecError::TooLong(_))));
+    assert!(matches!(
+        prepare_exec(&template, &long, Wanted::default()),
+        Err(SpecError::TooLong(_))
+    ));
     for (field, value) in [
         ("args", json!([])),
         ("args", json!(["a\0b"])),

@@ -143,8 +143,12 @@ pub async fn what_it_asks_for(vm: &Vm) {
                     Cpus_allowed_list:0";
     assert_eq!(output(vm, "x-own", "x", &wanted).await, (0, expected.to_owned()));
     for (field, value, words) in [
-        ("execCPUAffinity", json!({"final": "7-5"}), "running on the CPUs \"7-5\""),
-        ("scheduler", json!({"policy": "SCHED_FIFO", "priority": 1000}), "setting the scheduler"),
+        ("execCPUAffinity", json!({"final": "7-5"}), "cannot run on the CPUs \"7-5\""),
+        (
+            "scheduler",
+            json!({"policy": "SCHED_FIFO", "priority": 1000}),
+            "cannot set the scheduler",
+        ),
         ("cwd", json!("/nope"), "chdir to cwd (\"/nope\") set in config.json failed: no such file"),
     ] {
         let mut wanted = process(&["true"]);

@@ -339,7 +339,7 @@ pub fn stdio(stdin: bool, stdout: bool, stderr: bool) -> Stdio_ {
     Stdio_ { stdin, stdout, stderr, ..Default::default() }
 }
 
-/// The spec that `ctr run` makes, more or less.
+/// The spec that the host makes of one of `ctr run`.
 pub fn spec(id: &str, args: &[&str]) -> Value {
     let caps = [
         "CAP_CHOWN",
@@ -384,10 +384,9 @@ pub fn spec(id: &str, args: &[&str]) -> Value {
         ],
         "linux": {
             "resources": {"devices": [{"allow": false, "access": "rwm"}]},
-            "cgroupsPath": format!("/default/{id}"),
             "namespaces": [
                 {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"},
-                {"type": "network"}, {"type": "cgroup"}
+                {"type": "cgroup"}
             ],
             "maskedPaths": ["/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys",
                 "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",

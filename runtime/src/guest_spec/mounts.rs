@@ -4,13 +4,12 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 use rustix::fs::statvfs;
+use sandbox_agent_protocol::KERNEL_DIRS;
 
 use super::{Context, HostBind, SpecError};
 use crate::mounts::{MountError, Options};
 use crate::pod_spec;
 
-/// What a guest has of its own, by its path on the host.
-const KERNELS: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// Shared memory means a memory of the kernel that the processes run on.
 const SHM: &str = "/dev/shm";
 
@@ -24,6 +23,26 @@ pub(super) fn transform(spec: &mut Spec, context: &mut Context) -> Result<(), Sp
         } else if is_bind(mount) {
             bind(mount, context)?;
         }
+    }
+    Ok(())
+}
+
+/// The kernel mounts a sysfs for the owner of the network namespace alone, which
+/// is the guest's root: a container with a user namespace gets a bind mount of
+/// the guest's, as with runc.
+pub(super) fn sysfs(spec: &mut Spec, _: &mut Context) -> Result<(), SpecError> {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let mut own = namespaces.into_iter().flatten().filter(|namespace| namespace.path().is_none());
+    if !own.any(|namespace| namespace.typ() == LinuxNamespaceType::User) {
+        return Ok(());
+    }
+    let mounts = spec.mounts_mut().iter_mut().flatten();
+    for mount in mounts.filter(|mount| mount.typ().as_deref() == Some("sysfs")) {
+        let mut options = mount.options().clone().unwrap_or_default();
+        options.push("rbind".to_owned());
+        mount.set_typ(Some("bind".to_owned()));
+        mount.set_source(Some("/sys".into()));
+        mount.set_options(Some(options));
     }
     Ok(())
 }
@@ -67,7 +86,8 @@ fn bind(mount: &mut Mount, context: &mut Context) -> Result<(), SpecError> {
         return Ok(());
     }
     let kind = fs::metadata(&source).map_err(|_| no_source(&given))?.file_type();
-    let is_kernels = KERNELS.iter().any(|dir| source.starts_with(dir)) && !source.starts_with(SHM);
+    let is_kernels =
+        KERNEL_DIRS.iter().any(|dir| source.starts_with(dir)) && !source.starts_with(SHM);
     if is_kernels && (kind.is_dir() || kind.is_file() || kind.is_char_device()) {
         mount.set_source(Some(source));
         return Ok(());

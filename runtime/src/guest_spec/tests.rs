@@ -67,11 +67,7 @@ fn each_part_comes_out_as_the_guest_needs_it() {
             json!(["a b", "", "\n"]),
         ),
         ("/linux/mountLabel", json!({"linux": {"mountLabel": "l"}}), Value::Null),
-        (
-            "/linux/cgroupsPath",
-            json!({"linux": {"cgroupsPath": "/default/x"}}),
-            json!("/sandbox/c1"),
-        ),
+        ("/linux/cgroupsPath", json!({"linux": {"cgroupsPath": "/default/x"}}), Value::Null),
         (
             "/linux/seccomp/defaultAction",
             json!({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}),
@@ -88,6 +84,21 @@ fn each_part_comes_out_as_the_guest_needs_it() {
             "/linux/resources/memory/limit",
             json!({"linux": {"resources": {"memory": {"limit": 1000}}}}),
             json!(1000),
+        ),
+        (
+            "/linux/resources/memory",
+            json!({"linux": {"resources": {"memory": {"limit": 7, "swap": 7}}}}),
+            json!({"limit": 7}),
+        ),
+        (
+            "/linux/resources/hugepageLimits",
+            json!({"linux": {"resources": {"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}}}),
+            Value::Null,
+        ),
+        (
+            "/linux/rootfsPropagation",
+            json!({"linux": {"rootfsPropagation": "rshared"}}),
+            json!("shared"),
         ),
         (
             "/linux/resources/cpu",
@@ -175,6 +186,46 @@ fn who_shares_ipc_shares_memory() {
     assert_eq!(of(json!([{"type": "ipc"}])), "tmpfs");
     assert_eq!(of(json!([{"type": "pid"}])), "bind");
     assert_eq!(of(json!([{"type": "ipc", "path": "/proc/7/ns/ipc"}])), "bind");
+}
+
+#[test]
+fn a_spec_for_cgroup_v1_gets_a_cgroup_namespace() {
+    let namespaces = |typ: &str| {
+        let mount = json!({"destination": "/sys/fs/cgroup", "type": typ, "source": typ});
+        let linux = json!({"namespaces": [{"type": "pid"}]});
+        let (guest, _) = translated(json!({"mounts": [mount], "linux": linux}));
+        guest["linux"]["namespaces"].clone()
+    };
+    assert_eq!(namespaces("cgroup"), json!([{"type": "pid"}, {"type": "cgroup"}]));
+    // On cgroup v2 a spec without the namespace means all of it.
+    assert_eq!(namespaces("cgroup2"), json!([{"type": "pid"}]));
+}
+
+#[test]
+fn a_sysfs_in_a_user_namespace_is_the_guests() {
+    let mounts = json!([
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]},
+    ]);
+    let of = |namespaces: Value| {
+        let linux = json!({"namespaces": namespaces});
+        translated(json!({"mounts": mounts, "linux": linux})).0["mounts"].clone()
+    };
+    assert_eq!(of(json!([{"type": "pid"}])), mounts);
+    let bound = json!([
+        {"destination": "/sys", "type": "bind", "source": "/sys", "options": ["ro", "rbind"]},
+    ]);
+    assert_eq!(of(json!([{"type": "user"}])), bound);
+}
+
+#[test]
+fn the_process_of_an_exec_loses_its_labels() {
+    let given = json!({"cwd": "/", "args": ["a"], "user": {"uid": 1, "gid": 2},
+        "apparmorProfile": "p", "selinuxLabel": "l"});
+    let process = translate_process(&serde_json::to_vec(&given).unwrap()).unwrap();
+    let process: Value = serde_json::from_slice(&process).unwrap();
+    assert_eq!((&process["args"], &process["user"]["gid"]), (&json!(["a"]), &json!(2)));
+    assert!(process.get("apparmorProfile").is_none() && process.get("selinuxLabel").is_none());
+    assert!(translate_process(b"{\"args\": 5}").is_err());
 }
 
 #[test]

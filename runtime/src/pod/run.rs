@@ -10,6 +10,7 @@ use crate::container::{ExecProcess, Status};
 use crate::error::Error;
 use crate::event::Exit;
 use crate::failure::ErrorKind;
+use crate::guest_spec::translate_process;
 use crate::id::{ProcessRef, check_exec};
 use crate::kill_point;
 use crate::stdio::Opened;
@@ -20,10 +21,10 @@ impl Pod {
         check_exec(&exec.process)?;
         let member = self.inner.member(&exec.process.container)?;
         member.life.check(can_exec, "running")?;
-        if let Err(source) = serde_json::from_slice::<oci_spec::runtime::Process>(&exec.spec) {
-            return Err(Error::NoProcessSpec { process: exec.process, source });
+        match translate_process(&exec.spec) {
+            Ok(spec) => member.execs.add(ExecProcess { spec, ..exec }, member.pid),
+            Err(source) => Err(Error::NoProcessSpec { process: exec.process, source }),
         }
-        member.execs.add(exec, member.pid)
     }
 }
 
