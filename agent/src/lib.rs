@@ -23,7 +23,6 @@ pub mod limits;
 mod line;
 pub mod listeners;
 pub mod mounts;
-mod netlink;
 pub mod network;
 pub mod paths;
 pub mod process;

@@ -14,8 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use sandbox_agent_protocol::agent::ConfigureNetworkRequest;
+use sandbox_netlink::Netlink;
 
-use crate::netlink::Netlink;
 use crate::paths::{HOSTS, RESOLV_CONF};
 use plan::{Item, Link, Plan};
 

@@ -9,7 +9,7 @@ use crate::{none, tree};
 
 /// Crates of the workspace and what each may use of the others.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("sandbox-agent", &["sandbox-agent-protocol"]),
+    ("sandbox-agent", &["sandbox-agent-protocol", "sandbox-netlink"]),
     ("sandbox-agent-protocol", &[]),
     ("sandbox-bench", &["sandbox-tests"]),
     ("sandbox-devices", &["sandbox-netstack", "sandbox-vm-spec"]),
@@ -24,8 +24,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("sandbox-mapped", &[]),
+    ("sandbox-netlink", &[]),
     ("sandbox-netstack", &["sandbox-mapped"]),
-    ("sandbox-runtime", &["sandbox-agent-protocol", "sandbox-netstack", "sandbox-vm-spec"]),
+    (
+        "sandbox-runtime",
+        &["sandbox-agent-protocol", "sandbox-netlink", "sandbox-netstack", "sandbox-vm-spec"],
+    ),
     ("sandbox-shim", &["sandbox-runtime"]),
     ("sandbox-tests", &["sandbox-agent-protocol"]),
     ("sandbox-toolbox", &[]),

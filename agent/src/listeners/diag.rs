@@ -5,8 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NlasIterator};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-
-use crate::netlink::Netlink;
+use sandbox_netlink::Netlink;
 
 /// `SOCK_DIAG_BY_FAMILY`
 const BY_FAMILY: u16 = 20;
@@ -70,10 +69,11 @@ impl Diag {
             (libc::AF_INET, true),
             (libc::AF_INET6, true),
         ] {
-            self.netlink.each(&request(family as u8, udp), &mut |payload| {
+            self.netlink.each(&request(family as u8, udp), &mut |_, payload| {
                 if let Some(socket) = parse(payload, udp) {
                     f(socket);
                 }
+                Ok(())
             })?;
         }
         Ok(())

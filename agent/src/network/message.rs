@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
 };
@@ -16,6 +16,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use sandbox_agent_protocol::agent::RouteKind;
+use sandbox_netlink::route_request;
 
 use super::plan::{Cidr, Item, Link, Route};
 
@@ -30,14 +31,14 @@ pub fn set(index: u32, item: &Item) -> Vec<u8> {
         }
         Item::Route(given) => RouteNetlinkMessage::NewRoute(route(index, given)),
     };
-    bytes(message, NLM_F_CREATE | NLM_F_REPLACE)
+    route_request(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE)
 }
 
 /// Sets a route whose gateway is on the link, whatever the addresses say.
 pub fn set_onlink(index: u32, given: &Route) -> Vec<u8> {
     let mut message = route(index, given);
     message.header.flags = RouteFlags::Onlink;
-    bytes(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
+    route_request(RouteNetlinkMessage::NewRoute(message), NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE)
 }
 
 /// Removes what [`set`] has set.
@@ -51,7 +52,7 @@ pub fn remove(index: u32, item: &Item) -> Vec<u8> {
         }
         Item::Route(given) => RouteNetlinkMessage::DelRoute(route(index, given)),
     };
-    bytes(message, 0)
+    route_request(message, NLM_F_ACK)
 }
 
 /// Gives interface `index` its name.
@@ -79,7 +80,7 @@ fn link(index: u32, attributes: Vec<LinkAttribute>, flags: LinkFlags) -> Vec<u8>
         message.header.change_mask = LinkFlags::Up;
     }
     message.attributes = attributes;
-    bytes(RouteNetlinkMessage::SetLink(message), 0)
+    route_request(RouteNetlinkMessage::SetLink(message), NLM_F_ACK)
 }
 
 fn family(ip: IpAddr) -> AddressFamily {
@@ -162,13 +163,4 @@ fn route(index: u32, given: &Route) -> RouteMessage {
         attributes.push(RouteAttribute::Priority(given.metric));
     }
     message
-}
-
-fn bytes(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
-    let mut message = NetlinkMessage::from(message);
-    message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    bytes
 }

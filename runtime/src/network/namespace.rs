@@ -10,7 +10,7 @@ use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::netlink::Netlink;
+use super::netlink::raise_loopback;
 
 /// The namespace of the thread that looks.
 const OWN: &str = "/proc/thread-self/ns/net";
@@ -69,7 +69,7 @@ impl Namespace {
     pub fn make() -> Result<Self, NamespaceError> {
         let made = on_a_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET)?;
-            Netlink::open()?.raise_loopback()?;
+            raise_loopback()?;
             File::open(OWN)
         });
         made.map(|file| Self { file: Arc::new(file) }).map_err(NamespaceError::Make)

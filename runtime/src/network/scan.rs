@@ -11,7 +11,7 @@ use netlink_packet_route::route::{
 };
 
 use super::namespace::Namespace;
-use super::netlink::Netlink;
+use super::netlink::{self, dump};
 
 /// All of a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,25 +79,26 @@ pub(crate) fn scan(namespace: &Namespace) -> io::Result<Scan> {
 /// Addresses of a namespace, loopback's aside. Blocks.
 pub(crate) fn addresses(namespace: &Namespace) -> io::Result<Vec<IpAddr>> {
     let all = namespace.inside(|| {
-        let netlink = Netlink::open()?;
-        let answers = netlink.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
+        let mut netlink = netlink::open()?;
+        let answers =
+            dump(&mut netlink, RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
         Ok::<_, io::Error>(answers.into_iter().filter_map(address).collect::<Vec<_>>())
     })??;
     Ok(all.into_iter().map(|address| address.ip).filter(|ip| !ip.is_loopback()).collect())
 }
 
 fn here() -> io::Result<Scan> {
-    let netlink = Netlink::open()?;
-    let links = netlink.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    let mut netlink = netlink::open()?;
+    let links = dump(&mut netlink, RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
     let links: Vec<Link> = links.into_iter().filter_map(link).collect();
     let is_ours = |index| links.iter().any(|link| link.index == index);
-    let addresses = netlink.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
+    let addresses = dump(&mut netlink, RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
     let addresses = addresses
         .into_iter()
         .filter_map(address)
         .filter(|address| is_ours(address.link) && !is_link_local(address.ip))
         .collect();
-    let routes = netlink.dump(RouteNetlinkMessage::GetRoute(RouteMessage::default()))?;
+    let routes = dump(&mut netlink, RouteNetlinkMessage::GetRoute(RouteMessage::default()))?;
     let routes = routes.into_iter().filter_map(route).collect();
     Ok(Scan { links, addresses, routes })
 }
