@@ -56,16 +56,16 @@ pub enum PayloadError {
 }
 
 /// The JSON of a process.
-pub fn process(any: Option<&Any>) -> Result<Vec<u8>, PayloadError> {
+pub fn process(any: Option<Any>) -> Result<Vec<u8>, PayloadError> {
     json(any, PROCESS, MAX_PROCESS)
 }
 
 /// The JSON of resources.
-pub fn resources(any: Option<&Any>) -> Result<Vec<u8>, PayloadError> {
+pub fn resources(any: Option<Any>) -> Result<Vec<u8>, PayloadError> {
     json(any, RESOURCES, MAX_RESOURCES)
 }
 
-fn json(any: Option<&Any>, names: [&'static str; 2], most: usize) -> Result<Vec<u8>, PayloadError> {
+fn json(any: Option<Any>, names: [&'static str; 2], most: usize) -> Result<Vec<u8>, PayloadError> {
     let [wanted, _] = names;
     let any = any.ok_or(PayloadError::Missing { wanted })?;
     if !names.contains(&any.type_url.as_str()) {
@@ -76,7 +76,7 @@ fn json(any: Option<&Any>, names: [&'static str; 2], most: usize) -> Result<Vec<
     if length > most {
         Err(PayloadError::TooLong { wanted, length, most })
     } else {
-        Ok(any.value.clone())
+        Ok(any.value)
     }
 }
 

@@ -92,7 +92,7 @@ impl TaskService {
     }
 
     async fn add_exec(self, request: api::ExecProcessRequest) -> ttrpc::Result<()> {
-        let spec = payload::process(request.spec.as_ref()).map_err(|error| {
+        let spec = payload::process(request.spec.into_option()).map_err(|error| {
             status(Code::INVALID_ARGUMENT, format!("exec {:?}: {error}", request.exec_id))
         })?;
         let process = ProcessRef::named(request.id, request.exec_id);
@@ -122,7 +122,7 @@ impl TaskService {
 
     async fn update_container(self, request: api::UpdateTaskRequest) -> ttrpc::Result<()> {
         let id = request.id;
-        let resources = payload::resources(request.resources.as_ref());
+        let resources = payload::resources(request.resources.into_option());
         let resources =
             resources.map_err(|error| status(Code::INVALID_ARGUMENT, error.to_string()))?;
         let updated = self.pod(&id)?.update(&id, resources).await;
