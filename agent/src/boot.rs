@@ -1,7 +1,6 @@
 //! The life of process 1: connect, mount, serve, and end the guest when the
 //! host is gone.
 
-use std::convert::Infallible;
 use std::fs;
 use std::future::ready;
 use std::io;
@@ -11,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::stream;
-use nix::sys::reboot::{RebootMode, reboot};
+use rustix::system::{RebootCommand, reboot};
 use sandbox_agent_protocol::{AGENT_PORT, FORWARD_PORT, HOST_CID, STDIO_PORT, agent_ttrpc};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, oneshot};
@@ -28,9 +27,6 @@ use crate::service::Service;
 use crate::stage::mark;
 use crate::streams;
 use crate::table::Table;
-
-/// How long file systems may take to be written back at the end.
-pub const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the host may take from the connection to the handshake. A peer
 /// that is not the shim is let go.
@@ -70,8 +66,8 @@ pub fn run() -> ! {
         Err(error) => mark(format_args!("failed: {error}")),
     }
     // Ends the machine on both engines with `reboot=t` on the command line.
-    let refused: Result<Infallible, _> = reboot(RebootMode::RB_AUTOBOOT);
-    mark(format_args!("reboot refused: {refused:?}"));
+    let refused = reboot(RebootCommand::Restart);
+    mark(format_args!("cannot reboot: {refused:?}"));
     std::process::exit(1)
 }
 

@@ -1,16 +1,16 @@
 //! A container: its first process, its cgroup and what is left of its creation.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cgroup::Cgroup;
-use crate::error::Error;
+use crate::create::Created;
+use crate::error::CallError;
 use crate::limits;
 use crate::paths;
-use crate::process::Process;
+use crate::process::{Process, ProcessError};
 use crate::reaper::exit_of;
 use crate::rootfs::Rootfs;
 use crate::signal::SIGKILL;
@@ -69,19 +69,13 @@ pub struct Container {
 impl Container {
     /// A container whose first process has just been created. When that ends,
     /// everything else in the container does.
-    pub fn new(
-        id: &str,
-        cgroup: Cgroup,
-        init: Process,
-        rootfs: Option<Rootfs>,
-        template: ExecTemplate,
-    ) -> Arc<Self> {
+    pub fn new(id: &str, created: Created, template: ExecTemplate) -> Arc<Self> {
         let container = Arc::new(Self {
             id: id.to_owned(),
-            cgroup,
-            init: Arc::new(init),
+            cgroup: created.cgroup,
+            init: Arc::new(created.init),
             template,
-            rootfs: tokio::sync::Mutex::new(rootfs),
+            rootfs: tokio::sync::Mutex::new(created.rootfs),
             phase: Mutex::new(Phase::Created),
             pausing: tokio::sync::Mutex::default(),
             oom_killed: AtomicBool::new(false),
@@ -107,32 +101,32 @@ impl Container {
     }
 
     /// The process of this exec id; the first one for an empty id.
-    pub fn process(&self, exec_id: &str) -> Result<Arc<Process>, Error> {
+    pub fn process(&self, exec_id: &str) -> Result<Arc<Process>, CallError> {
         if exec_id.is_empty() {
             return Ok(self.init.clone());
         }
-        let unknown = || Error::NoProcess { id: self.id.clone(), exec_id: exec_id.to_owned() };
+        let unknown = || CallError::NoProcess { id: self.id.clone(), exec_id: exec_id.to_owned() };
         self.lock_execs().get(exec_id).cloned().flatten().ok_or_else(unknown)
     }
 
     /// Takes the exec id for a process that is about to be made. It is free
     /// again when the answer is dropped unfilled.
-    pub fn reserve(self: &Arc<Self>, exec_id: &str) -> Result<Reserved, Error> {
+    pub fn reserve(self: &Arc<Self>, exec_id: &str) -> Result<Reserved, CallError> {
         self.still_runs()?;
         let (id, exec_id) = (self.id.clone(), exec_id.to_owned());
         let mut execs = self.lock_execs();
         if execs.contains_key(&exec_id) {
-            return Err(Error::ProcessExists { id, exec_id });
+            return Err(CallError::ProcessExists { id, exec_id });
         }
         if execs.len() >= MAX_EXECS {
-            return Err(Error::TooManyProcesses(id));
+            return Err(CallError::TooManyProcesses { id, most: MAX_EXECS });
         }
         execs.insert(exec_id.clone(), None);
         Ok(Reserved { container: self.clone(), exec_id })
     }
 
     /// Refuses a container in which no process can be run any more.
-    pub fn still_runs(&self) -> Result<(), Error> {
+    pub fn still_runs(&self) -> Result<(), CallError> {
         match self.phase() {
             Phase::Created | Phase::Running => Ok(()),
             other => Err(self.wrong_phase("run a process in", other)),
@@ -140,11 +134,11 @@ impl Container {
     }
 
     /// Forgets a process that has ended.
-    pub fn forget(&self, exec_id: &str) -> Result<(), Error> {
+    pub fn forget(&self, exec_id: &str) -> Result<(), CallError> {
         let process = self.process(exec_id)?;
         if exec_id.is_empty() || process.exited().is_none() {
             let (id, exec_id) = (self.id.clone(), exec_id.to_owned());
-            return Err(Error::ProcessRuns { id, exec_id });
+            return Err(CallError::ProcessRuns { id, exec_id });
         }
         self.lock_execs().remove(exec_id);
         Ok(())
@@ -165,13 +159,13 @@ impl Container {
     }
 
     /// Lets the first process go on to the program of the spec.
-    pub fn start(&self) -> Result<(), Error> {
+    pub fn start(&self) -> Result<(), CallError> {
         let mut phase = self.lock_phase();
         match self.phase_of(&phase) {
             Phase::Created => {}
             other => return Err(self.wrong_phase("start", other)),
         }
-        self.notify().map_err(Error::io("starting the container"))?;
+        self.notify().map_err(CallError::io("starting the container"))?;
         *phase = Phase::Running;
         Ok(())
     }
@@ -183,7 +177,7 @@ impl Container {
     }
 
     /// Stops every process.
-    pub async fn pause(&self) -> Result<(), Error> {
+    pub async fn pause(&self) -> Result<(), CallError> {
         let _turn = self.pausing.lock().await;
         match self.phase() {
             Phase::Running => {}
@@ -198,7 +192,7 @@ impl Container {
     }
 
     /// Lets them go on.
-    pub async fn resume(&self) -> Result<(), Error> {
+    pub async fn resume(&self) -> Result<(), CallError> {
         let _turn = self.pausing.lock().await;
         match self.phase() {
             Phase::Paused => {}
@@ -213,7 +207,7 @@ impl Container {
     }
 
     /// Changes its limits.
-    pub fn update(&self, json: &[u8]) -> Result<(), Error> {
+    pub fn update(&self, json: &[u8]) -> Result<(), CallError> {
         match self.phase() {
             Phase::Created | Phase::Running | Phase::Paused => {}
             other => return Err(self.wrong_phase("update", other)),
@@ -223,20 +217,20 @@ impl Container {
     }
 
     /// Sends a signal to a process, or to all that run in the container.
-    pub fn kill(&self, exec_id: &str, number: u32, all: bool) -> Result<(), Error> {
+    pub fn kill(&self, exec_id: &str, number: u32, all: bool) -> Result<(), CallError> {
         let process = self.process(exec_id)?;
         if !all {
-            return process.signal(number);
+            return Ok(process.signal(number)?);
         }
         if process.exited().is_some() && self.cgroup.pids()?.is_empty() {
-            return Err(Error::Finished);
+            return Err(ProcessError::Finished.into());
         }
         Ok(self.cgroup.signal(number)?)
     }
 
     /// Ends what runs in a container that was never started, and removes its
     /// cgroup and files. One that runs must be killed first.
-    pub async fn delete(&self) -> Result<(), Error> {
+    pub async fn delete(&self) -> Result<(), CallError> {
         let before = self.begin_delete()?;
         let removed = self.remove().await;
         if removed.is_err() {
@@ -245,7 +239,7 @@ impl Container {
         removed
     }
 
-    fn begin_delete(&self) -> Result<Phase, Error> {
+    fn begin_delete(&self) -> Result<Phase, CallError> {
         let mut phase = self.lock_phase();
         match self.phase_of(&phase) {
             Phase::Created | Phase::Stopped => Ok(std::mem::replace(&mut *phase, Phase::Deleting)),
@@ -253,7 +247,7 @@ impl Container {
         }
     }
 
-    async fn remove(&self) -> Result<(), Error> {
+    async fn remove(&self) -> Result<(), CallError> {
         if self.init.exited().is_none() {
             // It may end by itself in between, which is as well.
             let _ = self.init.signal(SIGKILL);
@@ -264,7 +258,7 @@ impl Container {
         if let Some(rootfs) = &mut *self.rootfs.lock().await {
             rootfs.remove().await?;
         }
-        remove_files(&self.id).map_err(Error::io("removing the container's files"))
+        paths::remove(&self.id).map_err(CallError::io("removing the container's files"))
     }
 
     fn phase_of(&self, stored: &Phase) -> Phase {
@@ -276,8 +270,8 @@ impl Container {
         }
     }
 
-    fn wrong_phase(&self, action: &'static str, phase: Phase) -> Error {
-        Error::Phase { action, id: self.id.clone(), phase: phase.as_str() }
+    fn wrong_phase(&self, action: &'static str, phase: Phase) -> CallError {
+        CallError::Phase { action, id: self.id.clone(), phase: phase.as_str() }
     }
 
     fn lock_phase(&self) -> MutexGuard<'_, Phase> {
@@ -315,15 +309,4 @@ async fn end_with_init(init: Arc<Process>, cgroup: Cgroup) {
     exit_of(init.exit()).await;
     // It may be deleted already.
     let _ = cgroup.kill();
-}
-
-/// Removes the bundle and libcontainer's state of container `id`.
-pub fn remove_files(id: &str) -> io::Result<()> {
-    for dir in [paths::bundle(id), paths::state(id)] {
-        match fs::remove_dir_all(dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-    }
-    Ok(())
 }

@@ -29,7 +29,6 @@ use tokio::io::Interest;
 use tokio::net::{UnixDatagram, UnixListener, UnixStream};
 
 use crate::cgroup::{self, Cgroup};
-use crate::container::{Container, remove_files};
 use crate::paths;
 use crate::process::Process;
 use crate::reaper::{Reaper, exit_of};
@@ -78,25 +77,34 @@ impl CreateError {
     }
 }
 
-/// Creates container `id`, whose root file system is made here if `rootfs` says
-/// how; when that fails nothing is left of it.
+/// The parts of a container that was created.
+pub struct Created {
+    /// Its cgroup.
+    pub cgroup: Cgroup,
+    /// Its first process.
+    pub init: Process,
+    /// Its root file system, where the agent assembled it.
+    pub rootfs: Option<Rootfs>,
+}
+
+/// Creates container `id`, assembling its root file system where `rootfs`
+/// describes one. After a failure nothing is left of it.
 pub async fn create(
     id: &str,
     prepared: Prepared,
     rootfs: Option<&RootFilesystem>,
     wanted: Wanted,
     reaper: &Reaper,
-) -> Result<std::sync::Arc<Container>, CreateError> {
+) -> Result<Created, CreateError> {
     let mut rootfs = match rootfs {
         Some(wanted) => Some(Rootfs::make(id, wanted).await?),
         None => None,
     };
-    let template = prepared.template.clone();
     match create_on(id, prepared, wanted, reaper).await {
-        Ok((cgroup, process)) => Ok(Container::new(id, cgroup, process, rootfs, template)),
+        Ok((cgroup, init)) => Ok(Created { cgroup, init, rootfs }),
         Err(error) => {
             if let Some(rootfs) = &mut rootfs {
-                // The first error is the one to tell.
+                // The first error is the one to report.
                 let _ = rootfs.remove().await;
             }
             Err(error)
@@ -117,7 +125,7 @@ async fn create_on(
             // What is left after a failed removal could not be reached by an
             // id anyway; the first error is the one to tell.
             let _ = cgroup.remove().await;
-            let _ = remove_files(id);
+            let _ = paths::remove(id);
             Err(error)
         }
     }

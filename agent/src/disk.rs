@@ -4,23 +4,23 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::errno::Errno;
 use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::ioctl::{Opcode, Setter, ioctl};
 use sandbox_agent_protocol::{agent::Disk, disk_path};
 use tokio::time::{Instant, sleep};
 
 const BLOCK_DEVICES: &str = "/sys/block";
 
 /// `BLKROSET` and `BLKPG` of linux/fs.h and linux/blkpg.h.
-const BLKROSET: libc::Ioctl = 0x125d;
-const BLKPG: libc::Ioctl = 0x1269;
-const ADD_PARTITION: libc::c_int = 1;
-const DELETE_PARTITION: libc::c_int = 2;
+const BLKROSET: Opcode = 0x125d;
+const BLKPG: Opcode = 0x1269;
+const ADD_PARTITION: i32 = 1;
+const DELETE_PARTITION: i32 = 2;
 
 /// How long a disk may be in use after its last mount is gone: the mount
 /// namespace of a process that has ended goes a moment after it, and the
@@ -31,19 +31,19 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// `struct blkpg_partition`.
 #[repr(C)]
 struct Partition {
-    start: libc::c_longlong,
-    length: libc::c_longlong,
-    number: libc::c_int,
+    start: i64,
+    length: i64,
+    number: i32,
     unused: [u8; 128],
 }
 
 /// `struct blkpg_ioctl_arg`.
 #[repr(C)]
-struct Argument<'a> {
-    op: libc::c_int,
-    flags: libc::c_int,
-    len: libc::c_int,
-    data: &'a Partition,
+struct Argument {
+    op: i32,
+    flags: i32,
+    len: i32,
+    data: *const Partition,
 }
 
 /// A disk that cannot be had or given back.
@@ -134,32 +134,30 @@ fn find(serial: &str) -> Option<PathBuf> {
 }
 
 fn is_busy(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::EBUSY as i32)
+    Errno::from_io_error(error) == Some(Errno::BUSY)
 }
 
-fn change(device: &File, op: libc::c_int, disk: &Disk) -> io::Result<()> {
+fn change(device: &File, op: i32, disk: &Disk) -> io::Result<()> {
     let partition = Partition {
         start: signed(disk.start)?,
         length: signed(disk.length)?,
         number: i32::try_from(disk.number).map_err(io::Error::other)?,
         unused: [0; 128],
     };
-    let len = size_of::<Partition>() as libc::c_int;
-    let argument = Argument { op, flags: 0, len, data: &partition };
-    // SAFETY: the argument is laid out as the kernel's and lives through the call.
-    let done = unsafe { libc::ioctl(device.as_raw_fd(), BLKPG, &raw const argument) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let len = size_of::<Partition>() as i32;
+    let argument = Argument { op, flags: 0, len, data: &raw const partition };
+    // SAFETY: BLKPG reads an argument of this layout, and the partition that it
+    // points to lives through the call.
+    Ok(unsafe { ioctl(device, Setter::<BLKPG, _>::new(argument)) }?)
 }
 
-fn signed(bytes: u64) -> io::Result<libc::c_longlong> {
+fn signed(bytes: u64) -> io::Result<i64> {
     i64::try_from(bytes).map_err(io::Error::other)
 }
 
 fn forbid_writing(node: &Path) -> io::Result<()> {
-    let (partition, read_only) = (File::open(node)?, 1);
-    // SAFETY: the argument is a number that lives through the call.
-    let done = unsafe { libc::ioctl(partition.as_raw_fd(), BLKROSET, &raw const read_only) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    // SAFETY: BLKROSET reads an int.
+    Ok(unsafe { ioctl(File::open(node)?, Setter::<BLKROSET, _>::new(1_i32)) }?)
 }
 
 fn link(node: &Path, path: &Path) -> io::Result<()> {

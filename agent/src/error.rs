@@ -1,23 +1,21 @@
-//! What the agent answers instead of doing what was asked.
+//! The errors of calls, and the codes that they get in ttrpc.
 
 use sandbox_agent_protocol::PROTOCOL_VERSION;
 use ttrpc::Code;
 
 use crate::cgroup::CgroupError;
-use crate::container::MAX_EXECS;
 use crate::create::CreateError;
 use crate::id::IdError;
 use crate::limits::LimitError;
 use crate::mounts::MountError;
 use crate::network::NetworkError;
+use crate::process::ProcessError;
 use crate::rootfs::RootfsError;
-use crate::signal::MAX_SIGNAL;
 use crate::spec::SpecError;
-use crate::table::MAX_CONTAINERS;
 
 /// An answer other than success.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum CallError {
     /// A call before the handshake.
     #[error("the handshake must come first")]
     NoHandshake,
@@ -67,8 +65,13 @@ pub enum Error {
         exec_id: String,
     },
     /// Too many processes at once.
-    #[error("{MAX_EXECS} processes were run in container {0} and not deleted, which is the most")]
-    TooManyProcesses(String),
+    #[error("{most} processes were run in container {id} and not deleted, which is the most")]
+    TooManyProcesses {
+        /// The container.
+        id: String,
+        /// The bound.
+        most: usize,
+    },
     /// The id is taken.
     #[error("container {0} exists already in the guest")]
     Exists(String),
@@ -76,8 +79,8 @@ pub enum Error {
     #[error("container {0} is still being created")]
     Creating(String),
     /// Too many at once.
-    #[error("the guest holds {MAX_CONTAINERS} containers, which is the most")]
-    TooMany,
+    #[error("the guest holds {0} containers, which is the most")]
+    TooMany(usize),
     /// The spec cannot be run here.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -100,12 +103,9 @@ pub enum Error {
         /// In which state it is.
         phase: &'static str,
     },
-    /// The process is gone.
-    #[error("process already finished")]
-    Finished,
-    /// No signal has this number.
-    #[error("signal {0} does not exist: signals are 1 to {MAX_SIGNAL}")]
-    Signal(u32),
+    /// A signal.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
     /// The process has no terminal.
     #[error("the process has no terminal")]
     NoTerminal,
@@ -133,7 +133,7 @@ pub enum Error {
     },
 }
 
-impl Error {
+impl CallError {
     /// Makes the `map_err` of an operation described by `what`.
     pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { what: what.into(), source }
@@ -148,10 +148,14 @@ impl Error {
                 Code::FAILED_PRECONDITION
             }
             Self::Handshake(_) | Self::Id(_) | Self::Spec(_) => Code::INVALID_ARGUMENT,
-            Self::Signal(_) | Self::TerminalSize { .. } => Code::INVALID_ARGUMENT,
-            Self::NoContainer(_) | Self::NoProcess { .. } | Self::Finished => Code::NOT_FOUND,
+            Self::Process(ProcessError::Signal(_)) | Self::TerminalSize { .. } => {
+                Code::INVALID_ARGUMENT
+            }
+            Self::NoContainer(_) | Self::NoProcess { .. } => Code::NOT_FOUND,
+            Self::Process(ProcessError::Finished) => Code::NOT_FOUND,
+            Self::Process(ProcessError::Send { .. }) => Code::INTERNAL,
             Self::Exists(_) | Self::ProcessExists { .. } => Code::ALREADY_EXISTS,
-            Self::TooMany | Self::TooManyProcesses(_) => Code::RESOURCE_EXHAUSTED,
+            Self::TooMany(_) | Self::TooManyProcesses { .. } => Code::RESOURCE_EXHAUSTED,
             // What runc's shim answers when a container cannot be created.
             Self::Create(_) => Code::UNKNOWN,
             Self::Limit(
@@ -169,8 +173,8 @@ impl Error {
     }
 }
 
-impl From<Error> for ttrpc::Error {
-    fn from(error: Error) -> Self {
+impl From<CallError> for ttrpc::Error {
+    fn from(error: CallError) -> Self {
         ttrpc::Error::RpcStatus(ttrpc::get_status(error.code(), error.to_string()))
     }
 }

@@ -20,7 +20,7 @@ use tokio::net::{UnixDatagram, UnixStream};
 
 use crate::container::Container;
 use crate::create::{Console, Launch};
-use crate::error::Error;
+use crate::error::CallError;
 use crate::process::Process;
 use crate::reaper::Reaper;
 use crate::spec::{guest_uid, prepare_exec};
@@ -37,10 +37,10 @@ pub async fn exec(
     json: &[u8],
     wanted: Wanted,
     reaper: &Reaper,
-) -> Result<Process, Error> {
+) -> Result<Process, CallError> {
     let template = container.template();
     let process = prepare_exec(template, json, wanted)?;
-    let failed = || Error::io("preparing the process");
+    let failed = || CallError::io("preparing the process");
     let order = serde_json::to_vec(&(container.init().pid(), &process, &template.linux));
     let order = write_order(&order.map_err(io::Error::other).map_err(failed())?);
     let (report, reporter) = datagrams().map_err(failed())?;

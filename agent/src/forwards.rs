@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_vsock::VsockListener;
 
 use crate::line::{self, BadLine};
-use crate::streams::Connection;
+use crate::stdio::Connection;
 
 /// Most connections at once. Each costs two buffers and two descriptors; one
 /// more is refused, not left waiting for a slot that may never come.

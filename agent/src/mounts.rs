@@ -1,18 +1,20 @@
 //! The guest's own file systems.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use nix::mount::{MsFlags, mount};
-use nix::unistd::{chdir, chroot};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, mount, mount_bind, mount_move, mount_remount};
+use rustix::process::{chdir, chroot};
 
 use crate::paths::ETC;
 
-/// A mount that did not work.
+/// A mount that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("mounting {what} on {target}: {source}")]
+#[error("cannot mount {what} on {target}: {source}")]
 pub struct MountError {
     what: &'static str,
     target: String,
@@ -22,41 +24,41 @@ pub struct MountError {
 struct Entry {
     target: &'static str,
     fstype: &'static str,
-    flags: MsFlags,
-    options: &'static str,
+    flags: MountFlags,
+    options: &'static CStr,
     /// A kernel may lack it.
     optional: bool,
 }
 
-const SAFE: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
-const TMP: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
-const DEV: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
+const SAFE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+const TMP: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
+const DEV: MountFlags = MountFlags::NOSUID.union(MountFlags::NOEXEC);
 
 const fn entry(
     target: &'static str,
     fstype: &'static str,
-    flags: MsFlags,
-    options: &'static str,
+    flags: MountFlags,
+    options: &'static CStr,
 ) -> Entry {
     Entry { target, fstype, flags, options, optional: false }
 }
 
 /// What the agent needs to serve.
 const FIRST: &[Entry] = &[
-    entry("/proc", "proc", SAFE, ""),
-    entry("/sys", "sysfs", SAFE, ""),
-    entry("/dev", "devtmpfs", DEV, "mode=0755"),
-    entry("/run", "tmpfs", TMP, "mode=0755"),
-    entry("/tmp", "tmpfs", TMP, "mode=1777"),
-    entry("/sys/fs/cgroup", "cgroup2", SAFE, "nsdelegate,memory_recursiveprot"),
+    entry("/proc", "proc", SAFE, c""),
+    entry("/sys", "sysfs", SAFE, c""),
+    entry("/dev", "devtmpfs", DEV, c"mode=0755"),
+    entry("/run", "tmpfs", TMP, c"mode=0755"),
+    entry("/tmp", "tmpfs", TMP, c"mode=1777"),
+    entry("/sys/fs/cgroup", "cgroup2", SAFE, c"nsdelegate,memory_recursiveprot"),
 ];
 
 /// What only the odd program asks for; mounted while the host reads our answer.
 const LATER: &[Entry] = &[
-    entry("/dev/pts", "devpts", DEV, "mode=0620,ptmxmode=0666,gid=5"),
-    entry("/dev/shm", "tmpfs", SAFE, "mode=1777"),
-    Entry { optional: true, ..entry("/dev/mqueue", "mqueue", SAFE, "") },
-    Entry { optional: true, ..entry("/sys/fs/bpf", "bpf", SAFE, "mode=0700") },
+    entry("/dev/pts", "devpts", DEV, c"mode=0620,ptmxmode=0666,gid=5"),
+    entry("/dev/shm", "tmpfs", SAFE, c"mode=1777"),
+    Entry { optional: true, ..entry("/dev/mqueue", "mqueue", SAFE, c"") },
+    Entry { optional: true, ..entry("/sys/fs/bpf", "bpf", SAFE, c"mode=0700") },
 ];
 
 /// Mounts what serving needs and makes the root fit for containers.
@@ -76,8 +78,7 @@ pub fn later() -> Result<(), MountError> {
 pub fn share(tag: &str, target: &str) -> Result<(), MountError> {
     let failed = |source| MountError { what: "the share", target: target.to_owned(), source };
     fs::create_dir_all(target).map_err(failed)?;
-    mount(Some(tag), target, Some("virtiofs"), MsFlags::empty(), None::<&str>)
-        .map_err(|errno| failed(errno.into()))
+    mount(tag, target, "virtiofs", MountFlags::empty(), None).map_err(|errno| failed(errno.into()))
 }
 
 fn apply(entry: &Entry) -> Result<(), MountError> {
@@ -95,11 +96,10 @@ fn try_apply(entry: &Entry) -> io::Result<()> {
     if !Path::new(entry.target).is_dir() {
         fs::create_dir_all(entry.target)?;
     }
-    let options = Some(entry.options);
-    match mount(Some(entry.fstype), entry.target, Some(entry.fstype), entry.flags, options) {
+    match mount(entry.fstype, entry.target, entry.fstype, entry.flags, entry.options) {
         Ok(()) => Ok(()),
         // The kernel mounts /dev itself where it is configured so.
-        Err(nix::errno::Errno::EBUSY) => Ok(()),
+        Err(Errno::BUSY) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -107,11 +107,8 @@ fn try_apply(entry: &Entry) -> io::Result<()> {
 /// pivot_root(2) refuses to leave the kernel's own rootfs, and containers
 /// pivot; so the same files are mounted over it and become the root.
 fn leave_rootfs() -> Result<(), MountError> {
-    let failed = |errno: nix::errno::Errno| MountError {
-        what: "root",
-        target: "/".into(),
-        source: errno.into(),
-    };
+    let failed =
+        |errno: Errno| MountError { what: "root", target: "/".into(), source: errno.into() };
     for dir in ["/root", "/proc", "/sys", "/dev", "/run", "/tmp"] {
         fs::create_dir_all(dir).map_err(|source| MountError {
             what: "root",
@@ -124,17 +121,16 @@ fn leave_rootfs() -> Result<(), MountError> {
         target: "/etc".into(),
         source,
     })?;
-    const NONE: Option<&str> = None;
-    mount(Some("/"), "/root", NONE, MsFlags::MS_BIND, NONE).map_err(failed)?;
+    mount_bind("/", "/root").map_err(failed)?;
     chdir("/root").map_err(failed)?;
-    mount(Some("."), "/", NONE, MsFlags::MS_MOVE, NONE).map_err(failed)?;
+    mount_move(".", "/").map_err(failed)?;
     chroot(".").map_err(failed)?;
     chdir("/").map_err(failed)
 }
 
 fn remount_root_read_only() -> Result<(), MountError> {
-    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(|errno| MountError {
+    let flags = MountFlags::BIND | MountFlags::RDONLY;
+    mount_remount("/", flags, "").map_err(|errno| MountError {
         what: "root",
         target: "/".into(),
         source: errno.into(),

@@ -1,11 +1,32 @@
 //! A process that the shim knows: a container's first, or one run in it.
 
+use std::io;
+
+use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::error::Error;
 use crate::reaper::{Exit, ExitWatch};
 use crate::signal::{self, MAX_SIGNAL};
 use crate::stdio::Stdio;
+
+/// A process that cannot be signalled.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// It has ended.
+    #[error("process already finished")]
+    Finished,
+    /// No signal has this number.
+    #[error("signal {0} does not exist: signals are 1 to {MAX_SIGNAL}")]
+    Signal(u32),
+    /// kill(2) failed.
+    #[error("cannot send signal {number}: {source}")]
+    Send {
+        /// The signal.
+        number: u32,
+        /// How it failed.
+        source: io::Error,
+    },
+}
 
 /// See the module.
 pub struct Process {
@@ -38,21 +59,36 @@ impl Process {
 
     /// Sends it a signal. Until the exit is known its number is its own,
     /// because only the reaper frees numbers, and it tells at once.
-    pub fn signal(&self, number: u32) -> Result<(), Error> {
+    pub fn signal(&self, number: u32) -> Result<(), ProcessError> {
         if self.exited().is_some() {
-            return Err(Error::Finished);
+            return Err(ProcessError::Finished);
         }
-        match signal::send(self.pid, number) {
-            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Err(Error::Finished),
-            sent => sent.map_err(Error::io(format!("sending signal {number}"))),
-        }
+        signal::send(self.pid, number).map_err(|errno| match errno {
+            Errno::SRCH => ProcessError::Finished,
+            errno => ProcessError::Send { number, source: errno.into() },
+        })
     }
 }
 
 /// Refuses numbers that no signal has.
-pub fn check_signal(number: u32) -> Result<(), Error> {
-    if (1..=MAX_SIGNAL).contains(&number) { Ok(()) } else { Err(Error::Signal(number)) }
+pub fn check_signal(number: u32) -> Result<(), ProcessError> {
+    if (1..=MAX_SIGNAL).contains(&number) { Ok(()) } else { Err(ProcessError::Signal(number)) }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_1_to_64() {
+        for number in [1, 9, 15, 32, 33, 34, 64] {
+            assert!(check_signal(number).is_ok(), "{number}");
+        }
+        for number in [0, 65, 128, u32::MAX] {
+            assert!(
+                matches!(check_signal(number), Err(ProcessError::Signal(n)) if n == number),
+                "{number}"
+            );
+        }
+    }
+}

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use rustix::time::{ClockId, Timespec, clock_settime};
@@ -22,7 +22,7 @@ use ttrpc::r#async::TtrpcContext;
 
 use crate::container::{Container, Phase};
 use crate::create;
-use crate::error::Error;
+use crate::error::CallError;
 use crate::exec;
 use crate::id;
 use crate::listeners::Listeners;
@@ -34,6 +34,9 @@ use crate::spec;
 use crate::stats;
 use crate::stdio::Wanted;
 use crate::table::Table;
+
+/// How long file systems may take to be written back at the end.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub struct Service {
@@ -66,22 +69,26 @@ impl Service {
         }
     }
 
-    fn container(&self, id: &str) -> Result<Arc<Container>, Error> {
+    fn container(&self, id: &str) -> Result<Arc<Container>, CallError> {
         self.check_handshake()?;
         id::check(id)?;
         self.table.get(id)
     }
 
-    fn check_handshake(&self) -> Result<(), Error> {
-        if self.handshake_done.load(Ordering::Relaxed) { Ok(()) } else { Err(Error::NoHandshake) }
+    fn check_handshake(&self) -> Result<(), CallError> {
+        if self.handshake_done.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            Err(CallError::NoHandshake)
+        }
     }
 
-    fn shake(&self, request: &HandshakeRequest) -> Result<HandshakeResponse, Error> {
+    fn shake(&self, request: &HandshakeRequest) -> Result<HandshakeResponse, CallError> {
         if request.version != PROTOCOL_VERSION {
-            return Err(Error::Version(request.version));
+            return Err(CallError::Version(request.version));
         }
         if self.handshake_done.load(Ordering::Relaxed) {
-            return Err(Error::SecondHandshake);
+            return Err(CallError::SecondHandshake);
         }
         set_clock(request.time_seconds, request.time_nanos)?;
         set_hostname(&request.hostname)?;
@@ -93,7 +100,7 @@ impl Service {
         Ok(describe_guest())
     }
 
-    async fn create(&self, request: CreateContainerRequest) -> Result<u32, Error> {
+    async fn create(&self, request: CreateContainerRequest) -> Result<u32, CallError> {
         self.check_handshake()?;
         id::check(&request.container_id)?;
         let id = &request.container_id;
@@ -101,13 +108,15 @@ impl Service {
         let wanted = wanted(&request.stdio);
         let prepared = spec::prepare(id, &request.spec, wanted)?;
         let rootfs = request.rootfs.as_ref();
-        let container = create::create(id, prepared, rootfs, wanted, &self.reaper).await?;
+        let template = prepared.template.clone();
+        let created = create::create(id, prepared, rootfs, wanted, &self.reaper).await?;
+        let container = Container::new(id, created, template);
         let pid = container.init().pid();
         reservation.fill(container);
         Ok(pid)
     }
 
-    async fn exec(&self, request: ExecProcessRequest) -> Result<u32, Error> {
+    async fn exec(&self, request: ExecProcessRequest) -> Result<u32, CallError> {
         let container = self.container(&request.container_id)?;
         id::check(&request.exec_id)?;
         let reserved = container.reserve(&request.exec_id)?;
@@ -115,26 +124,28 @@ impl Service {
         match exec::exec(&container, &request.process, wanted, &self.reaper).await {
             Ok(process) => Ok(reserved.fill(process)),
             // It was ended together with the container, which says more.
-            Err(Error::Create(error)) => Err(container.still_runs().err().unwrap_or(error.into())),
+            Err(CallError::Create(error)) => {
+                Err(container.still_runs().err().unwrap_or(error.into()))
+            }
             Err(error) => Err(error),
         }
     }
 
-    async fn delete(&self, id: &str) -> Result<(), Error> {
+    async fn delete(&self, id: &str) -> Result<(), CallError> {
         let container = self.container(id)?;
         container.delete().await?;
         self.table.remove(id);
         Ok(())
     }
 
-    fn resize(&self, request: &ResizePtyRequest) -> Result<(), Error> {
+    fn resize(&self, request: &ResizePtyRequest) -> Result<(), CallError> {
         let process = self.container(&request.container_id)?.process(&request.exec_id)?;
-        let terminal = process.stdio.terminal().ok_or(Error::NoTerminal)?;
+        let terminal = process.stdio.terminal().ok_or(CallError::NoTerminal)?;
         let (width, height) = (request.width, request.height);
-        let too_large = |_| Error::TerminalSize { width, height };
+        let too_large = |_| CallError::TerminalSize { width, height };
         let columns = u16::try_from(width).map_err(too_large)?;
         let lines = u16::try_from(height).map_err(too_large)?;
-        terminal.resize(columns, lines).map_err(Error::io("resizing the terminal"))
+        terminal.resize(columns, lines).map_err(CallError::io("resizing the terminal"))
     }
 }
 
@@ -147,22 +158,24 @@ fn wanted(stdio: &Stdio) -> Wanted {
     }
 }
 
-fn set_clock(seconds: i64, nanos: i32) -> Result<(), Error> {
+fn set_clock(seconds: i64, nanos: i32) -> Result<(), CallError> {
     if seconds < 0 || !(0..1_000_000_000).contains(&nanos) {
         let why = format!("{seconds} s and {nanos} ns are no time of a clock");
-        return Err(Error::Handshake(why));
+        return Err(CallError::Handshake(why));
     }
     let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanos) };
-    clock_settime(ClockId::Realtime, time)
-        .map_err(|errno| Error::Io { what: "setting the clock".to_owned(), source: errno.into() })
+    clock_settime(ClockId::Realtime, time).map_err(|errno| CallError::Io {
+        what: "setting the clock".to_owned(),
+        source: errno.into(),
+    })
 }
 
-fn set_hostname(hostname: &str) -> Result<(), Error> {
+fn set_hostname(hostname: &str) -> Result<(), CallError> {
     if hostname.is_empty() {
         return Ok(());
     }
-    nix::unistd::sethostname(hostname)
-        .map_err(|errno| Error::Handshake(format!("hostname {hostname:?}: {}", errno.desc())))
+    rustix::system::sethostname(hostname.as_bytes())
+        .map_err(|errno| CallError::Handshake(format!("hostname {hostname:?}: {errno}")))
 }
 
 fn describe_guest() -> HandshakeResponse {
@@ -221,7 +234,7 @@ impl Agent for Service {
         request: ConfigureNetworkRequest,
     ) -> ttrpc::Result<Empty> {
         self.check_handshake()?;
-        self.network.configure(&request).map_err(Error::from)?;
+        self.network.configure(&request).map_err(CallError::from)?;
         Ok(Empty::default())
     }
 
@@ -232,7 +245,7 @@ impl Agent for Service {
     ) -> ttrpc::Result<ListenersResponse> {
         self.check_handshake()?;
         let listening = self.listeners.other_than(request.generation);
-        Ok(listening.await.map_err(Error::io("asking the kernel what listens"))?)
+        Ok(listening.await.map_err(CallError::io("asking the kernel what listens"))?)
     }
 
     async fn create_container(
@@ -264,7 +277,7 @@ impl Agent for Service {
 
     async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> ttrpc::Result<Empty> {
         let container = self.container(&request.container_id)?;
-        check_signal(request.signal)?;
+        check_signal(request.signal).map_err(CallError::from)?;
         container.kill(&request.exec_id, request.signal, request.all)?;
         Ok(Empty::default())
     }
@@ -289,7 +302,7 @@ impl Agent for Service {
         request: ContainerRequest,
     ) -> ttrpc::Result<PidsResponse> {
         let container = self.container(&request.container_id)?;
-        let pids = container.cgroup().pids().map_err(Error::from)?;
+        let pids = container.cgroup().pids().map_err(CallError::from)?;
         let pids: Vec<u32> =
             pids.iter().map(|pid| pid.as_raw_nonzero().get().unsigned_abs()).collect();
         let first = container.process("").map_or(0, |process| process.pid());
@@ -368,7 +381,7 @@ impl Agent for Service {
         let container = self.container(&request.container_id)?;
         let count = tokio::select! {
             count = container.cgroup().oom_kills_other_than(request.seen) => {
-                count.map_err(Error::from)?
+                count.map_err(CallError::from)?
             }
             _ = exit_of(container.init().exit()) => container.cgroup().oom_kills(),
         };
@@ -391,8 +404,8 @@ impl Agent for Service {
             let _ = container.cgroup().kill();
         }
         // Another thread, because a dead share would block this one for ever.
-        let sync = tokio::task::spawn_blocking(nix::unistd::sync);
-        let _ = tokio::time::timeout(crate::boot::SYNC_TIMEOUT, sync).await;
+        let sync = tokio::task::spawn_blocking(rustix::fs::sync);
+        let _ = tokio::time::timeout(SYNC_TIMEOUT, sync).await;
         self.shutdown.notify_one();
         Ok(Empty::default())
     }

@@ -2,6 +2,7 @@
 //! terminal. Their kernel buffers are all that is ever held back, so a process
 //! whose output nobody fetches blocks, as it would on a full pipe.
 
+mod connection;
 mod input;
 mod output;
 mod pending;
@@ -16,6 +17,7 @@ use sandbox_agent_protocol::stream::StreamName;
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+pub use connection::Connection;
 pub use input::Input;
 pub use output::Output;
 pub use terminal::Terminal;

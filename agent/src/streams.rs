@@ -3,23 +3,19 @@
 //! [`sandbox_agent_protocol::stream`] says.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{SendFlags, send};
 use sandbox_agent_protocol::stream::{MAX_LINE, StreamHeader, StreamName};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_vsock::{VsockListener, VsockStream};
+use tokio_vsock::VsockListener;
 
 use crate::container::MAX_EXECS;
-use crate::error::Error;
+use crate::error::CallError;
 use crate::line::{self, BadLine};
-use crate::stdio::FetchError;
+use crate::stdio::{Connection, FetchError};
 use crate::table::{MAX_CONTAINERS, Table};
 
 /// How long a connection may take to say what it wants. One that never does
@@ -35,21 +31,6 @@ const MAX_CONNECTIONS: usize = 3 * (MAX_CONTAINERS + MAX_EXECS);
 /// not become a busy loop. Nothing waits for it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A two-way byte stream to the host.
-pub trait Connection: AsyncRead + AsyncWrite + AsFd + Send + Sized + Unpin {
-    /// Whether the host has closed it, rather than only ended its own side.
-    fn is_closed(&self) -> bool {
-        let mut fds = [PollFd::new(self, PollFlags::empty())];
-        let hung_up = poll(&mut fds, Some(&Timespec::default())).is_ok()
-            && fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR);
-        // Writing nothing sends nothing, but fails where writing would.
-        hung_up || send(self, &[], SendFlags::NOSIGNAL).is_err()
-    }
-}
-
-impl Connection for VsockStream {}
-impl Connection for UnixStream {}
-
 /// Why a connection got no stream.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
@@ -58,7 +39,7 @@ enum Refusal {
     #[error(transparent)]
     Header(#[from] sandbox_agent_protocol::stream::BadHeader),
     #[error(transparent)]
-    Unknown(#[from] Error),
+    Unknown(#[from] CallError),
     #[error(transparent)]
     Fetch(#[from] FetchError),
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::container::Container;
-use crate::error::Error;
+use crate::error::CallError;
 
 /// Most containers at once. A shim that creates without end would otherwise
 /// exhaust the guest's memory through the agent.
@@ -24,24 +24,24 @@ enum Slot {
 impl Table {
     /// Takes the id, so that no second creation can. It is free again when the
     /// reservation is dropped unfilled.
-    pub fn reserve(self: &Arc<Self>, id: &str) -> Result<Reservation, Error> {
+    pub fn reserve(self: &Arc<Self>, id: &str) -> Result<Reservation, CallError> {
         let mut slots = self.lock();
         if slots.contains_key(id) {
-            return Err(Error::Exists(id.to_owned()));
+            return Err(CallError::Exists(id.to_owned()));
         }
         if slots.len() >= MAX_CONTAINERS {
-            return Err(Error::TooMany);
+            return Err(CallError::TooMany(MAX_CONTAINERS));
         }
         slots.insert(id.to_owned(), Slot::Creating);
         Ok(Reservation { table: self.clone(), id: id.to_owned(), filled: false })
     }
 
     /// The container of this id.
-    pub fn get(&self, id: &str) -> Result<Arc<Container>, Error> {
+    pub fn get(&self, id: &str) -> Result<Arc<Container>, CallError> {
         match self.lock().get(id) {
             Some(Slot::Ready(container)) => Ok(container.clone()),
-            Some(Slot::Creating) => Err(Error::Creating(id.to_owned())),
-            None => Err(Error::NoContainer(id.to_owned())),
+            Some(Slot::Creating) => Err(CallError::Creating(id.to_owned())),
+            None => Err(CallError::NoContainer(id.to_owned())),
         }
     }
 

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
 use libcontainer::syscall::syscall::SyscallType;
-use nix::sys::stat::{Mode, umask};
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::report::{Report, Reporter};
@@ -37,7 +38,7 @@ pub fn run(bundle: &Path) -> ExitCode {
 
 fn create(bundle: &Path, reporter: &Reporter) -> Result<i32, String> {
     // What the kernel gives process 1, and runc its containers.
-    umask(Mode::from_bits_truncate(0o022));
+    umask(Mode::from_raw_mode(0o022));
     collect_log(reporter).map_err(|error| error.to_string())?;
     let workload = Workload::new(reporter.duplicate().map_err(|error| error.to_string())?);
     let built = build(bundle, workload).map_err(|error| with_sources(&error))?;

@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,18 +18,21 @@ use libcontainer::config::PersonalityDomain;
 use libcontainer::syscall::Syscall;
 use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::{capabilities, seccomp, tty};
-use nix::errno::Errno;
-use nix::sched::{CloneFlags, setns};
-use nix::sys::prctl::{set_dumpable, set_keepcaps, set_no_new_privs};
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::{ForkResult, Gid, Uid, chdir, fork, setgroups, setresgid, setresuid, setsid};
+use nix::unistd::{ForkResult, fork};
 use oci_spec::runtime::{
     Linux, LinuxNamespaceType, LinuxPersonalityDomain, PosixRlimitType, Process,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::fchown;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::fs::{Gid, Mode, Uid, fchown};
+use rustix::io::Errno;
+use rustix::process::{
+    DumpableBehavior, Pid, PidfdFlags, chdir, pidfd_open, set_dumpable_behavior, setsid, umask,
+};
 use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::thread::{
+    ThreadNameSpaceType, move_into_thread_name_spaces, set_keep_capabilities, set_no_new_privs,
+    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
 
 use super::schedule;
 use crate::cgroup;
@@ -81,7 +84,7 @@ pub enum ExecError {
         source: Box<dyn std::error::Error>,
     },
     /// The working directory, in the words of runc.
-    #[error("chdir to cwd ({cwd:?}) set in config.json failed: {}", words(*errno))]
+    #[error("chdir to cwd ({cwd:?}) set in config.json failed: {}", words(nix::errno::Errno::from_raw(errno.raw_os_error())))]
     Cwd {
         /// As the spec has it.
         cwd: PathBuf,
@@ -142,9 +145,10 @@ fn inherited(number: &OsString) -> Option<OwnedFd> {
 
 fn exec(order: File, console: Option<OwnedFd>, reporter: &Reporter) -> Result<i32, ExecError> {
     // Another process must not look into this one, which is not the container's.
-    set_dumpable(false).map_err(ExecError::call("hide this process"))?;
+    let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    hidden.map_err(ExecError::call("hide this process"))?;
     // What the kernel gives process 1, and runc its containers.
-    umask(Mode::from_bits_truncate(0o022));
+    umask(Mode::from_raw_mode(0o022));
     let mut json = Vec::new();
     { order }.read_to_end(&mut json).map_err(ExecError::call("read the agent's order"))?;
     let order = serde_json::from_slice(&json);
@@ -189,9 +193,10 @@ fn enter(
     }
     schedule::first_cpus(process)?;
     join(own)
-        .or_else(|error| match error.raw_os_error() {
-            // It has made cgroups in its own, which then takes no processes.
-            Some(libc::EBUSY) => join(&home),
+        .or_else(|error| match Errno::from_io_error(&error) {
+            // The container made cgroups below its own, which then takes no
+            // processes.
+            Some(Errno::BUSY) => join(&home),
             _ => Err(error),
         })
         .map_err(ExecError::call("join the container's cgroup"))?;
@@ -210,9 +215,11 @@ fn enter(
             .map_err(ExecError::call("set oomScoreAdj"))?;
     }
     let namespaces = linux.namespaces().iter().flatten();
-    let flags: CloneFlags = namespaces.into_iter().map(|namespace| flag(namespace.typ())).collect();
-    setns(&pidfd, flags).map_err(ExecError::call("join the container's namespaces"))?;
-    if flags.contains(CloneFlags::CLONE_NEWUSER) {
+    let flags: ThreadNameSpaceType =
+        namespaces.into_iter().map(|namespace| flag(namespace.typ())).collect();
+    let joined = move_into_thread_name_spaces(pidfd.as_fd(), flags);
+    joined.map_err(ExecError::call("join the container's namespaces"))?;
+    if flags.contains(ThreadNameSpaceType::USER) {
         // The user that this process was has no number there.
         become_user(0, 0).map_err(ExecError::call("become the container's root"))?;
     }
@@ -235,16 +242,16 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
     poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
-fn flag(namespace: LinuxNamespaceType) -> CloneFlags {
+fn flag(namespace: LinuxNamespaceType) -> ThreadNameSpaceType {
     match namespace {
-        LinuxNamespaceType::Mount => CloneFlags::CLONE_NEWNS,
-        LinuxNamespaceType::Cgroup => CloneFlags::CLONE_NEWCGROUP,
-        LinuxNamespaceType::Uts => CloneFlags::CLONE_NEWUTS,
-        LinuxNamespaceType::Ipc => CloneFlags::CLONE_NEWIPC,
-        LinuxNamespaceType::User => CloneFlags::CLONE_NEWUSER,
-        LinuxNamespaceType::Pid => CloneFlags::CLONE_NEWPID,
-        LinuxNamespaceType::Network => CloneFlags::CLONE_NEWNET,
-        LinuxNamespaceType::Time => CloneFlags::from_bits_retain(libc::CLONE_NEWTIME),
+        LinuxNamespaceType::Mount => ThreadNameSpaceType::MOUNT,
+        LinuxNamespaceType::Cgroup => ThreadNameSpaceType::CONTROL_GROUP,
+        LinuxNamespaceType::Uts => ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME,
+        LinuxNamespaceType::Ipc => ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION,
+        LinuxNamespaceType::User => ThreadNameSpaceType::USER,
+        LinuxNamespaceType::Pid => ThreadNameSpaceType::PROCESS_ID,
+        LinuxNamespaceType::Network => ThreadNameSpaceType::NETWORK,
+        LinuxNamespaceType::Time => ThreadNameSpaceType::TIME,
     }
 }
 
@@ -259,7 +266,7 @@ fn become_program(
     schedule::priorities(process, syscall)?;
     let no_new_privileges = process.no_new_privileges() == Some(true);
     if no_new_privileges {
-        set_no_new_privs().map_err(ExecError::call("set noNewPrivileges"))?;
+        set_no_new_privs(true).map_err(ExecError::call("set noNewPrivileges"))?;
     }
     if let Some(console) = console {
         tty::setup_console(syscall, console.into_raw_fd(), false)
@@ -278,12 +285,12 @@ fn become_program(
     }
     // The user may not be allowed to enter it, or the user alone may be.
     let entered = match chdir(process.cwd()) {
-        Err(Errno::EACCES | Errno::EPERM) => false,
+        Err(Errno::ACCESS | Errno::PERM) => false,
         other => other.map(|()| true).map_err(|errno| no_cwd(process, errno))?,
     };
     let groups = user.additional_gids().iter().flatten();
     let groups: Vec<Gid> = groups.map(|gid| Gid::from_raw(*gid)).collect();
-    setgroups(&groups).map_err(ExecError::call("set the groups"))?;
+    set_thread_groups(&groups).map_err(ExecError::call("set the groups"))?;
     become_user(user.uid(), user.gid()).map_err(ExecError::call("become the user"))?;
     syscall.close_range(0).map_err(ExecError::library("close files"))?;
     let failed = || ExecError::library("set capabilities");
@@ -312,7 +319,7 @@ fn become_program(
 /// Gives the terminal to its user, with the size that it is to have.
 fn set_up_terminal(process: &Process) -> io::Result<()> {
     let terminal = io::stdin();
-    fchown(&terminal, Some(rustix::fs::Uid::from_raw(process.user().uid())), None)?;
+    fchown(&terminal, Some(Uid::from_raw(process.user().uid())), None)?;
     if let Some((columns, lines)) = console_size(process).filter(|size| *size != (0, 0)) {
         let size = Winsize { ws_col: columns, ws_row: lines, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&terminal, size)?;
@@ -321,12 +328,13 @@ fn set_up_terminal(process: &Process) -> io::Result<()> {
 }
 
 /// Keeps what it may do: which of that the process gets is set after this.
-fn become_user(uid: u32, gid: u32) -> nix::Result<()> {
+fn become_user(uid: u32, gid: u32) -> Result<(), Errno> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    set_keepcaps(true)?;
-    setresgid(gid, gid, gid)?;
-    setresuid(uid, uid, uid)?;
-    set_keepcaps(false)
+    set_keep_capabilities(true)?;
+    // This process has one thread.
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)?;
+    set_keep_capabilities(false)
 }
 
 fn filter(linux: &Linux) -> Result<(), ExecError> {

@@ -3,11 +3,10 @@
 use libcontainer::process::cpu_affinity::to_cpuset;
 use libcontainer::syscall::Syscall;
 use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 use oci_spec::runtime::{
     IOPriorityClass, LinuxSchedulerFlag, LinuxSchedulerPolicy, Process, Scheduler,
 };
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::child::ExecError;
 
@@ -26,13 +25,13 @@ pub fn last_cpus(process: &Process) -> Result<(), ExecError> {
 fn cpus(list: Option<&str>) -> Result<(), ExecError> {
     let Some(list) = list.filter(|list| !list.is_empty()) else { return Ok(()) };
     let run = || -> Result<(), Box<dyn std::error::Error>> {
-        // The set is of another version of nix, which libcontainer uses.
+        // A type of libcontainer's version of nix.
         let wanted = to_cpuset(list)?;
         let mut set = CpuSet::new();
-        for cpu in (0..CpuSet::count()).filter(|cpu| wanted.is_set(*cpu).unwrap_or(false)) {
-            set.set(cpu)?;
+        for cpu in (0..CpuSet::MAX_CPU).filter(|cpu| wanted.is_set(*cpu).unwrap_or(false)) {
+            set.set(cpu);
         }
-        Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+        Ok(sched_setaffinity(None, &set)?)
     };
     run().map_err(|source| ExecError::Cpus { list: list.to_owned(), source })
 }

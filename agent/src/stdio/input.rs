@@ -6,10 +6,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::unix::pipe::Sender;
 
-use super::Terminal;
 use super::pending::Pending;
+use super::{Connection, Terminal};
 use crate::reaper::{ExitWatch, exit_of};
-use crate::streams::Connection;
 
 /// See the module.
 pub struct Input {

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::Receiver;
 
-use super::Terminal;
 use super::pending::Pending;
-use crate::streams::Connection;
+use super::{Connection, Terminal};
 
 /// See the module.
 pub struct Output {
