@@ -57,7 +57,8 @@ async fn seen(vm: &Vm, id: &str) -> Vec<String> {
         ip -6 route show | sed 's/^/route6 /'
         ip neigh show | sed 's/^/neigh /; s/ used [0-9/]* probes [0-9]*//'
         for name in accept_ra autoconf accept_dad addr_gen_mode; do
-            echo sysctl $name $(cat /proc/sys/net/ipv6/conf/eth7/$name)
+            at=/proc/sys/net/ipv6/conf/eth7/$name
+            test -e $at && echo sysctl $name $(cat $at)
         done
         etc=/proc/1/root/$(readlink /proc/1/root/etc)
         sed 's/^/resolv /' $etc/resolv.conf
