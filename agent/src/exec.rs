@@ -7,6 +7,7 @@
 //! process is a grandchild, and comes to process 1 when the child ends.
 
 pub mod child;
+mod error;
 mod schedule;
 
 use std::ffi::OsStr;

@@ -73,11 +73,7 @@ fn json(any: Option<Any>, names: [&'static str; 2], most: usize) -> Result<Vec<u
         return Err(PayloadError::Unknown { found, wanted });
     }
     let length = any.value.len();
-    if length > most {
-        Err(PayloadError::TooLong { wanted, length, most })
-    } else {
-        Ok(any.value)
-    }
+    if length > most { Err(PayloadError::TooLong { wanted, length, most }) } else { Ok(any.value) }
 }
 
 /// What tells which exec a pid belongs to; none for others.

@@ -8,7 +8,7 @@ use oci_spec::runtime::{
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use super::child::ExecError;
+use super::error::ExecError;
 
 /// What this process runs on before it joins the container's cgroup.
 pub fn first_cpus(process: &Process) -> Result<(), ExecError> {

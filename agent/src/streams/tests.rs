@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
 
 use super::*;
 

@@ -1,0 +1,83 @@
+//! Why the child of an exec fails.
+
+use std::io;
+use std::path::PathBuf;
+
+use oci_spec::runtime::PosixRlimitType;
+use rustix::io::Errno;
+
+use crate::create::child::with_sources;
+use crate::create::executable::words;
+use crate::create::workload::ProgramError;
+
+/// A process that cannot be run in its container.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// The agent and this child are of one build, so this is a bug.
+    #[error("invalid order of the agent: {0}")]
+    Order(&'static str),
+    /// The container's first process is gone, and with it the container.
+    #[error("cannot run a process in a container that has stopped")]
+    Stopped,
+    /// A system call failed.
+    #[error("cannot {step}: {source}")]
+    Call {
+        /// The step that failed.
+        step: &'static str,
+        /// How.
+        source: io::Error,
+    },
+    /// A function of libcontainer failed.
+    #[error("cannot {step}: {}", with_sources(source.as_ref()))]
+    Library {
+        /// The step that failed.
+        step: &'static str,
+        /// How.
+        source: Box<dyn std::error::Error>,
+    },
+    /// A resource limit.
+    #[error("cannot set the limit {typ}: {}", with_sources(source.as_ref()))]
+    Rlimit {
+        /// Its name.
+        typ: PosixRlimitType,
+        /// How it failed.
+        source: Box<dyn std::error::Error>,
+    },
+    /// A list of CPUs.
+    #[error("cannot run on the CPUs {list:?}: {source}")]
+    Cpus {
+        /// As the spec has it.
+        list: String,
+        /// How it failed.
+        source: Box<dyn std::error::Error>,
+    },
+    /// The working directory, in the words of runc.
+    #[error("chdir to cwd ({cwd:?}) set in config.json failed: {}", words(nix::errno::Errno::from_raw(errno.raw_os_error())))]
+    Cwd {
+        /// As the spec has it.
+        cwd: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
+    /// A working directory that a link of the image led to.
+    #[error("the working directory is outside of the container")]
+    OutsideRoot,
+    /// The program.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+}
+
+impl ExecError {
+    /// Makes the `map_err` of a system call.
+    pub fn call<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Self {
+        move |error| Self::Call { step, source: error.into() }
+    }
+
+    /// Makes the `map_err` of a function of libcontainer.
+    pub fn library<E>(step: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: std::error::Error + 'static,
+    {
+        move |error| Self::Library { step, source: error.into() }
+    }
+}
