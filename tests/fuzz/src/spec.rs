@@ -4,15 +4,14 @@
 use std::path::{Component, Path};
 
 use libfuzzer_sys::fuzz_target;
-use sandbox_agent::spec::{Features, Prepared, prepare};
+use sandbox_agent::spec::{Prepared, prepare};
 use sandbox_agent::stdio::Wanted;
 use sandbox_agent_protocol::SHARE_DIR;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((flags, json)) = bytes.split_first() else { return };
     let wanted = Wanted { stdin: true, stdout: true, stderr: true, terminal: flags & 1 == 1 };
-    let features = Features { hugetlb: flags & 2 == 2 };
-    if let Ok(prepared) = prepare("c", json, wanted, features) {
+    if let Ok(prepared) = prepare("c", json, wanted) {
         check(&prepared);
     }
 });
@@ -23,7 +22,10 @@ fn check(prepared: &Prepared) {
     let root = spec.root().as_ref().unwrap().path();
     assert!(root.starts_with(SHARE_DIR) && root != Path::new(SHARE_DIR));
     assert!(root.components().all(|component| component != Component::ParentDir));
-    assert!(spec.hooks().is_none());
+    if let Some(hooks) = spec.hooks() {
+        assert!(hooks.create_runtime().is_none() && hooks.create_container().is_none());
+        assert!(hooks.poststart().is_none() && hooks.poststop().is_none());
+    }
     let process = spec.process().as_ref().unwrap();
     assert!(!process.args().as_ref().unwrap().is_empty());
     assert!(process.cwd().is_absolute());
