@@ -1,5 +1,7 @@
 //! What every error of this crate has: a kind, and a chain of causes.
 
+pub use sandbox_vm_spec::failure::chain;
+
 /// What kind of failure an error is, in the terms of gRPC's status codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -21,16 +23,4 @@ pub enum ErrorKind {
     Unimplemented,
     /// Everything else.
     Internal,
-}
-
-/// The message of any error with those of all its causes.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sandbox_devices::{Device, DeviceError, Memory, QueueIo, Signals, Token, Watched};
 use sandbox_vm_spec::devices::MAX_QUEUE_SIZE;
+use sandbox_vm_spec::failure::chain;
 use smallvec::SmallVec;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost::vhost_user::{Error as VhostUserError, Listener};
@@ -26,7 +27,6 @@ use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
 
-use crate::describe;
 use ring::Ring;
 
 /// Largest config space that is answered for: what a GET_CONFIG message may
@@ -41,20 +41,10 @@ const QUEUES: usize = 4;
 pub enum BackendError {
     /// The daemon or its threads could not be made.
     #[error("cannot serve the {name} device: {reason}")]
-    Daemon {
-        /// Which device.
-        name: &'static str,
-        /// Why.
-        reason: String,
-    },
+    Daemon { name: &'static str, reason: String },
     /// The connection broke otherwise than by the engine's end.
     #[error("the engine's connection to the {name} device broke: {reason}")]
-    Connection {
-        /// Which device.
-        name: &'static str,
-        /// Why.
-        reason: String,
-    },
+    Connection { name: &'static str, reason: String },
 }
 
 /// A device that is being served by threads of its own.
@@ -117,7 +107,6 @@ impl Backend {
     }
 }
 
-/// See the module.
 pub struct Adapter {
     name: &'static str,
     device: Mutex<Guarded>,
@@ -352,7 +341,7 @@ impl VhostUserBackend for Adapter {
         let Some(event) = self.event(data, set) else { return Ok(()) };
         let mut guarded = self.lock();
         if let Err(error) = self.handle(&mut guarded, event, rings) {
-            tracing::error!("{}: device needs a reset: {}", self.name, describe(&error));
+            tracing::error!("{}: device needs a reset: {}", self.name, chain(&error));
             self.halt(&mut guarded, Phase::NeedsReset);
         }
         Ok(())

@@ -23,7 +23,6 @@ pub enum ControlError {
         "file descriptor {CONTROL_FD} is not a control socket; sandbox-vmm is started by the shim, not by hand"
     )]
     NotStartedByShim(#[source] io::Error),
-    /// prctl(PR_SET_PDEATHSIG) failed.
     #[error("cannot ask to be ended with the shim")]
     DeathSignal(#[source] io::Error),
     /// Reading the launch message failed.
@@ -44,7 +43,6 @@ pub enum ControlError {
     /// A descriptor named in the launch message is not open.
     #[error("file descriptor {fd}, the {what} by the launch message, was not passed")]
     Descriptor {
-        /// Its number.
         fd: Fd,
         /// What it should be.
         what: &'static str,

@@ -11,8 +11,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlag
 use sandbox_devices::Blk;
 use sandbox_devices::blk::{self, Handle};
 use sandbox_vm_spec::disks::{MAX_DISKS, MAX_PACKET, Reply, Request, SPAN};
-
-use crate::describe;
+use sandbox_vm_spec::failure::chain;
 
 /// Stack of the thread that takes requests.
 const STACK: usize = 128 * 1024;
@@ -75,8 +74,8 @@ fn answer(packet: &[u8], file: Option<File>, handle: &Handle) -> Result<(), Stri
             let number = disk.number;
             let disk = blk::Disk::new(file, disk.bytes, disk.read_only);
             let disk = disk.map_err(|error| format!("cannot look at the disk's file: {error}"))?;
-            handle.attach(number, disk).map_err(|error| describe(&error))
+            handle.attach(number, disk).map_err(|error| chain(&error))
         }
-        Request::Detach(number) => handle.detach(number).map_err(|error| describe(&error)),
+        Request::Detach(number) => handle.detach(number).map_err(|error| chain(&error)),
     }
 }

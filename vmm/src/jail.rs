@@ -75,7 +75,6 @@ pub enum Network {
 pub struct Jail {
     /// Its file system.
     pub root: Root,
-    /// Its network.
     pub network: Network,
     /// The capabilities it keeps.
     pub capabilities: &'static [Capability],

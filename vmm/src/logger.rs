@@ -14,7 +14,6 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// Most lines in [`WINDOW`]: what a guest provokes must not fill the host's disk.
 const MAX_LINES: u32 = 50;
-/// See [`MAX_LINES`].
 const WINDOW: Duration = Duration::from_secs(10);
 /// Longest line, for the same reason.
 const MAX_LINE: usize = 2048;

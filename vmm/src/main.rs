@@ -22,6 +22,7 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use control::{Control, ControlError};
+use sandbox_vm_spec::failure::chain;
 use sandbox_vm_spec::launch::{Launch, Report};
 
 /// The processes of a sandbox. Started by the shim, not by hand.
@@ -76,7 +77,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{}", describe(&error));
+            tracing::error!("{}", chain(&error));
             ExitCode::FAILURE
         }
     }
@@ -87,7 +88,7 @@ fn serve(process: Process, began: Instant) -> Result<(), Error> {
     launch(process, &control, began).inspect_err(|error| {
         // The shim learns of a failure by the exit status too: a report that
         // cannot be sent is no second failure.
-        let _ = control.report(&Report::Failed { error: describe(error) });
+        let _ = control.report(&Report::Failed { error: chain(error) });
     })
 }
 
@@ -101,18 +102,6 @@ fn launch(process: Process, control: &Control, began: Instant) -> Result<(), Err
         (Process::Qemu, Launch::Qemu(launch)) => Ok(qemu::run(launch, control)?),
         (process, _) => Err(Error::WrongLaunch(process)),
     }
-}
-
-/// The error and everything that led to it, in one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 impl Process {

@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 
 use kvm_bindings::KVM_API_VERSION;
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd};
+use sandbox_vm_spec::failure::chain;
 use serde::Serialize;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use crate::describe;
 use crate::kvm::{cpuid, layout, memory, registers};
 
 /// How long the guest may take. It needs a millisecond; a host that takes
 /// this long is not one to run sandboxes on.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// A KVM that takes longer for an instruction emulates it. CPUs take less than
 /// 1 ns, nested emulation by QEMU some 20 ns, an emulated ring 0 about 270 ns.
 const SLOWEST: Duration = Duration::from_nanos(100);
@@ -48,31 +48,31 @@ enum Unusable {
     Absent(String),
     #[error("no permission to open {0}: run as root, or as a member of the group kvm")]
     Forbidden(String),
-    #[error("{0} cannot be opened; is it passed into this container (--device /dev/kvm)?")]
+    #[error("{0} cannot be opened; in a container, pass it in (--device /dev/kvm)")]
     Open(String, #[source] io::Error),
     #[error(
-        "{path} speaks version {found} of the KVM interface, version {KVM_API_VERSION} is needed"
+        "{path} has version {found} of the KVM interface; version {KVM_API_VERSION} is required"
     )]
     Version { path: String, found: i32 },
-    #[error("KVM does not offer {0:?}; a newer host kernel does")]
+    #[error("KVM lacks {0:?}; install a newer host kernel")]
     Lacks(Cap),
     #[error(
         "KVM is busy: another hypervisor, such as VirtualBox or VMware, uses the CPU's virtualization; stop it"
     )]
     Busy,
-    #[error("KVM does not make a machine")]
-    Make(#[source] kvm_ioctls::Error),
-    #[error("KVM does not make a machine")]
+    #[error("{0} failed")]
+    Ioctl(&'static str, #[source] kvm_ioctls::Error),
+    #[error(transparent)]
     Memory(#[from] memory::Error),
-    #[error("KVM does not make a machine")]
+    #[error(transparent)]
     Registers(#[from] registers::Error),
-    #[error("KVM does not make a machine")]
+    #[error(transparent)]
     Cpuid(#[from] cpuid::Error),
     #[error("KVM stops at {step}: {why}; it emulates the kernel mode of its guests{speed}")]
     Stops { step: &'static str, why: String, speed: String },
     #[error("KVM takes {0} ns for an instruction: it emulates the kernel mode of its guests")]
     Slow(u128),
-    #[error("a guest of a few hundred bytes has not ended within {} seconds", PATIENCE.as_secs())]
+    #[error("a guest of a few hundred bytes has not ended within {} seconds", TIMEOUT.as_secs())]
     Hangs,
     #[error("the probe ended without a verdict")]
     Crashed,
@@ -92,7 +92,7 @@ pub fn run() -> Result<(), Error> {
     writeln!(io::stdout(), "{line}").map_err(Error::Print)
 }
 
-/// On a thread of its own: whatever KVM does, an answer is given.
+/// Probes on another thread, so that a KVM that hangs times out.
 fn judge(path: &'static str) -> Verdict {
     let (sender, result) = mpsc::channel();
     let probe = move || {
@@ -100,7 +100,7 @@ fn judge(path: &'static str) -> Verdict {
         let _ = sender.send(probe(path));
     };
     let result = match thread::Builder::new().name("probe".into()).spawn(probe) {
-        Ok(_) => result.recv_timeout(PATIENCE),
+        Ok(_) => result.recv_timeout(TIMEOUT),
         Err(_) => Err(mpsc::RecvTimeoutError::Disconnected),
     };
     let outcome = match result {
@@ -113,7 +113,7 @@ fn judge(path: &'static str) -> Verdict {
             let reason = format!("a guest ran, {} ns an instruction", instruction.as_nanos());
             Verdict { usable: true, reason }
         }
-        Err(error) => Verdict { usable: false, reason: describe(&error) },
+        Err(error) => Verdict { usable: false, reason: chain(&error) },
     }
 }
 
@@ -121,14 +121,15 @@ fn judge(path: &'static str) -> Verdict {
 fn probe(path: &str) -> Result<Duration, Unusable> {
     let kvm = open(path)?;
     check(&kvm, path)?;
-    let vm = kvm.create_vm().map_err(not_made)?;
-    vm.set_identity_map_address(layout::IDENTITY_MAP).map_err(Unusable::Make)?;
-    vm.set_tss_address(layout::TSS).map_err(Unusable::Make)?;
+    let vm = kvm.create_vm().map_err(failed("KVM_CREATE_VM"))?;
+    vm.set_identity_map_address(layout::IDENTITY_MAP)
+        .map_err(failed("KVM_SET_IDENTITY_MAP_ADDR"))?;
+    vm.set_tss_address(layout::TSS).map_err(failed("KVM_SET_TSS_ADDR"))?;
     let memory = guest_memory()?;
     memory::register(&vm, &memory)?;
-    let mut vcpu = vm.create_vcpu(0).map_err(not_made)?;
+    let mut vcpu = vm.create_vcpu(0).map_err(failed("KVM_CREATE_VCPU"))?;
     let cpuid = cpuid::Template::new(&kvm, 1)?.of(0)?;
-    vcpu.set_cpuid2(&cpuid).map_err(Unusable::Make)?;
+    vcpu.set_cpuid2(&cpuid).map_err(failed("KVM_SET_CPUID2"))?;
     registers::boot(&vcpu, CODE)?;
     drive(&mut vcpu)
 }
@@ -166,8 +167,11 @@ fn check(kvm: &Kvm, path: &str) -> Result<(), Unusable> {
     }
 }
 
-fn not_made(error: kvm_ioctls::Error) -> Unusable {
-    if error.errno() == libc::EBUSY { Unusable::Busy } else { Unusable::Make(error) }
+fn failed(ioctl: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Unusable {
+    move |error| match error.errno() {
+        libc::EBUSY => Unusable::Busy,
+        _ => Unusable::Ioctl(ioctl, error),
+    }
 }
 
 fn guest_memory() -> Result<GuestMemoryMmap, Unusable> {

@@ -20,11 +20,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use sandbox_vm_spec::SpecError;
 use sandbox_vm_spec::devices::{DeviceKind, QemuLink};
+use sandbox_vm_spec::failure::chain;
 use sandbox_vm_spec::launch::{DeviceSocket, QemuLaunch, Report, VmEnd};
 
 use crate::console::Console;
 use crate::control::{Control, ControlError, exit_now, inherited};
-use crate::describe;
 use crate::jail::{Entry, Jail, JailError, Network, Root};
 use arguments::{Accelerator, Arguments};
 use output::Output;
@@ -64,11 +64,9 @@ pub enum Error {
     /// QEMU was not executed.
     #[error("cannot execute {}{said}", path.display())]
     Execute {
-        /// Its path.
         path: PathBuf,
         /// What it printed.
         said: String,
-        /// Why.
         source: io::Error,
     },
     /// A net device needs a link.
@@ -187,7 +185,7 @@ fn start(
     let prepare = move || {
         jail.enter().map_err(|error| {
             // Only a number gets from here to the parent.
-            eprintln!("{}", describe(&error));
+            eprintln!("{}", chain(&error));
             io::Error::from_raw_os_error(libc::EPERM)
         })?;
         for fd in &fds {

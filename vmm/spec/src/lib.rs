@@ -8,6 +8,7 @@
 pub mod cmdline;
 pub mod devices;
 pub mod disks;
+pub mod failure;
 pub mod launch;
 pub mod network;
 mod spec;

@@ -31,7 +31,6 @@ pub enum Error {
         "an initramfs of {size} bytes and the kernel do not fit in {mib} MiB of memory; give the guest more"
     )]
     InitramfsRoom {
-        /// Its size.
         size: u64,
         /// Size of the guest.
         mib: u64,
@@ -44,12 +43,7 @@ pub enum Error {
     Cmdline(usize),
     /// A table could not be written.
     #[error("cannot write the {what} into the guest's memory")]
-    Write {
-        /// Which.
-        what: &'static str,
-        /// Why not.
-        source: vm_memory::GuestMemoryError,
-    },
+    Write { what: &'static str, source: vm_memory::GuestMemoryError },
 }
 
 /// Where the initramfs is in the guest's memory.

@@ -6,14 +6,13 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Cap, Kvm};
 
-/// CPUID cannot be had or set.
+/// The guest's CPUID was not computed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// KVM does not tell what it supports.
-    #[error("KVM does not tell which CPU features it supports")]
+    #[error("KVM_GET_SUPPORTED_CPUID failed")]
     Supported(#[source] kvm_ioctls::Error),
     /// More leaves than KVM takes.
-    #[error("the guest's CPUID has {0} leaves, KVM takes {KVM_MAX_CPUID_ENTRIES}")]
+    #[error("the guest's CPUID has {0} leaves; KVM takes at most {KVM_MAX_CPUID_ENTRIES}")]
     TooMany(usize),
 }
 

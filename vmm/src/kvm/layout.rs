@@ -38,9 +38,7 @@ pub const ZERO_PAGE: u64 = 0x7000;
 pub const STACK_TOP: u64 = 0x8ff0;
 /// Page tables that the guest starts with: one page each.
 pub const PML4: u64 = 0x9000;
-/// See [`PML4`].
 pub const PDPT: u64 = 0xA000;
-/// See [`PML4`].
 pub const PD: u64 = 0xB000;
 /// Kernel command line.
 pub const CMDLINE: u64 = 0x2_0000;
@@ -55,9 +53,7 @@ pub const HIGH_MEMORY: u64 = 0x10_0000;
 /// of the memory file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// First address.
     pub start: u64,
-    /// Bytes.
     pub len: u64,
     /// Offset in the memory file.
     pub offset: u64,

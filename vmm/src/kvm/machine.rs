@@ -17,48 +17,30 @@ use super::virtio::Slots;
 use super::{cpuid, layout, memory, registers};
 use crate::console::Console;
 
-/// Stack of the thread that makes the VM, which is one system call.
+/// Stack of the thread that creates the VM, which is one system call.
 const STACK: usize = 32 * 1024;
 
-/// The machine cannot be made.
+/// The machine cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// KVM refuses a part.
-    #[error("KVM does not make the {what}")]
-    Make {
-        /// Which part.
-        what: &'static str,
-        /// Why.
-        source: kvm_ioctls::Error,
-    },
-    /// See [`memory`].
+    /// An ioctl failed.
+    #[error("{what} failed")]
+    Make { what: &'static str, source: kvm_ioctls::Error },
     #[error(transparent)]
     Memory(#[from] memory::Error),
-    /// See [`cpuid`].
     #[error(transparent)]
     Cpuid(#[from] cpuid::Error),
     /// A vCPU could not be set up.
     #[error("cannot set up vCPU {id}")]
-    Vcpu {
-        /// Which.
-        id: u8,
-        /// Why not.
-        source: registers::Error,
-    },
+    Vcpu { id: u8, source: registers::Error },
     /// The first page tables could not be written.
-    #[error("cannot write the first page tables into the guest's memory")]
+    #[error("cannot write the initial page tables into guest memory")]
     Tables(#[source] vm_memory::GuestMemoryError),
     /// A thread or an eventfd could not be made.
-    #[error("cannot start the {what}")]
-    Start {
-        /// Which.
-        what: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error("cannot start {what}")]
+    Start { what: &'static str, source: io::Error },
 }
 
-/// See the module.
 pub struct Machine {
     vcpus: Vec<VcpuFd>,
     vm: VmFd,
@@ -75,13 +57,13 @@ impl Making {
     pub fn start(kvm: Kvm) -> Result<Self, Error> {
         let make = move || kvm.create_vm().map(|vm| (kvm, vm));
         let builder = thread::Builder::new().name("make".into()).stack_size(STACK);
-        builder.spawn(make).map(Self).map_err(not_started("thread that makes the machine"))
+        builder.spawn(make).map(Self).map_err(not_started("the thread that creates the VM"))
     }
 
     fn finish(self) -> Result<(Kvm, VmFd), Error> {
         // Neither it nor what it calls panics.
         let made = self.0.join().unwrap_or(Err(kvm_ioctls::Error::new(libc::EFAULT)));
-        made.map_err(refused("virtual machine"))
+        made.map_err(refused("KVM_CREATE_VM"))
     }
 }
 
@@ -89,11 +71,12 @@ impl Machine {
     /// A machine of `vcpus` processors over `memory`.
     pub fn new(making: Making, memory: GuestMemoryMmap, vcpus: u8) -> Result<Self, Error> {
         let (kvm, vm) = making.finish()?;
-        vm.set_identity_map_address(layout::IDENTITY_MAP).map_err(refused("identity map"))?;
-        vm.set_tss_address(layout::TSS).map_err(refused("task state segment"))?;
-        vm.create_irq_chip().map_err(refused("interrupt controllers"))?;
+        vm.set_identity_map_address(layout::IDENTITY_MAP)
+            .map_err(refused("KVM_SET_IDENTITY_MAP_ADDR"))?;
+        vm.set_tss_address(layout::TSS).map_err(refused("KVM_SET_TSS_ADDR"))?;
+        vm.create_irq_chip().map_err(refused("KVM_CREATE_IRQCHIP"))?;
         let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
-        vm.create_pit2(pit).map_err(refused("interval timer"))?;
+        vm.create_pit2(pit).map_err(refused("KVM_CREATE_PIT2"))?;
         memory::register(&vm, &memory)?;
         let vcpus = make_vcpus(&kvm, &vm, vcpus)?;
         Ok(Self { vcpus, vm, memory })
@@ -123,15 +106,15 @@ impl Machine {
         events: &EventSender,
     ) -> Result<Live, Error> {
         vcpu::install_kick().map_err(not_started("vCPUs"))?;
-        let interrupt = EventFd::new(EFD_CLOEXEC).map_err(not_started("serial console"))?;
+        let interrupt = EventFd::new(EFD_CLOEXEC).map_err(not_started("the serial console"))?;
         self.vm
             .register_irqfd(&interrupt, SERIAL_IRQ)
-            .map_err(refused("serial console's interrupt"))?;
+            .map_err(refused("KVM_IRQFD of the serial console"))?;
         let bus = Bus::new(Ports::new(Interrupt(interrupt), console, events.clone()), slots);
         let mut running = Vec::new();
         for (id, fd) in self.vcpus.into_iter().enumerate().rev() {
             let vcpu = Vcpu { fd, id: id as u8, bus: bus.clone(), events: events.clone() };
-            running.push(vcpu.start().map_err(not_started("vCPU's thread"))?);
+            running.push(vcpu.start().map_err(not_started("a vCPU's thread"))?);
         }
         Ok(Live { running, _vm: self.vm, _memory: self.memory })
     }
@@ -154,8 +137,8 @@ impl Live {
 fn make_vcpus(kvm: &Kvm, vm: &VmFd, vcpus: u8) -> Result<Vec<VcpuFd>, Error> {
     let template = cpuid::Template::new(kvm, vcpus)?;
     let make = |id: u8| {
-        let vcpu = vm.create_vcpu(u64::from(id)).map_err(refused("vCPU"))?;
-        vcpu.set_cpuid2(&template.of(id)?).map_err(refused("vCPU's CPUID"))?;
+        let vcpu = vm.create_vcpu(u64::from(id)).map_err(refused("KVM_CREATE_VCPU"))?;
+        vcpu.set_cpuid2(&template.of(id)?).map_err(refused("KVM_SET_CPUID2"))?;
         registers::msrs(&vcpu)
             .and_then(|()| registers::local_apic(&vcpu))
             .map_err(|source| Error::Vcpu { id, source })?;

@@ -13,31 +13,28 @@ use vm_memory::{FileOffset, GuestAddress, GuestMemory, GuestMemoryMmap, GuestMem
 
 use super::layout;
 
-/// The guest's memory cannot be had.
+/// The guest's memory was not allocated, mapped or registered.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The memory file could not be made.
-    #[error("cannot make {mib} MiB of guest memory")]
+    #[error("cannot allocate {mib} MiB of guest memory")]
     Make {
         /// Size asked for.
         mib: u64,
-        /// Why not.
         source: io::Error,
     },
     /// The memory file could not be mapped.
-    #[error("cannot map {mib} MiB of guest memory; is less asked for possible?")]
+    #[error("cannot map {mib} MiB of guest memory; try a smaller size")]
     Map {
         /// Size asked for.
         mib: u64,
-        /// Why not.
         source: vm_memory::mmap::FromRangesError,
     },
     /// KVM did not take it.
-    #[error("KVM refuses guest memory at {address:#x}")]
+    #[error("KVM_SET_USER_MEMORY_REGION failed for guest memory at {address:#x}")]
     Register {
         /// Guest physical address.
         address: u64,
-        /// Why.
         source: kvm_ioctls::Error,
     },
 }

@@ -53,25 +53,18 @@ pub enum Error {
     /// The spec is out of bounds.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// See [`crate::control`].
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// See [`crate::jail`].
     #[error(transparent)]
     Jail(#[from] JailError),
-    /// See [`memory`].
     #[error(transparent)]
     Memory(#[from] memory::Error),
-    /// See [`machine`].
     #[error(transparent)]
     Machine(#[from] machine::Error),
-    /// See [`boot`].
     #[error(transparent)]
     Boot(#[from] boot::Error),
-    /// See [`virtio`].
     #[error(transparent)]
     Slot(#[from] virtio::SlotError),
-    /// See [`supervisor`].
     #[error(transparent)]
     Supervisor(#[from] supervisor::Error),
     /// A thread or descriptor could not be made.

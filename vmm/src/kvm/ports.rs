@@ -34,7 +34,6 @@ impl Trigger for Interrupt {
     }
 }
 
-/// See the module.
 pub struct Ports {
     serial: Serial<Interrupt, NoEvents, Console>,
     events: EventSender,

@@ -8,22 +8,16 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryError, GuestMemoryMmap};
 
 use super::layout;
 
-/// A processor could not be set up.
+/// A vCPU's state was not set.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// KVM refused.
-    #[error("KVM refuses the {what}")]
-    Kvm {
-        /// Which part of the state.
-        what: &'static str,
-        /// Why.
-        source: kvm_ioctls::Error,
-    },
+    #[error("{what} failed")]
+    Kvm { what: &'static str, source: kvm_ioctls::Error },
     /// A model-specific register was refused.
-    #[error("KVM refuses model-specific register {0:#x}")]
+    #[error("KVM_SET_MSRS failed at MSR {0:#x}")]
     Msr(u32),
     /// The tables could not be written.
-    #[error("cannot write the first page tables into the guest's memory")]
+    #[error("cannot write the initial page tables into guest memory")]
     Tables(#[from] GuestMemoryError),
 }
 
@@ -61,15 +55,15 @@ pub fn boot(vcpu: &VcpuFd, entry: u64) -> Result<(), Error> {
         rsi: layout::ZERO_PAGE,
         ..Default::default()
     };
-    vcpu.set_regs(&regs).map_err(refused("general registers"))?;
+    vcpu.set_regs(&regs).map_err(refused("KVM_SET_REGS"))?;
     long_mode(vcpu)?;
     let fpu = kvm_fpu { fcw: 0x37f, mxcsr: 0x1f80, ..Default::default() };
-    vcpu.set_fpu(&fpu).map_err(refused("floating-point state"))
+    vcpu.set_fpu(&fpu).map_err(refused("KVM_SET_FPU"))
 }
 
 /// Long mode over the tables of [`write_tables`].
 pub fn long_mode(vcpu: &VcpuFd) -> Result<(), Error> {
-    let mut sregs = vcpu.get_sregs().map_err(refused("segment registers"))?;
+    let mut sregs = vcpu.get_sregs().map_err(refused("KVM_GET_SREGS"))?;
     let [_, code, data, task] = segments();
     sregs.gdt.base = layout::GDT;
     sregs.gdt.limit = 4 * 8 - 1;
@@ -82,7 +76,7 @@ pub fn long_mode(vcpu: &VcpuFd) -> Result<(), Error> {
     sregs.cr3 = layout::PML4;
     sregs.cr4 = CR4_PAE;
     sregs.efer = EFER_LME | EFER_LMA;
-    vcpu.set_sregs(&sregs).map_err(refused("segment registers"))
+    vcpu.set_sregs(&sregs).map_err(refused("KVM_SET_SREGS"))
 }
 
 /// Memory type and string instructions, as firmware leaves them on every
@@ -96,7 +90,7 @@ pub fn msrs(vcpu: &VcpuFd) -> Result<(), Error> {
     let wanted =
         [entry(IA32_MISC_ENABLE, FAST_STRING), entry(IA32_MTRR_DEF_TYPE, ENABLED_WRITE_BACK)];
     let msrs = Msrs::from_entries(&wanted).map_err(|_| Error::Msr(0))?;
-    let set = vcpu.set_msrs(&msrs).map_err(refused("model-specific registers"))?;
+    let set = vcpu.set_msrs(&msrs).map_err(refused("KVM_SET_MSRS"))?;
     match wanted.get(set) {
         Some(entry) => Err(Error::Msr(entry.index)),
         None => Ok(()),
@@ -110,10 +104,10 @@ pub fn local_apic(vcpu: &VcpuFd) -> Result<(), Error> {
     const LVT_LINT1: usize = 0x360;
     const MODE_NMI: u32 = 4;
     const MODE_EXTINT: u32 = 7;
-    let mut apic = vcpu.get_lapic().map_err(refused("local APIC"))?;
+    let mut apic = vcpu.get_lapic().map_err(refused("KVM_GET_LAPIC"))?;
     set_mode(&mut apic, LVT_LINT0, MODE_EXTINT);
     set_mode(&mut apic, LVT_LINT1, MODE_NMI);
-    vcpu.set_lapic(&apic).map_err(refused("local APIC"))
+    vcpu.set_lapic(&apic).map_err(refused("KVM_SET_LAPIC"))
 }
 
 /// Sets the delivery mode, bits 8 to 10, of the entry at `offset`.

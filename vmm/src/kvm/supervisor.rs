@@ -19,14 +19,12 @@ use crate::control::{Control, ControlError};
 /// The machine cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Waiting failed.
     #[error("cannot wait for the machine")]
     Poll(#[source] io::Error),
-    /// See [`frontend`].
     #[error(transparent)]
     Backend(#[from] frontend::Error),
     /// A backend has hung up.
-    #[error("the backend of the {0} device has ended; its own log line says why")]
+    #[error("the backend of the {0} device has exited; its own log line says why")]
     BackendGone(&'static str),
     /// A backend does not answer.
     #[error(
@@ -34,12 +32,10 @@ pub enum Error {
         seconds = PATIENCE.as_secs()
     )]
     BackendHangs {
-        /// Which device.
         device: &'static str,
         /// The vhost-user message under way.
         message: &'static str,
     },
-    /// See [`crate::control`].
     #[error(transparent)]
     Control(#[from] ControlError),
 }
@@ -52,11 +48,8 @@ pub enum Waited {
     ShimGone,
 }
 
-/// See the module.
 pub struct Supervisor<'a> {
-    /// The shim.
     pub control: &'a Control,
-    /// The threads.
     pub events: Inbox<Event>,
     /// Runs while a backend is asked.
     pub clock: Arc<Clock>,
@@ -106,7 +99,7 @@ impl Supervisor<'_> {
             readable(self.clock.as_fd()),
         ];
         let fixed = fds.len();
-        // Replies are the other thread's to read: only a hang-up, always told, counts here.
+        // Replies are the other thread's to read: POLLHUP is reported without a request.
         let sockets =
             self.backends.iter().map(|(_, fd)| PollFd::new(fd.as_fd(), PollFlags::empty()));
         fds.extend(sockets);

@@ -121,14 +121,14 @@ impl Vcpu {
                 State::Running
             }
             libc::EFAULT => State::Ended(VmEnd::Error(
-                "a page of the guest's memory cannot be had; is the host or the pod's memory limit out of memory?"
+                "cannot allocate guest memory: the host's or the pod's memory limit is exhausted"
                     .into(),
             )),
             _ => State::Ended(VmEnd::Error(format!("KVM_RUN of vCPU {}: {error}", self.id))),
         }
     }
 
-    /// KVM's reason in words, and the instruction where that is told.
+    /// KVM's reason, and the address of the instruction.
     fn internal_error(&mut self) -> String {
         let address = self.fd.get_regs().map(|regs| regs.rip).unwrap_or(0);
         // SAFETY: KVM has just exited with the reason that this part of the
@@ -151,7 +151,7 @@ impl Running {
         self.stop.store(true, Ordering::Release);
         // Fails when the thread has ended already.
         let _ = self.thread.kill(SIGRTMIN());
-        // A panic of the thread was told by its own message.
+        // A panic of the thread has printed its own message.
         let _ = self.thread.join();
     }
 }

@@ -10,7 +10,6 @@ use super::{Error, OWN_FDS};
 
 /// QEMU's command line.
 pub struct Arguments<'a> {
-    /// The machine.
     pub vm: &'a VmSpec,
     /// What runs its CPUs.
     pub accelerator: Accelerator,
@@ -31,7 +30,6 @@ pub struct Arguments<'a> {
 /// What runs the guest's CPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerator {
-    /// Emulation.
     Tcg,
     /// `/dev/kvm`.
     Kvm,

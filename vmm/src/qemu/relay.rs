@@ -42,7 +42,6 @@ const NEED_REPLY: u32 = 1 << 3;
 /// Stack of the thread.
 const STACK: usize = 64 * 1024;
 
-/// See the module.
 pub struct Relay {
     /// The socket as a file, which nobody has a name for.
     file: OwnedFd,
@@ -97,7 +96,6 @@ fn nowhere() -> io::Result<OwnedFd> {
     Ok(fsmount(&kind, FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
 }
 
-/// Both connections.
 struct Carrier {
     qemu: UnixStream,
     backend: UnixStream,

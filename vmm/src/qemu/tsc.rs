@@ -24,7 +24,6 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Reads now.
     pub fn now() -> Self {
         let mut best = Self::bracketed();
         for _ in 1..TRIES {

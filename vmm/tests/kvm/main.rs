@@ -102,7 +102,7 @@ fn a_backend_that_is_killed_ends_the_machine_by_name() {
     assert_eq!(engine.process.news(), Report::Ready);
     io.kill();
     let error = error(engine.process.news());
-    assert!(error.contains("backend of the rng device has ended"), "{error}");
+    assert!(error.contains("backend of the rng device has exited"), "{error}");
     assert!(!engine.process.ended());
 }
 
@@ -128,7 +128,7 @@ fn a_backend_that_answers_nonsense_ends_the_machine_by_name() {
     });
     let Some(mut engine) = Engine::boot(&guest::spin(), 1, vec![rng]) else { return };
     let error = error(engine.process.news());
-    assert!(error.contains("rng device does not take GET_FEATURES"), "{error}");
+    assert!(error.contains("GET_FEATURES to the backend of the rng device failed"), "{error}");
     backend.join().unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! The vhost-user frontend: what one backend is told, and when.
+//! The vhost-user frontend: the messages to one backend, and their order.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -16,7 +16,6 @@ use super::{Activation, Shape, Slot};
 
 /// VHOST_USER_F_PROTOCOL_FEATURES: a bit of vhost-user's, not the driver's.
 const PROTOCOL_FEATURES: u64 = 1 << 30;
-/// VIRTIO_F_VERSION_1.
 const VERSION_1: u64 = 1 << 32;
 /// What a backend may offer to the guest: bits of its kind, indirect
 /// descriptors, event index, version 1. Others would need this frontend's help.
@@ -26,9 +25,8 @@ const FORWARDED: u64 = 0xff_ffff | 1 << 28 | 1 << 29 | VERSION_1;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An exchange failed.
-    #[error("the backend of the {device} device does not take {message}")]
+    #[error("{message} to the backend of the {device} device failed")]
     Exchange {
-        /// Which device.
         device: &'static str,
         /// Name of the vhost-user message.
         message: &'static str,
@@ -37,10 +35,9 @@ pub enum Error {
     },
     /// It is not a backend that this frontend can drive.
     #[error(
-        "the backend of the {device} device does not offer {feature}; are all parts of one version?"
+        "the backend of the {device} device does not offer {feature}; install shim and sandbox-vmm of one version"
     )]
     Lacks {
-        /// Which device.
         device: &'static str,
         /// What is missing.
         feature: &'static str,
@@ -71,7 +68,7 @@ impl Backend {
     }
 
     /// Agrees on the protocol, passes the guest's memory, and learns what the
-    /// device is. `step` is told the message that is under way.
+    /// device is. `step` is called with each message before it is sent.
     pub fn greet(
         &mut self,
         memory: &GuestMemoryMmap,

@@ -5,7 +5,6 @@ use vm_memory::{GuestAddress, GuestMemory, GuestMemoryMmap};
 /// Registers of one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
-    /// Largest size.
     pub max: u16,
     /// Size, a power of two up to `max`.
     pub size: u16,

@@ -23,7 +23,6 @@ const NO_REGION: u32 = u32::MAX;
 /// device again beyond them fails it. Stops a guest that resets faster than
 /// the backend can from growing the queue of jobs without end.
 const MAX_RESETTING: u32 = 16;
-/// VIRTIO_F_VERSION_1.
 const VERSION_1: u64 = 1 << 32;
 
 /// What a device is made of, told by its kind and its backend.
@@ -35,7 +34,6 @@ pub struct Shape {
     pub features: u64,
     /// Largest size of each queue.
     pub queue_sizes: Vec<u16>,
-    /// Config space.
     pub config: Vec<u8>,
 }
 
@@ -58,7 +56,6 @@ impl Activation {
 /// What a write asks of others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing.
     None,
     /// The backend is to start.
     Activate(Activation),
@@ -66,7 +63,6 @@ pub enum Effect {
     Reset,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct Registers {
     shape: Shape,

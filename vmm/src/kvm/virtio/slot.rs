@@ -18,34 +18,16 @@ const QUEUE_NOTIFY: u64 = 0x50;
 /// A device could not be tied to KVM.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No eventfd.
-    #[error("cannot make an eventfd for the {device} device")]
-    EventFd {
-        /// Which device.
-        device: &'static str,
-        /// Why not.
-        source: std::io::Error,
-    },
+    #[error("cannot create an eventfd for the {device} device")]
+    EventFd { device: &'static str, source: std::io::Error },
     /// KVM refuses the interrupt.
-    #[error("KVM refuses interrupt {irq} for the {device} device")]
-    Interrupt {
-        /// Which device.
-        device: &'static str,
-        /// Its interrupt.
-        irq: u32,
-        /// Why.
-        source: kvm_ioctls::Error,
-    },
+    #[error("KVM_IRQFD failed for interrupt {irq} of the {device} device")]
+    Interrupt { device: &'static str, irq: u32, source: kvm_ioctls::Error },
     /// KVM refuses the notification.
-    #[error("KVM refuses the notification address of the {device} device")]
-    Notify {
-        /// Which device.
-        device: &'static str,
-        /// Why.
-        source: kvm_ioctls::Error,
-    },
+    #[error("KVM_IOEVENTFD failed for the {device} device")]
+    Notify { device: &'static str, source: kvm_ioctls::Error },
     /// Too many devices.
-    #[error("{0} devices asked for, a machine has up to {max}", max = layout::MAX_SLOTS)]
+    #[error("{0} devices requested; a machine has at most {max}", max = layout::MAX_SLOTS)]
     TooMany(usize),
 }
 
@@ -58,14 +40,13 @@ pub enum Job {
     Reset(usize),
 }
 
-/// One device.
 #[derive(Debug)]
 pub struct Slot {
     kind: &'static DeviceSpec,
     registers: Mutex<Registers>,
     /// The backend interrupts the guest by it.
     pub call: EventFd,
-    /// The backend tells by it that it cannot go on.
+    /// The backend signals a fatal error by it.
     pub error: EventFd,
     /// The guest notifies the backend by them, one per queue.
     pub kicks: Vec<EventFd>,
@@ -113,7 +94,7 @@ impl Slot {
     /// before is forgotten.
     pub fn reset_done(&self) {
         for eventfd in self.kicks.iter().chain([&self.error]) {
-            // Empty is what it is to be.
+            // EAGAIN is fine: the eventfd is already drained.
             let _ = eventfd.read();
         }
         self.registers().reset_done();
@@ -156,7 +137,6 @@ impl Slots {
         self.slots.get(index)
     }
 
-    /// All devices.
     pub fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter()
     }
