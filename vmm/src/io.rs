@@ -114,7 +114,7 @@ impl Host {
 }
 
 fn jail(sockets: PathBuf, network: Option<&Prepared>) -> Jail {
-    let root = Root::Folder(sockets);
+    let root = Root::Directory(sockets);
     match network {
         None => Jail {
             root,

@@ -22,7 +22,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use crate::control;
 
-/// Where the root of [`Root::Files`] is put together: a folder that every
+/// Where the root of [`Root::Files`] is put together: a directory that every
 /// host has and that nothing is bound from.
 const STAGE: &str = "/proc";
 const OWN_FDS: &str = "/proc/self/fd";
@@ -39,11 +39,11 @@ pub struct JailError {
 /// What a process sees of the host's files.
 #[derive(Clone, Debug)]
 pub enum Root {
-    /// This folder, and what the host mounts in it later.
+    /// This directory, and what the host mounts in it later.
     Share(PathBuf),
     /// This directory alone, read-only: nerdctl copies files to the root of a
     /// task's pid, and a copy that the container never sees must fail.
-    Folder(PathBuf),
+    Directory(PathBuf),
     /// A read-only tree of nothing but these.
     Files(Vec<Entry>),
 }
@@ -51,12 +51,12 @@ pub enum Root {
 /// Something in the tree of [`Root::Files`].
 #[derive(Clone, Debug)]
 pub enum Entry {
-    /// A file, device or folder of the host at the same path, not writable
+    /// A file, device or directory of the host at the same path, not writable
     /// unless it is a device. Left out where the host has none.
     Host(PathBuf),
-    /// A symbolic link of the host at the same path, or the folder if it is one.
+    /// A symbolic link of the host at the same path, or the directory if it is one.
     /// Left out where the host has none.
-    LinkOrFolder(PathBuf),
+    LinkOrDirectory(PathBuf),
     /// The process's own descriptors by their numbers, at this path.
     OwnFds(&'static str),
 }
@@ -164,7 +164,7 @@ impl Root {
                 let remount = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | flags;
                 at("forbid devices on", "/", mount_flags("/", remount))
             }
-            Root::Folder(path) => {
+            Root::Directory(path) => {
                 at("bind", path, bind(path, path, true))?;
                 at("keep later mounts out of", path, mount_flags(path, MsFlags::MS_PRIVATE))?;
                 pivot(path)
@@ -200,7 +200,7 @@ fn stage(entries: &[Entry], fds: OwnedFd) -> Result<(), JailError> {
     for entry in entries {
         match entry {
             Entry::Host(path) => add_host(stage, path)?,
-            Entry::LinkOrFolder(path) => add_link(stage, path)?,
+            Entry::LinkOrDirectory(path) => add_link(stage, path)?,
             Entry::OwnFds(path) => {
                 let target = beneath(stage, Path::new(path));
                 at("make", &target, fs::create_dir_all(&target))?;
@@ -221,8 +221,8 @@ fn add_host(stage: &Path, path: &Path) -> Result<(), JailError> {
     if metadata.is_dir() {
         at("make", &target, fs::create_dir_all(&target))?;
     } else {
-        let folder = target.parent().unwrap_or(stage);
-        at("make", folder, fs::create_dir_all(folder))?;
+        let directory = target.parent().unwrap_or(stage);
+        at("make", directory, fs::create_dir_all(directory))?;
         at("make", &target, fs::File::create(&target).map(drop))?;
     }
     let read_only = metadata.is_dir() || metadata.is_file();
@@ -258,11 +258,11 @@ fn mount_flags<P: AsRef<Path> + ?Sized>(path: &P, flags: MsFlags) -> nix::Result
     mount(none, path.as_ref(), none, flags, none)
 }
 
-/// A mount, of its own and nowhere yet, of the folder of this process's
+/// A mount, of its own and nowhere yet, of the directory of this process's
 /// descriptors: nothing above it in `/proc` can be reached from it.
 pub fn own_fds() -> Result<OwnedFd, JailError> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    at("open the folder of own descriptors", OWN_FDS, open_tree(CWD, OWN_FDS, flags))
+    at("open the directory of own descriptors", OWN_FDS, open_tree(CWD, OWN_FDS, flags))
 }
 
 /// `wanted` open files, or as many as the host allows.

@@ -33,11 +33,11 @@ use tsc::Reading;
 
 /// QEMU's own files beside those it inherits; it opens few.
 const MAX_FILES: u64 = 1024;
-/// Folder in QEMU's jail by which it opens kernel and initramfs, which it
+/// Directory in QEMU's jail by which it opens kernel and initramfs, which it
 /// takes by name only.
 const OWN_FDS: &str = "/fd";
 /// What QEMU and the libraries it is linked with need of the host.
-const FOLDERS: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"];
+const DIRECTORIES: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"];
 const FILES: [&str; 4] = ["/etc/ld.so.cache", "/dev/null", "/dev/zero", "/dev/urandom"];
 
 /// The machine cannot be run in QEMU.
@@ -62,11 +62,11 @@ pub enum Error {
     #[error("the path {} of QEMU is not absolute", .0.display())]
     Path(PathBuf),
     /// QEMU was not executed.
-    #[error("cannot execute {}{said}", path.display())]
+    #[error("cannot execute {}{printed}", path.display())]
     Execute {
         path: PathBuf,
         /// What it printed.
-        said: String,
+        printed: String,
         source: io::Error,
     },
     /// A net device needs a link.
@@ -79,12 +79,12 @@ pub enum Error {
     #[error("cannot follow QEMU")]
     Follow(#[source] io::Error),
     /// QEMU ended otherwise than by its guest.
-    #[error("QEMU ended with {status}{said}")]
+    #[error("QEMU ended with {status}{printed}")]
     Died {
         /// Exit status or signal.
         status: String,
         /// What it printed last.
-        said: String,
+        printed: String,
     },
 }
 
@@ -126,11 +126,11 @@ pub fn run(launch: QemuLaunch, control: &Control) -> Result<(), Error> {
         relay.start().map_err(Error::Relay)?;
     }
     control.report(&Report::Ready)?;
-    let said = output.follow(control, Console::new(console, launch.console_max));
-    let said = said.map_err(Error::Follow)?;
+    let printed = output.follow(control, Console::new(console, launch.console_max));
+    let printed = printed.map_err(Error::Follow)?;
     let status = child.wait().map_err(Error::Follow)?;
     if !status.success() {
-        return Err(Error::Died { status: in_words(status), said });
+        return Err(Error::Died { status: describe_status(status), printed });
     }
     control.report(&Report::Ended { end: VmEnd::Reset })?;
     Ok(())
@@ -178,7 +178,7 @@ fn start(
     }
     let arguments = arguments(launch, inherited, tsc)?;
     let (output, stdout, stderr) = Output::new().map_err(Error::Follow)?;
-    let failed = |said, source| Error::Execute { path: launch.qemu.clone(), said, source };
+    let failed = |printed, source| Error::Execute { path: launch.qemu.clone(), printed, source };
     let mut command = Command::new(&launch.qemu);
     command.args(arguments).env_clear().stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     let (jail, fds, parent) = (jail(launch), inherited.fds(), std::process::id());
@@ -243,7 +243,8 @@ fn arguments(
 }
 
 fn jail(launch: &QemuLaunch) -> Jail {
-    let mut entries: Vec<Entry> = FOLDERS.map(|path| Entry::LinkOrFolder(path.into())).into();
+    let mut entries: Vec<Entry> =
+        DIRECTORIES.map(|path| Entry::LinkOrDirectory(path.into())).into();
     entries.extend(FILES.map(|path| Entry::Host(path.into())));
     entries.push(Entry::OwnFds(OWN_FDS));
     if launch.accel == "kvm" {
@@ -254,16 +255,17 @@ fn jail(launch: &QemuLaunch) -> Jail {
     Jail { root, network, capabilities: &[], files: MAX_FILES, memory: None }
 }
 
-/// Where a QEMU that is not the distribution's is installed: the folder above
+/// Where a QEMU that is not the distribution's is installed: the directory above
 /// its `bin`, or else its own.
 fn prefix(qemu: &Path) -> Option<PathBuf> {
-    let folder = qemu.parent()?;
-    let known = FOLDERS.iter().any(|known| qemu.starts_with(known));
-    let above = folder.parent().filter(|above| folder.ends_with("bin") && above.parent().is_some());
-    (!known).then(|| above.unwrap_or(folder).to_owned())
+    let directory = qemu.parent()?;
+    let known = DIRECTORIES.iter().any(|known| qemu.starts_with(known));
+    let above =
+        directory.parent().filter(|above| directory.ends_with("bin") && above.parent().is_some());
+    (!known).then(|| above.unwrap_or(directory).to_owned())
 }
 
-fn in_words(status: ExitStatus) -> String {
+fn describe_status(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("status {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
@@ -271,11 +273,11 @@ fn in_words(status: ExitStatus) -> String {
     }
 }
 
-/// `said` as the end of a message.
-fn after_colon(said: &[u8]) -> String {
-    let said = String::from_utf8_lossy(said);
-    let said = said.trim();
-    if said.is_empty() { String::new() } else { format!(": {said}") }
+/// `printed` as the end of a message.
+fn after_colon(printed: &[u8]) -> String {
+    let printed = String::from_utf8_lossy(printed);
+    let printed = printed.trim();
+    if printed.is_empty() { String::new() } else { format!(": {printed}") }
 }
 
 /// The shim is gone: so is this process, and QEMU with it.

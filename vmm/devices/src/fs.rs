@@ -59,7 +59,7 @@ pub struct Fs {
 
 impl Fs {
     /// Serves the root directory of the process under `tag`. `own_fds` is the
-    /// folder `/proc/self/fd`, and `files` the most files that the process
+    /// directory `/proc/self/fd`, and `files` the most files that the process
     /// may have open.
     pub fn new(tag: &str, own_fds: OwnedFd, files: u64) -> Result<Self, FsError> {
         if tag.is_empty() || tag.len() > TAG {

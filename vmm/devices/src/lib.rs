@@ -35,9 +35,9 @@ mod tests {
 
     #[test]
     fn config_spaces_are_as_long_as_in_the_table() {
-        let folder = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(folder.path().join("socket")).unwrap();
-        let sockets = folder.path().into();
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
+        let sockets = directory.path().into();
         let vsock = VsockConfig { cid: 3, listener, sockets, guest_ports: vec![] };
         let own_fds = std::fs::File::open("/proc/self/fd").unwrap();
         let devices: [Box<dyn Device>; 4] = [

@@ -36,7 +36,7 @@ pub struct VsockConfig {
     pub cid: u32,
     /// Where host programs connect.
     pub listener: UnixListener,
-    /// Folder of the sockets for connections of the guest.
+    /// Directory of the sockets for connections of the guest.
     pub sockets: PathBuf,
     /// Host ports that the guest may connect to.
     pub guest_ports: Vec<u32>,

@@ -130,7 +130,7 @@ pub struct IoLaunch {
     pub devices: Vec<DeviceSocket>,
     /// Context id of the guest.
     pub cid: u32,
-    /// Folder that holds the pod's vsock sockets and nothing else; it becomes
+    /// Directory that holds the pod's vsock sockets and nothing else; it becomes
     /// the root of the process.
     pub sockets: PathBuf,
     /// Listening Unix socket for host-initiated connections (`CONNECT port\n`),

@@ -19,7 +19,7 @@ use super::*;
 const FEATURES: u64 = 1 << VIRTIO_F_VERSION_1 | 1 << 30;
 const SIZE: u16 = 16;
 /// Long enough for a loaded machine; nothing waits for it that goes well.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An engine with one device, whose driver is the mock.
 struct Engine {
@@ -32,8 +32,8 @@ struct Engine {
 
 impl Engine {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("socket");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
         let socket = UnixStream::connect(&path).unwrap();
         let backend = Backend::serve(Box::new(Rng::new()), listener.into(), true).unwrap();
@@ -45,11 +45,11 @@ impl Engine {
             kick: EventFd::new(0).unwrap(),
             call: EventFd::new(0).unwrap(),
         };
-        engine.greet();
+        engine.handshake();
         engine
     }
 
-    fn greet(&mut self) {
+    fn handshake(&mut self) {
         self.frontend.set_owner().unwrap();
         assert_eq!(self.frontend.get_features().unwrap() & FEATURES, FEATURES);
         let protocol = self.frontend.get_protocol_features().unwrap();
@@ -102,11 +102,11 @@ impl Engine {
     }
 
     /// Waits for an interrupt; returns whether one came.
-    fn interrupted(&self, patience: Duration) -> bool {
+    fn interrupted(&self, timeout: Duration) -> bool {
         // SAFETY: open as long as `self`.
         let call = unsafe { std::os::fd::BorrowedFd::borrow_raw(self.call.as_raw_fd()) };
         let mut fds = [PollFd::new(call, PollFlags::POLLIN)];
-        let timeout = PollTimeout::try_from(patience).unwrap();
+        let timeout = PollTimeout::try_from(timeout).unwrap();
         let came = poll(&mut fds, timeout).unwrap() > 0;
         if came {
             self.call.read().unwrap();
@@ -131,7 +131,7 @@ fn a_device_is_driven_over_vhost_user() {
     engine.start();
     let addr = engine.driver.buffer(64);
     engine.ask(addr, 64);
-    assert!(engine.interrupted(PATIENCE));
+    assert!(engine.interrupted(TIMEOUT));
     assert_eq!(engine.driver.returned(0), [(0, 64)]);
     assert!(engine.driver.read(addr, 64).iter().any(|byte| *byte != 0));
 }
@@ -151,7 +151,7 @@ fn a_bad_ring_silences_the_device_until_its_driver_resets_it() {
     engine.reset();
     engine.start();
     engine.ask(0x20_0000, 8);
-    assert!(engine.interrupted(PATIENCE));
+    assert!(engine.interrupted(TIMEOUT));
     assert_eq!(engine.driver.returned(0), [(0, 8)]);
 }
 
@@ -161,7 +161,7 @@ fn a_reset_device_starts_over() {
     for _ in 0..3 {
         engine.start();
         engine.ask(0x20_0000, 8);
-        assert!(engine.interrupted(PATIENCE));
+        assert!(engine.interrupted(TIMEOUT));
         assert_eq!(engine.driver.returned(0), [(0, 8)]);
         engine.reset();
         engine.kick.write(1).unwrap();

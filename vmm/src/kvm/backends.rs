@@ -18,7 +18,7 @@ use super::virtio::{Job, Slots};
 
 /// How long a backend may take for one job. They answer in microseconds; this
 /// ends a machine whose backend hangs and that would hang with it.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// Stack of the thread: vhost-user messages are small.
 const STACK: usize = 128 * 1024;
 
@@ -39,9 +39,9 @@ impl Clock {
     }
 
     fn start(&self) {
-        let patience = Expiration::OneShot(TimeSpec::from_duration(PATIENCE));
+        let timeout = Expiration::OneShot(TimeSpec::from_duration(TIMEOUT));
         // A timer of ours with a valid time: there is no error to have.
-        let _ = self.timer.set(patience, TimerSetTimeFlags::empty());
+        let _ = self.timer.set(timeout, TimerSetTimeFlags::empty());
     }
 
     fn stop(&self) {
@@ -59,7 +59,7 @@ impl Clock {
 }
 
 impl AsFd for Clock {
-    /// Readable when [`PATIENCE`] is over.
+    /// Readable when [`TIMEOUT`] is over.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.timer.as_fd()
     }
@@ -78,7 +78,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread. It greets all backends, puts [`Event::Connected`],
+    /// Starts the thread. It performs the handshake with all backends, puts [`Event::Connected`],
     /// takes the slots that are made of it, and then does jobs until their
     /// sender is gone.
     pub fn start(mut self, slots: Receiver<Arc<Slots>>, jobs: Receiver<Job>) -> io::Result<()> {
@@ -92,7 +92,7 @@ impl Worker {
     }
 
     fn work(&mut self, slots: &Receiver<Arc<Slots>>, jobs: &Receiver<Job>) -> Result<(), Error> {
-        self.greet()?;
+        self.handshake()?;
         let Ok(slots) = slots.recv() else { return Ok(()) };
         for job in jobs {
             self.clock.start();
@@ -102,14 +102,14 @@ impl Worker {
         Ok(())
     }
 
-    fn greet(&mut self) -> Result<(), Error> {
+    fn handshake(&mut self) -> Result<(), Error> {
         let clock = self.clock.clone();
         clock.start();
         let mut shapes = Vec::new();
         for backend in &mut self.backends {
             let device = backend.kind().name;
             let step = |message| clock.wait_for(device, message);
-            shapes.push(backend.greet(&self.memory, &step)?);
+            shapes.push(backend.handshake(&self.memory, &step)?);
         }
         clock.stop();
         self.events.send(Event::Connected(shapes));

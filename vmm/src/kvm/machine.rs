@@ -48,11 +48,11 @@ pub struct Machine {
     memory: GuestMemoryMmap,
 }
 
-/// KVM's VM in the making: the host's kernel waits in it for all its CPUs,
+/// KVM's VM in the pending: the host's kernel waits in it for all its CPUs,
 /// for milliseconds, so it is made on a thread of its own.
-pub struct Making(JoinHandle<Result<(Kvm, VmFd), kvm_ioctls::Error>>);
+pub struct PendingVm(JoinHandle<Result<(Kvm, VmFd), kvm_ioctls::Error>>);
 
-impl Making {
+impl PendingVm {
     /// Starts to make a VM.
     pub fn start(kvm: Kvm) -> Result<Self, Error> {
         let make = move || kvm.create_vm().map(|vm| (kvm, vm));
@@ -69,8 +69,8 @@ impl Making {
 
 impl Machine {
     /// A machine of `vcpus` processors over `memory`.
-    pub fn new(making: Making, memory: GuestMemoryMmap, vcpus: u8) -> Result<Self, Error> {
-        let (kvm, vm) = making.finish()?;
+    pub fn new(pending: PendingVm, memory: GuestMemoryMmap, vcpus: u8) -> Result<Self, Error> {
+        let (kvm, vm) = pending.finish()?;
         vm.set_identity_map_address(layout::IDENTITY_MAP)
             .map_err(refused("KVM_SET_IDENTITY_MAP_ADDR"))?;
         vm.set_tss_address(layout::TSS).map_err(refused("KVM_SET_TSS_ADDR"))?;

@@ -38,9 +38,9 @@ use sandbox_vm_spec::{SpecError, VmSpec};
 use crate::console::Console;
 use backends::{Clock, Worker};
 use events::Event;
-use machine::{Machine, Making};
+use machine::{Machine, PendingVm};
 use stages::Stages;
-use supervisor::{Supervisor, Waited};
+use supervisor::{Supervisor, Wakeup};
 use virtio::frontend::Backend;
 use virtio::{Shape, Slot, Slots};
 
@@ -102,7 +102,7 @@ pub fn run(launch: KvmLaunch, control: &Control, began: Instant) -> Result<(), E
     let mut stages = Stages::since(began);
     JAIL.enter()?;
     stages.reach("jailed");
-    let making = Making::start(inherited.kvm)?;
+    let pending = PendingVm::start(inherited.kvm)?;
     let memory = memory::make(u64::from(launch.vm.memory_mib))?;
     let (sink, events) = events::channel().map_err(Error::Start)?;
     let clock = Arc::new(Clock::new().map_err(Error::Start)?);
@@ -119,10 +119,10 @@ pub fn run(launch: KvmLaunch, control: &Control, began: Instant) -> Result<(), E
     let entry =
         boot::load(&memory, launch.vm.vcpus, inherited.kernel, inherited.initramfs, &words)?;
     stages.reach("loaded");
-    let machine = Machine::new(making, memory.clone(), launch.vm.vcpus)?;
+    let machine = Machine::new(pending, memory.clone(), launch.vm.vcpus)?;
     machine.boot_at(entry)?;
     stages.reach("machine");
-    let Some(shapes) = greeted(&supervisor)? else { return Ok(()) };
+    let Some(shapes) = connected(&supervisor)? else { return Ok(()) };
     stages.reach("devices");
     let slots = Arc::new(slots(kinds, shapes, jobs_sender)?);
     slots.connect(machine.vm())?;
@@ -181,15 +181,15 @@ fn command_line(vm: &VmSpec, devices: usize) -> String {
 
 /// Waits until all backends have told what their devices are; `None` when the
 /// shim has gone away before.
-fn greeted(supervisor: &Supervisor) -> Result<Option<Vec<Shape>>, Error> {
+fn connected(supervisor: &Supervisor) -> Result<Option<Vec<Shape>>, Error> {
     loop {
         match supervisor.wait(None)? {
-            Waited::Event(Event::Connected(shapes)) => return Ok(Some(shapes)),
-            Waited::Event(Event::BackendFailed(error)) => {
+            Wakeup::Event(Event::Connected(shapes)) => return Ok(Some(shapes)),
+            Wakeup::Event(Event::BackendFailed(error)) => {
                 return Err(supervisor::Error::from(error).into());
             }
-            Waited::Event(_) => {}
-            Waited::ShimGone => return Ok(None),
+            Wakeup::Event(_) => {}
+            Wakeup::ShimGone => return Ok(None),
         }
     }
 }

@@ -10,7 +10,7 @@ use sandbox_devices::mailbox::Inbox;
 use sandbox_vm_spec::devices::DeviceSpec;
 use sandbox_vm_spec::launch::{Report, VmEnd};
 
-use super::backends::{Clock, PATIENCE};
+use super::backends::{Clock, TIMEOUT};
 use super::events::Event;
 use super::stages::Stages;
 use super::virtio::{Slots, frontend};
@@ -29,7 +29,7 @@ pub enum Error {
     /// A backend does not answer.
     #[error(
         "the backend of the {device} device has not answered {message} for {seconds} seconds",
-        seconds = PATIENCE.as_secs()
+        seconds = TIMEOUT.as_secs()
     )]
     BackendHangs {
         device: &'static str,
@@ -41,7 +41,7 @@ pub enum Error {
 }
 
 /// What the main thread waits for.
-pub enum Waited {
+pub enum Wakeup {
     /// An event from a thread.
     Event(Event),
     /// The shim has gone away.
@@ -60,18 +60,18 @@ pub struct Supervisor<'a> {
 impl Supervisor<'_> {
     /// Waits for the next event. With `slots`, their devices' failures are
     /// passed on to the guest meanwhile.
-    pub fn wait(&self, slots: Option<&Slots>) -> Result<Waited, Error> {
+    pub fn wait(&self, slots: Option<&Slots>) -> Result<Wakeup, Error> {
         loop {
             let message = self.events.take().or_else(|| {
                 self.events.waker().clear();
                 self.events.take()
             });
             if let Some(message) = message {
-                return Ok(Waited::Event(message.command));
+                return Ok(Wakeup::Event(message.command));
             }
             let ready = self.poll(slots)?;
             if ready.shim {
-                return Ok(Waited::ShimGone);
+                return Ok(Wakeup::ShimGone);
             }
             self.check_clock(ready.clock)?;
             // What a backend's thread found out is more than that it hung up.
@@ -125,14 +125,14 @@ impl Supervisor<'_> {
     pub fn run(&self, slots: &Slots, stages: &mut Stages) -> Result<(), Error> {
         loop {
             match self.wait(Some(slots))? {
-                Waited::ShimGone => return Ok(()),
-                Waited::Event(Event::Ended(end)) => return self.tell_end(end),
-                Waited::Event(Event::BackendFailed(error)) => return Err(error.into()),
-                Waited::Event(Event::Console) => {
+                Wakeup::ShimGone => return Ok(()),
+                Wakeup::Event(Event::Ended(end)) => return self.tell_end(end),
+                Wakeup::Event(Event::BackendFailed(error)) => return Err(error.into()),
+                Wakeup::Event(Event::Console) => {
                     stages.reach("console");
                     self.control.report_all(&stages.take())?;
                 }
-                Waited::Event(Event::Connected(_)) => {}
+                Wakeup::Event(Event::Connected(_)) => {}
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::console::Console;
 use crate::control::Control;
 
 /// Bytes of what QEMU printed last that are kept for the error.
-const SAID: usize = 2048;
+const MAX_PRINTED: usize = 2048;
 /// Bytes read at once.
 const BLOCK: usize = 4096;
 
@@ -18,7 +18,7 @@ const BLOCK: usize = 4096;
 pub struct Output {
     console: Option<File>,
     errors: Option<File>,
-    said: Vec<u8>,
+    printed: Vec<u8>,
 }
 
 impl Output {
@@ -27,7 +27,7 @@ impl Output {
         let (console, stdout) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let (errors, stderr) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let (console, errors) = (Some(File::from(console)), Some(File::from(errors)));
-        Ok((Self { console, errors, said: Vec::new() }, stdout, stderr))
+        Ok((Self { console, errors, printed: Vec::new() }, stdout, stderr))
     }
 
     /// Copies the console into its log until QEMU has closed both; returns
@@ -41,16 +41,16 @@ impl Output {
             self.copy_errors()?;
         }
         log.finish();
-        Ok(after_colon(&self.said))
+        Ok(after_colon(&self.printed))
     }
 
     /// What a QEMU that was not executed has printed.
     pub fn rest(mut self) -> String {
         if let Some(errors) = self.errors.take() {
             // The error that is being told is another one.
-            let _ = errors.take(SAID as u64).read_to_end(&mut self.said);
+            let _ = errors.take(MAX_PRINTED as u64).read_to_end(&mut self.printed);
         }
-        after_colon(&self.said)
+        after_colon(&self.printed)
     }
 
     /// Waits for anything; returns whether the shim is gone.
@@ -76,9 +76,9 @@ impl Output {
     fn copy_errors(&mut self) -> io::Result<()> {
         let mut block = [0; BLOCK];
         if let Some(read) = read_ready(&mut self.errors, &mut block)? {
-            self.said.extend_from_slice(&block[..read]);
-            let surplus = self.said.len().saturating_sub(SAID);
-            self.said.drain(..surplus);
+            self.printed.extend_from_slice(&block[..read]);
+            let surplus = self.printed.len().saturating_sub(MAX_PRINTED);
+            self.printed.drain(..surplus);
         }
         Ok(())
     }

@@ -58,8 +58,8 @@ struct Message {
 impl Relay {
     /// A relay to a connected backend.
     pub fn new(backend: OwnedFd) -> io::Result<Self> {
-        let folder = nowhere()?;
-        let path = format!("/proc/self/fd/{}/net", folder.as_raw_fd());
+        let directory = nowhere()?;
+        let path = format!("/proc/self/fd/{}/net", directory.as_raw_fd());
         let listener = UnixListener::bind(&path)?;
         let file = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self { file, listener, backend: backend.into() })

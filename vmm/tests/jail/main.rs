@@ -38,7 +38,7 @@ const FS_CAPABILITIES: [Capability; 8] = [
     Capability::CAP_SETUID,
 ];
 
-/// An `io` process, its folder of sockets, and the engine's connections.
+/// An `io` process, its directory of sockets, and the engine's connections.
 fn io(extra: Option<OwnedFd>) -> (Process, tempfile::TempDir, Vec<OwnedFd>) {
     let ((rng, rng_engine), (vsock, vsock_engine)) = (vhost_socket(), vhost_socket());
     let sockets = tempfile::tempdir().unwrap();
@@ -68,12 +68,12 @@ struct Share(tempfile::TempDir);
 
 impl Share {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, none) = (folder.path(), None::<&str>);
+        let directory = tempfile::tempdir().unwrap();
+        let (path, none) = (directory.path(), None::<&str>);
         mount(Some(path), path, none, MsFlags::MS_BIND, none).unwrap();
         mount(none, path, none, MsFlags::MS_PRIVATE, none).unwrap();
         mount(none, path, none, MsFlags::MS_SHARED, none).unwrap();
-        Self(folder)
+        Self(directory)
     }
 }
 
@@ -108,8 +108,8 @@ fn status(process: &Process, field: &str) -> String {
     line.unwrap().trim().to_owned()
 }
 
-fn names(folder: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(folder).unwrap();
+fn names(directory: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).unwrap();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 

@@ -16,7 +16,7 @@ use sandbox_vm_spec::launch::{DeviceSocket, IoLaunch, KvmLaunch, Launch, Report}
 
 /// Longest wait for a report. The engine itself gives up on a silent backend
 /// after ten seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A process and the shim's end of its control socket.
 pub struct Process {
@@ -40,7 +40,7 @@ impl Process {
         let mut line = serde_json::to_vec(launch).unwrap();
         line.push(b'\n');
         (&ours).write_all(&line).unwrap();
-        ours.set_read_timeout(Some(PATIENCE)).unwrap();
+        ours.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self { child, control: BufReader::new(ours) }
     }
 
@@ -88,8 +88,8 @@ impl Process {
 /// A vhost-user socket: the listener for the backend, the connection for the
 /// engine.
 pub fn vhost_socket() -> (UnixListener, OwnedFd) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("vhost.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vhost.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let connection = UnixStream::connect(&path).unwrap();
     (listener, connection.into())

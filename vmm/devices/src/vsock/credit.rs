@@ -14,7 +14,7 @@ pub struct Credit {
     /// these the ones that it knows of.
     received: Wrapping<u32>,
     forwarded: Wrapping<u32>,
-    told: Wrapping<u32>,
+    reported: Wrapping<u32>,
     /// To the guest: bytes sent, taken by its application as far as it said,
     /// and the size of its buffer.
     sent: Wrapping<u32>,
@@ -33,7 +33,7 @@ impl Credit {
     pub fn tell(&mut self, header: &mut Header) {
         header.buf_alloc = WINDOW;
         header.fwd_cnt = self.forwarded.0;
-        self.told = self.forwarded;
+        self.reported = self.forwarded;
     }
 
     /// Bytes that may be sent to the guest. None if it claims to have taken
@@ -64,16 +64,16 @@ impl Credit {
     }
 
     /// Whether the guest, by what it knows, has less than half a window left,
-    /// and there is more: it is to be told before it runs out.
+    /// and there is more: it is to be reported before it runs out.
     pub fn update_is_due(&self) -> bool {
-        let known = WINDOW.saturating_sub((self.received - self.told).0);
-        self.forwarded != self.told && known < WINDOW / 2
+        let known = WINDOW.saturating_sub((self.received - self.reported).0);
+        self.forwarded != self.reported && known < WINDOW / 2
     }
 
     /// A connection that is about to wrap all its counters.
     #[cfg(test)]
     pub fn near_wraparound() -> Self {
         let near = Wrapping(u32::MAX - 5);
-        Self { received: near, forwarded: near, told: near, sent: near, taken: near, buffer: 0 }
+        Self { received: near, forwarded: near, reported: near, sent: near, taken: near, buffer: 0 }
     }
 }

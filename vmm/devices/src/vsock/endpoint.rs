@@ -9,9 +9,9 @@ use nix::sys::socket::{MsgFlags, recv};
 use crate::chain::Reader;
 
 /// How long a host program may take to say which port it wants.
-const GREETING: Duration = Duration::from_secs(10);
-/// Longest greeting: `CONNECT 4294967295\n`, and some spaces.
-const MAX_GREETING: usize = 32;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest handshake: `CONNECT 4294967295\n`, and some spaces.
+const MAX_HANDSHAKE: usize = 32;
 
 /// The host's side of a connection: a Unix socket, and what the guest sent
 /// that it has not taken.
@@ -37,16 +37,16 @@ pub struct Endpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Is to say which port it wants, until then.
-    Greeting(Instant),
+    Handshake(Instant),
     /// Belongs to a connection.
     Joined,
     /// The guest is done; what is held is still delivered.
     Draining,
 }
 
-/// What a greeting said.
+/// What a handshake said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Greeting {
+pub enum Handshake {
     /// The port.
     Port(u32),
     /// Not all of it is there.
@@ -56,9 +56,9 @@ pub enum Greeting {
 }
 
 impl Endpoint {
-    /// A host program that came on the socket for greetings.
-    pub fn greeting(stream: UnixStream, now: Instant) -> Self {
-        Self::new(stream, Role::Greeting(now + GREETING))
+    /// A host program that came on the socket for handshakes.
+    pub fn in_handshake(stream: UnixStream, now: Instant) -> Self {
+        Self::new(stream, Role::Handshake(now + HANDSHAKE_TIMEOUT))
     }
 
     /// A host program that the guest asked for.
@@ -80,21 +80,21 @@ impl Endpoint {
     }
 
     /// Takes the line `CONNECT port\n`, and not a byte of what follows it.
-    pub fn greet(&mut self) -> Greeting {
-        let mut line = [0; MAX_GREETING];
+    pub fn handshake(&mut self) -> Handshake {
+        let mut line = [0; MAX_HANDSHAKE];
         let seen = match recv(self.stream.as_raw_fd(), &mut line, MsgFlags::MSG_PEEK) {
             Ok(seen) => seen,
-            Err(error) if wait(&error.into()) => return Greeting::Partial,
-            Err(_) => return Greeting::Bad,
+            Err(error) if wait(&error.into()) => return Handshake::Partial,
+            Err(_) => return Handshake::Bad,
         };
         match line[..seen].iter().position(|byte| *byte == b'\n') {
             Some(end) => {
                 let read = self.stream.read_exact(&mut line[..=end]);
                 let port = read.ok().and_then(|()| parse(&line[..end]));
-                port.map_or(Greeting::Bad, Greeting::Port)
+                port.map_or(Handshake::Bad, Handshake::Port)
             }
-            None if seen == 0 || seen == MAX_GREETING => Greeting::Bad,
-            None => Greeting::Partial,
+            None if seen == 0 || seen == MAX_HANDSHAKE => Handshake::Bad,
+            None => Handshake::Partial,
         }
     }
 

@@ -12,7 +12,7 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use super::VsockConfig;
 use super::connection::Effect;
-use super::endpoint::{Endpoint, Greeting, Role, wait};
+use super::endpoint::{Endpoint, Handshake, Role, wait};
 use super::header::{Header, SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND};
 use super::mux::{Id, Mux};
 use crate::chain::{Reader, Writer};
@@ -118,7 +118,7 @@ impl Host {
         let Some(endpoint) = self.endpoints.get_mut(&id) else { return };
         endpoint.hung_up |= set.intersects(EventSet::HANG_UP | EventSet::ERROR);
         match endpoint.role {
-            Role::Greeting(_) => self.greet(id),
+            Role::Handshake(_) => self.handshake(id),
             Role::Joined => {
                 if set.contains(EventSet::OUT) {
                     self.flush(id, now);
@@ -149,7 +149,7 @@ impl Host {
                 Ok((stream, _)) => {
                     let ready = stream.set_nonblocking(true);
                     if ready.is_ok() {
-                        accepted |= self.add(Endpoint::greeting(stream, now)).is_some();
+                        accepted |= self.add(Endpoint::in_handshake(stream, now)).is_some();
                     }
                 }
                 Err(error) if wait(&error) => self.waiting = false,
@@ -176,14 +176,14 @@ impl Host {
         Some(id)
     }
 
-    fn greet(&mut self, id: Id) {
+    fn handshake(&mut self, id: Id) {
         let Some(endpoint) = self.endpoints.get_mut(&id) else { return };
-        match endpoint.greet() {
-            Greeting::Partial => {}
-            Greeting::Bad => {
+        match endpoint.handshake() {
+            Handshake::Partial => {}
+            Handshake::Bad => {
                 self.endpoints.remove(&id);
             }
-            Greeting::Port(port) => {
+            Handshake::Port(port) => {
                 endpoint.role = Role::Joined;
                 self.mux.request(id, port);
             }
@@ -327,7 +327,7 @@ impl Host {
 
     fn expire(&mut self, now: Instant) {
         self.armed = None;
-        let overdue = |role: Role| matches!(role, Role::Greeting(deadline) if deadline <= now);
+        let overdue = |role: Role| matches!(role, Role::Handshake(deadline) if deadline <= now);
         self.endpoints.retain(|_, endpoint| !overdue(endpoint.role));
         for id in self.mux.overdue(now) {
             self.mux.give_up(id);
@@ -337,12 +337,12 @@ impl Host {
 
     /// Sets the timer to the first deadline, if it is not set to it already.
     pub fn arm(&mut self) -> io::Result<()> {
-        let greeting = |endpoint: &Endpoint| match endpoint.role {
-            Role::Greeting(deadline) => Some(deadline),
+        let handshake = |endpoint: &Endpoint| match endpoint.role {
+            Role::Handshake(deadline) => Some(deadline),
             _ => None,
         };
-        let greetings = self.endpoints.values().filter_map(greeting).min();
-        let Some(deadline) = greetings.into_iter().chain(self.mux.deadline()).min() else {
+        let handshakes = self.endpoints.values().filter_map(handshake).min();
+        let Some(deadline) = handshakes.into_iter().chain(self.mux.deadline()).min() else {
             return Ok(());
         };
         // A timer that rings too early is set again.

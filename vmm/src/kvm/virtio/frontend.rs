@@ -69,7 +69,7 @@ impl Backend {
 
     /// Agrees on the protocol, passes the guest's memory, and learns what the
     /// device is. `step` is called with each message before it is sent.
-    pub fn greet(
+    pub fn handshake(
         &mut self,
         memory: &GuestMemoryMmap,
         step: &dyn Fn(&'static str),

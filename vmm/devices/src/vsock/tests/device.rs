@@ -20,22 +20,22 @@ const BUFFER: u32 = 4096;
 struct Guest {
     device: Vsock,
     driver: Driver,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     buffers: Vec<u64>,
     pending: VecDeque<(Header, Vec<u8>)>,
 }
 
 impl Guest {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(folder.path().join("vsock.sock")).unwrap();
-        let sockets = folder.path().to_owned();
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("vsock.sock")).unwrap();
+        let sockets = directory.path().to_owned();
         let guest_ports = vec![HOST_PORT];
         let config = VsockConfig { cid: CID, listener, sockets, guest_ports };
         let mut device = Vsock::new(config).unwrap();
         device.start(0).unwrap();
         let driver = Driver::new(&device);
-        Self { device, driver, folder, buffers: vec![0; 1024], pending: VecDeque::new() }
+        Self { device, driver, directory, buffers: vec![0; 1024], pending: VecDeque::new() }
     }
 
     /// Posts buffers for packets of the host.
@@ -92,7 +92,7 @@ impl Guest {
     }
 
     fn host_connects(&self) -> UnixStream {
-        let mut stream = UnixStream::connect(self.folder.path().join("vsock.sock")).unwrap();
+        let mut stream = UnixStream::connect(self.directory.path().join("vsock.sock")).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         writeln!(stream, "CONNECT {GUEST_PORT}").unwrap();
         stream
@@ -137,7 +137,7 @@ fn data_goes_both_ways() {
 }
 
 #[test]
-fn what_follows_the_greeting_is_data() {
+fn what_follows_the_handshake_is_data() {
     let mut guest = Guest::new();
     guest.post(64);
     let mut host = guest.host_connects();
@@ -160,12 +160,12 @@ fn a_host_that_comes_before_the_driver_waits() {
 }
 
 #[test]
-fn bad_greetings_are_hung_up_on() {
+fn bad_handshakes_are_hung_up_on() {
     let mut guest = Guest::new();
     guest.post(64);
-    let path = guest.folder.path().join("vsock.sock");
+    let path = guest.directory.path().join("vsock.sock");
     let long = "CONNECT 1".to_owned() + &"0".repeat(40);
-    for greeting in [
+    for handshake in [
         "\n",
         "HELLO 5\n",
         "CONNECT\n",
@@ -177,17 +177,17 @@ fn bad_greetings_are_hung_up_on() {
     ] {
         let mut host = UnixStream::connect(&path).unwrap();
         host.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        host.write_all(greeting.as_bytes()).unwrap();
+        host.write_all(handshake.as_bytes()).unwrap();
         let reader = std::thread::spawn(move || host.read(&mut [0; 1]));
         while !reader.is_finished() {
-            assert!(guest.received().is_empty(), "{greeting:?}");
+            assert!(guest.received().is_empty(), "{handshake:?}");
         }
         // Reset, if there was more than the line.
         let read = reader.join().unwrap().or_else(|error| match error.kind() {
             ErrorKind::ConnectionReset => Ok(0),
             _ => Err(error),
         });
-        assert_eq!(read.unwrap(), 0, "{greeting:?}");
+        assert_eq!(read.unwrap(), 0, "{handshake:?}");
     }
 }
 
@@ -195,7 +195,7 @@ fn bad_greetings_are_hung_up_on() {
 fn the_guest_reaches_its_ports_alone() {
     let mut guest = Guest::new();
     guest.post(64);
-    let path = |port| guest.folder.path().join(format!("vsock.sock_{port}"));
+    let path = |port| guest.directory.path().join(format!("vsock.sock_{port}"));
     let listener = UnixListener::bind(path(HOST_PORT)).unwrap();
     let _other = UnixListener::bind(path(HOST_PORT + 1)).unwrap();
     guest.send(&from_guest(Op::Request, 5000, HOST_PORT + 1), &[]);
@@ -313,7 +313,7 @@ fn a_reset_by_the_guest_closes_the_host_s_end() {
 fn a_flood_of_connections_is_refused_at_the_bound() {
     let mut guest = Guest::new();
     let listener =
-        UnixListener::bind(guest.folder.path().join(format!("vsock.sock_{HOST_PORT}"))).unwrap();
+        UnixListener::bind(guest.directory.path().join(format!("vsock.sock_{HOST_PORT}"))).unwrap();
     let mut accepted = Vec::new();
     let mut refused = 0;
     for port in 0..MAX_CONNECTIONS as u32 + 10 {
