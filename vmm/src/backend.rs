@@ -36,7 +36,7 @@ const MAX_CONFIG: u32 = 256;
 /// Queues of a device whose kicks are handled without an allocation.
 const QUEUES: usize = 4;
 
-/// A backend cannot serve.
+/// A device cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     /// The daemon or its threads could not be made.
@@ -47,7 +47,7 @@ pub enum BackendError {
     Connection { name: &'static str, reason: String },
 }
 
-/// A device that is being served by threads of its own.
+/// A device and the threads that serve it.
 pub struct Backend {
     name: &'static str,
     daemon: VhostUserDaemon<Arc<Adapter>>,
@@ -92,7 +92,7 @@ impl Backend {
         self.daemon.start(&mut listener).map_err(failed)
     }
 
-    /// Returns when the engine has gone away.
+    /// Returns when the engine has exited.
     pub fn wait(&mut self) -> Result<(), BackendError> {
         match self.daemon.wait() {
             Ok(())
@@ -183,7 +183,7 @@ impl Adapter {
         })
     }
 
-    /// Stops watching, so that what becomes ready wakes nobody in vain.
+    /// Stops watching the device's descriptors, which it may close.
     fn halt(&self, guarded: &mut Guarded, phase: Phase) {
         guarded.phase = phase;
         for (fd, set, token) in std::mem::take(&mut guarded.watched) {
@@ -261,7 +261,7 @@ impl Adapter {
     }
 }
 
-/// Passes an event on while the guest's queues are nobody's.
+/// Handles an event while no driver owns the queues.
 fn without_driver(device: &mut dyn Device, event: Event) -> Result<(), DeviceError> {
     match event {
         Event::Kick(_) => Ok(()),
@@ -304,14 +304,14 @@ impl VhostUserBackend for Adapter {
         self.halt(&mut self.lock(), Phase::Stopped);
     }
 
-    /// Each queue knows by itself.
+    /// Queues take it from the acknowledged features.
     fn set_event_idx(&self, _enabled: bool) {}
 
     fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
         let config = self.config.as_deref().unwrap_or_default();
         let from = config.get(offset as usize..).unwrap_or_default();
         let mut bytes = from[..from.len().min(size as usize)].to_vec();
-        // Frontends know larger structures than the device may have.
+        // Frontends may ask for a larger structure than the device has.
         bytes.resize(size.min(MAX_CONFIG) as usize, 0);
         bytes
     }
@@ -320,12 +320,12 @@ impl VhostUserBackend for Adapter {
         Err(io::ErrorKind::PermissionDenied.into())
     }
 
-    /// The map is looked up for each call.
+    /// Each call of the device loads the current map.
     fn update_memory(&self, _memory: GuestMemoryAtomic<Memory>) -> io::Result<()> {
         Ok(())
     }
 
-    /// Lets the thread end with the connection.
+    /// Ends the thread with the connection.
     fn exit_event(&self, _thread: usize) -> Option<(EventConsumer, EventNotifier)> {
         new_event_consumer_and_notifier(EventFlag::NONBLOCK).ok()
     }

@@ -15,7 +15,7 @@ use sandbox_vm_spec::launch::{CONTROL_FD, Fd, Launch, MAX_LINE, Report};
 /// Stack of the thread that only waits for the shim to go away.
 const WATCHER_STACK: usize = 64 * 1024;
 
-/// The shim cannot be heard or told anything.
+/// The exchange with the shim failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The control descriptor is not what the shim passes.
@@ -23,13 +23,13 @@ pub enum ControlError {
         "file descriptor {CONTROL_FD} is not a control socket; sandbox-vmm is started by the shim, not by hand"
     )]
     NotStartedByShim(#[source] io::Error),
-    #[error("cannot ask to be ended with the shim")]
+    #[error("cannot set the parent-death signal")]
     DeathSignal(#[source] io::Error),
     /// Reading the launch message failed.
     #[error("cannot read the launch message from the shim")]
     Read(#[source] io::Error),
     /// EOF before the launch message.
-    #[error("the shim went away before it sent the launch message")]
+    #[error("the shim exited before it sent the launch message")]
     Eof,
     /// No newline within the bound.
     #[error("the launch message is longer than {MAX_LINE} bytes")]
@@ -38,7 +38,7 @@ pub enum ControlError {
     #[error("the shim sent {0} bytes after the launch message")]
     Trailing(usize),
     /// The line is not a launch message.
-    #[error("the launch message is not understood; shim and sandbox-vmm must be of one version")]
+    #[error("invalid launch message; install shim and sandbox-vmm of one version")]
     Parse(#[source] serde_json::Error),
     /// A descriptor named in the launch message is not open.
     #[error("file descriptor {fd}, the {what} by the launch message, was not passed")]
@@ -119,8 +119,8 @@ impl Control {
         (&*writer).write_all(&lines).map_err(ControlError::Report)
     }
 
-    /// Returns when the shim has gone away, or broke the protocol by sending
-    /// a second message.
+    /// Returns when the shim has exited, or has broken the protocol by a second
+    /// message.
     pub fn wait_for_end(&self) {
         loop {
             match (&self.reader).read(&mut [0; 1]) {
@@ -130,8 +130,8 @@ impl Control {
         }
     }
 
-    /// Ends the process, with status 0 and at once, when the shim goes away.
-    /// Called after the jail is entered: a jail is entered single-threaded.
+    /// Exits with status 0 when the shim exits. Starts a thread: the jail is to
+    /// be entered before.
     pub fn watch(&self) -> Result<(), ControlError> {
         let reader = self.reader.try_clone().map_err(ControlError::Watch)?;
         let writer = Mutex::new(reader.try_clone().map_err(ControlError::Watch)?);
@@ -149,7 +149,7 @@ impl Control {
 }
 
 impl AsFd for Control {
-    /// Readable when the shim has gone away.
+    /// Readable when the shim has exited.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
@@ -209,7 +209,7 @@ fn take_fd(fd: Fd) -> io::Result<OwnedFd> {
     }
     fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     // SAFETY: open, and without the flag that everything this process opens
-    // or has taken before has: nobody else here owns it.
+    // or has taken before has: it has no other owner here.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

@@ -1,5 +1,5 @@
-//! The pod's disks in the `io` process: the block device, and the shim's
-//! requests to attach and detach parts of it.
+//! The block device in the `io` process, and the shim's requests to attach and
+//! detach disks.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -34,7 +34,7 @@ pub fn start(requests: OwnedFd) -> Result<Blk, DisksError> {
     Ok(device)
 }
 
-/// Answers until the shim goes away, which ends the process.
+/// Answers until the shim exits, which ends the process.
 fn serve(requests: &OwnedFd, handle: &Handle) -> io::Result<()> {
     while let Some((packet, file)) = receive(requests)? {
         let reply = match answer(&packet, file, handle) {
@@ -65,9 +65,9 @@ fn receive(requests: &OwnedFd) -> io::Result<Option<(Vec<u8>, Option<File>)>> {
 
 fn answer(packet: &[u8], file: Option<File>, handle: &Handle) -> Result<(), String> {
     let request = serde_json::from_slice(packet);
-    match request.map_err(|error| format!("the request is not understood: {error}"))? {
+    match request.map_err(|error| format!("invalid request: {error}"))? {
         Request::Attach(disk) => {
-            let file = file.ok_or("no file came with the disk")?;
+            let file = file.ok_or("the request has no file")?;
             if !(1..=MAX_DISKS).contains(&disk.number) || disk.bytes > SPAN {
                 return Err("the disk does not fit the block device".to_owned());
             }

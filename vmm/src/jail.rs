@@ -1,7 +1,7 @@
 //! The jail of each process, as an ordered list of steps.
 //!
-//! It is entered single-threaded, after everything that needs the host's
-//! files is open.
+//! A process enters it with one thread, after it has opened all that it needs
+//! of the host's files.
 
 use std::fs;
 use std::io;
@@ -22,8 +22,8 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use crate::control;
 
-/// Where the root of [`Root::Files`] is put together: a directory that every
-/// host has and that nothing is bound from.
+/// Mount point on which the root of [`Root::Files`] is assembled: a directory
+/// that every host has and that nothing is bound from.
 const STAGE: &str = "/proc";
 const OWN_FDS: &str = "/proc/self/fd";
 
@@ -36,37 +36,37 @@ pub struct JailError {
     source: io::Error,
 }
 
-/// What a process sees of the host's files.
+/// The root file system of a process.
 #[derive(Clone, Debug)]
 pub enum Root {
-    /// This directory, and what the host mounts in it later.
+    /// A directory, with what the host mounts in it later.
     Share(PathBuf),
-    /// This directory alone, read-only: nerdctl copies files to the root of a
-    /// task's pid, and a copy that the container never sees must fail.
+    /// A directory without later mounts, read-only: nerdctl copies files to the
+    /// root of a task's pid, and a copy that the container never sees must fail.
     Directory(PathBuf),
-    /// A read-only tree of nothing but these.
+    /// A read-only tree of these entries.
     Files(Vec<Entry>),
 }
 
-/// Something in the tree of [`Root::Files`].
+/// An entry of [`Root::Files`].
 #[derive(Clone, Debug)]
 pub enum Entry {
-    /// A file, device or directory of the host at the same path, not writable
-    /// unless it is a device. Left out where the host has none.
+    /// A file, device or directory of the host at the same path, read-only
+    /// unless it is a device. Skipped if the host has none.
     Host(PathBuf),
-    /// A symbolic link of the host at the same path, or the directory if it is one.
-    /// Left out where the host has none.
+    /// A symbolic link or directory of the host at the same path. Skipped if
+    /// the host has none.
     LinkOrDirectory(PathBuf),
-    /// The process's own descriptors by their numbers, at this path.
+    /// `/proc/self/fd` of the process, at this path.
     OwnFds(&'static str),
 }
 
-/// What a process can reach over the network.
+/// The network namespace of a process.
 #[derive(Clone, Debug)]
 pub enum Network {
-    /// Nothing: a namespace of its own, in which nothing is.
+    /// A new one without interfaces.
     None,
-    /// What is in this namespace.
+    /// An existing one.
     Namespace(Arc<OwnedFd>),
 }
 
@@ -78,16 +78,16 @@ pub struct Jail {
     pub network: Network,
     /// The capabilities it keeps.
     pub capabilities: &'static [Capability],
-    /// Most open files: a leak ends in an error here and not on the host.
+    /// RLIMIT_NOFILE: a leak of descriptors fails here and not on the host.
     pub files: u64,
-    /// Most bytes of memory of its own, guest memory not counted; `None` for
-    /// a process whose memory is the guest's. What a guest makes a process
-    /// hold ends here at the latest.
+    /// RLIMIT_DATA, which does not count guest memory: it bounds what a guest
+    /// makes the process allocate. `None` for a process that allocates guest
+    /// memory itself.
     pub memory: Option<u64>,
 }
 
 impl Jail {
-    /// Confines the calling process, for good.
+    /// Confines the calling process permanently.
     pub fn enter(&self) -> Result<(), JailError> {
         failed("close inherited descriptors", control::close_strangers())?;
         self.limit()?;
@@ -126,7 +126,8 @@ impl Jail {
     }
 }
 
-/// Leaves the calling thread, and those that it starts, no more than these.
+/// Drops all other capabilities of the calling thread and of threads that it
+/// starts.
 pub fn keep_capabilities(keep: &[Capability]) -> Result<(), JailError> {
     let keep: CapsHashSet = keep.iter().copied().collect();
     capability_step(caps::set(None, CapSet::Inheritable, &CapsHashSet::new()))?;
@@ -137,21 +138,24 @@ pub fn keep_capabilities(keep: &[Capability]) -> Result<(), JailError> {
 impl Network {
     fn enter(&self) -> Result<(), JailError> {
         match self {
-            Network::None => step("leave the host's network", unshare(CloneFlags::CLONE_NEWNET)),
-            Network::Namespace(namespace) => {
-                step("enter the pod's network", setns(namespace, CloneFlags::CLONE_NEWNET))
+            Network::None => {
+                step("unshare the network namespace", unshare(CloneFlags::CLONE_NEWNET))
             }
+            Network::Namespace(namespace) => step(
+                "enter the pod's network namespace",
+                setns(namespace, CloneFlags::CLONE_NEWNET),
+            ),
         }
     }
 }
 
-/// Namespaces of its own: no System V objects, no mounts that go back to the
+/// Enters new mount, IPC and UTS namespaces; mounts do not propagate to the
 /// host.
 fn leave_namespaces() -> Result<(), JailError> {
     let flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
-    step("leave the host's namespaces", unshare(flags))?;
+    step("unshare the mount, IPC and UTS namespaces", unshare(flags))?;
     let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
-    at("keep mounts from the host", "/", mount_flags("/", flags))
+    at("make a slave mount of", "/", mount_flags("/", flags))
 }
 
 impl Root {
@@ -166,7 +170,7 @@ impl Root {
             }
             Root::Directory(path) => {
                 at("bind", path, bind(path, path, true))?;
-                at("keep later mounts out of", path, mount_flags(path, MsFlags::MS_PRIVATE))?;
+                at("make a private mount of", path, mount_flags(path, MsFlags::MS_PRIVATE))?;
                 pivot(path)
             }
             Root::Files(entries) => {
@@ -182,11 +186,11 @@ impl Root {
     }
 }
 
-/// Makes `path`, a mount point, the root, and lets go of the old one.
+/// Makes `path`, a mount point, the root and unmounts the old root.
 fn pivot(path: &Path) -> Result<(), JailError> {
     at("enter", path, chdir(path))?;
     at("change root to", path, pivot_root(".", "."))?;
-    at("let go of the host's", "/", umount2(".", MntFlags::MNT_DETACH))?;
+    at("unmount the host's", "/", umount2(".", MntFlags::MNT_DETACH))?;
     at("enter", "/", chdir("/"))
 }
 
@@ -203,11 +207,11 @@ fn stage(entries: &[Entry], fds: OwnedFd) -> Result<(), JailError> {
             Entry::LinkOrDirectory(path) => add_link(stage, path)?,
             Entry::OwnFds(path) => {
                 let target = beneath(stage, Path::new(path));
-                at("make", &target, fs::create_dir_all(&target))?;
+                at("create", &target, fs::create_dir_all(&target))?;
                 if let Some(fds) = fds.take() {
                     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
                     let moved = move_mount(&fds, "", CWD, &target, flags);
-                    at("mount own descriptors on", &target, moved)?;
+                    at("mount the process's descriptors on", &target, moved)?;
                 }
             }
         }
@@ -219,11 +223,11 @@ fn add_host(stage: &Path, path: &Path) -> Result<(), JailError> {
     let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
     let target = beneath(stage, path);
     if metadata.is_dir() {
-        at("make", &target, fs::create_dir_all(&target))?;
+        at("create", &target, fs::create_dir_all(&target))?;
     } else {
         let directory = target.parent().unwrap_or(stage);
-        at("make", directory, fs::create_dir_all(directory))?;
-        at("make", &target, fs::File::create(&target).map(drop))?;
+        at("create", directory, fs::create_dir_all(directory))?;
+        at("create", &target, fs::File::create(&target).map(drop))?;
     }
     let read_only = metadata.is_dir() || metadata.is_file();
     at("bind", path, bind(path, &target, read_only))
@@ -233,7 +237,7 @@ fn add_link(stage: &Path, path: &Path) -> Result<(), JailError> {
     match fs::read_link(path) {
         Ok(link) => {
             let target = beneath(stage, path);
-            at("make", &target, std::os::unix::fs::symlink(link, &target))
+            at("create", &target, std::os::unix::fs::symlink(link, &target))
         }
         Err(_) => add_host(stage, path),
     }
@@ -258,14 +262,14 @@ fn mount_flags<P: AsRef<Path> + ?Sized>(path: &P, flags: MsFlags) -> nix::Result
     mount(none, path.as_ref(), none, flags, none)
 }
 
-/// A mount, of its own and nowhere yet, of the directory of this process's
-/// descriptors: nothing above it in `/proc` can be reached from it.
+/// A detached mount of `/proc/self/fd`: no path leads from it to the rest of
+/// `/proc`.
 pub fn own_fds() -> Result<OwnedFd, JailError> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    at("open the directory of own descriptors", OWN_FDS, open_tree(CWD, OWN_FDS, flags))
+    at("clone the mount of", OWN_FDS, open_tree(CWD, OWN_FDS, flags))
 }
 
-/// `wanted` open files, or as many as the host allows.
+/// Raises RLIMIT_NOFILE to `wanted`, or to the hard limit; returns the limit.
 pub fn most_files(wanted: u64) -> u64 {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((wanted, wanted));
     let raised = setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted);

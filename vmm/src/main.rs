@@ -1,8 +1,8 @@
 //! `sandbox-vmm`: the processes of a sandbox.
 //!
 //! `kvm` and `qemu` run the machine, `io` and `fs` serve its devices over
-//! vhost-user, `probe` tells whether `/dev/kvm` can run a guest. All but
-//! `probe` are started by the shim and talk to it over [`control`].
+//! vhost-user, `probe` reports whether `/dev/kvm` can run a guest. The shim
+//! starts all but `probe` and exchanges messages with them by [`control`].
 
 mod backend;
 mod console;
@@ -52,7 +52,9 @@ enum Process {
 enum Error {
     #[error(transparent)]
     Control(#[from] ControlError),
-    #[error("the shim started `sandbox-vmm {0:?}` with the launch message of another process")]
+    #[error(
+        "invalid launch message for `sandbox-vmm {0:?}`: it is the launch message of another process"
+    )]
     WrongLaunch(Process),
     #[error(transparent)]
     Fs(#[from] fs::Error),

@@ -1,6 +1,6 @@
-//! Whether `/dev/kvm` can run a guest: that it exists proves nothing. Some
-//! hosts offer a KVM whose ring 0 is emulated instruction by instruction, and
-//! which stops at instructions that every kernel uses.
+//! Tests whether `/dev/kvm` can run a guest. On some hosts it exists, emulates
+//! ring 0 instruction by instruction, and stops at instructions that every
+//! kernel uses.
 
 mod guest;
 
@@ -31,7 +31,7 @@ const CODE: u64 = 0x1_0000;
 /// What the guest needs, in MiB.
 const MEMORY: u64 = 1;
 
-/// The verdict could not be given.
+/// The verdict was not printed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// stdout is closed.
@@ -78,7 +78,7 @@ enum Unusable {
     Crashed,
 }
 
-/// What is printed.
+/// The printed verdict.
 #[derive(Debug, Serialize)]
 struct Verdict {
     usable: bool,

@@ -1,8 +1,8 @@
 //! The qemu engine: QEMU's microvm machine with the devices of the other
 //! processes as its vhost-user backends.
 //!
-//! This process stays QEMU's parent: it keeps the console log bounded, tells
-//! the shim how QEMU ended, and its own end is QEMU's. Both are jailed.
+//! This process stays QEMU's parent: it keeps the console log bounded, reports
+//! to the shim how QEMU ended, and QEMU ends with it. Both are jailed.
 
 mod arguments;
 mod output;
@@ -53,13 +53,13 @@ pub enum Error {
     #[error(transparent)]
     Jail(#[from] JailError),
     /// Not an accelerator of QEMU that is known here.
-    #[error("{0:?} is no accelerator, \"tcg\" and \"kvm\" are")]
+    #[error("invalid accelerator {0:?}: neither \"tcg\" nor \"kvm\"")]
     Accelerator(String),
     /// The tag would be read as more than a tag.
-    #[error("the tag {0:?} of the share holds something other than letters, digits and dashes")]
+    #[error("invalid tag {0:?} of the share: only letters, digits and dashes are allowed")]
     Tag(String),
     /// The path of QEMU is not absolute.
-    #[error("the path {} of QEMU is not absolute", .0.display())]
+    #[error("invalid path {} of QEMU: not absolute", .0.display())]
     Path(PathBuf),
     /// QEMU was not executed.
     #[error("cannot execute {}{printed}", path.display())]
@@ -70,13 +70,13 @@ pub enum Error {
         source: io::Error,
     },
     /// A net device needs a link.
-    #[error("the launch message has a net device and no link for it")]
+    #[error("invalid launch message: a net device without a link")]
     Link,
     /// QEMU's way to the net device's backend cannot be made.
     #[error("cannot relay between QEMU and the backend of the net device")]
     Relay(#[source] io::Error),
     /// QEMU's output cannot be read.
-    #[error("cannot follow QEMU")]
+    #[error("cannot read the output of QEMU")]
     Follow(#[source] io::Error),
     /// QEMU ended otherwise than by its guest.
     #[error("QEMU ended with {status}{printed}")]
@@ -208,7 +208,7 @@ fn start(
     }
 }
 
-/// Lets QEMU inherit `fd`.
+/// Clears FD_CLOEXEC, so that QEMU inherits `fd`.
 fn keep(fd: RawFd) -> io::Result<()> {
     // SAFETY: borrowed for this call; `Inherited` has it open.
     let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
@@ -230,7 +230,7 @@ fn arguments(
     }
     Ok(Arguments {
         vm: &launch.vm,
-        // KVM tells its guests by itself.
+        // A guest on KVM reads the rate by KVM's clock.
         tsc_khz: if accelerator == Accelerator::Tcg { tsc.khz() } else { None },
         accelerator,
         kernel: name(&inherited.kernel),
@@ -280,7 +280,7 @@ fn after_colon(printed: &[u8]) -> String {
     if printed.is_empty() { String::new() } else { format!(": {printed}") }
 }
 
-/// The shim is gone: so is this process, and QEMU with it.
+/// Exits with the shim; QEMU's parent-death signal ends it, too.
 fn shim_gone() -> ! {
     exit_now(0)
 }

@@ -29,7 +29,7 @@ const COMMAND: Token = 0;
 /// Disks by their numbers.
 type Disks = HashMap<u16, Disk>;
 
-/// See the module.
+/// The block device.
 pub struct Blk {
     disks: Disks,
     config: [u8; config::LEN],

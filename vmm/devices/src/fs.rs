@@ -50,7 +50,7 @@ pub enum FsError {
     Start(#[source] io::Error),
 }
 
-/// See the module.
+/// The file system device.
 pub struct Fs {
     server: Server<PassthroughFs>,
     requests: Requests,

@@ -1,6 +1,6 @@
-//! Device logic, written once: rings and guest memory, and nothing of KVM,
-//! MMIO, vhost-user or async runtimes. The vhost-user adapter drives it in
-//! production, unit tests and fuzz targets drive it directly.
+//! Device logic on rings and guest memory, independent of KVM, MMIO, vhost-user
+//! and async runtimes. In production the vhost-user adapter drives it; unit
+//! tests and fuzz targets drive it directly.
 
 pub mod blk;
 pub mod chain;

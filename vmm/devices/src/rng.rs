@@ -12,7 +12,7 @@ const MAX_REQUEST: u32 = 64 * 1024;
 /// Bytes taken from the host at once.
 const BLOCK: usize = 256;
 
-/// See the module.
+/// The entropy device.
 #[derive(Debug, Default)]
 pub struct Rng;
 

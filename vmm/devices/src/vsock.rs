@@ -42,7 +42,7 @@ pub struct VsockConfig {
     pub guest_ports: Vec<u32>,
 }
 
-/// See the module.
+/// The socket device.
 pub struct Vsock {
     host: Host,
     config: [u8; 8],
@@ -144,7 +144,7 @@ impl Vsock {
         Ok(received)
     }
 
-    /// Takes one packet. One that has no header is nobody's.
+    /// Takes one packet. A packet without a header is dropped.
     fn take(&mut self, chain: &Chain, queue: &QueueIo, now: Instant) {
         let mut reader = chain.reader(queue.memory());
         let mut header = [0; HEADER];

@@ -4,9 +4,9 @@
 //! A machine has as many devices as it was started with, and containers come
 //! later. So the block device is there from the start, as large as all disks
 //! that there may be: disk N is what begins at [`start`]`(N)`. The guest's agent
-//! makes a partition of it, with the number N, when it is told to.
+//! makes a partition of it, with the number N, on the shim's request.
 //!
-//! The shim tells `io` on a socket pair of the type `SOCK_SEQPACKET`. A packet
+//! The shim sends requests to `io` on a `SOCK_SEQPACKET` socket pair. A packet
 //! is a [`Request`] or a [`Reply`] in JSON; [`Request::Attach`] carries the
 //! disk's descriptor.
 
@@ -47,22 +47,22 @@ pub struct Disk {
     pub read_only: bool,
 }
 
-/// What the shim asks.
+/// A request of the shim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Request {
-    /// Let the guest have a disk.
+    /// Attach a disk.
     Attach(Disk),
     /// Close the disk of this number. What it is asked for from then on fails.
     Detach(u16),
 }
 
-/// The answer.
+/// The reply of `io`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reply {
-    /// It is done.
+    /// The request succeeded.
     Done,
-    /// It is not; why.
+    /// The request failed; the reason.
     Failed(String),
 }

@@ -1,11 +1,11 @@
-//! How the shim starts the processes of a sandbox and what they tell it.
+//! How the shim starts the processes of a sandbox, and their reports.
 //!
 //! Each is `sandbox-vmm <kvm|qemu|io|fs>` with a cleared environment and file
 //! descriptor [`CONTROL_FD`] open: one end of a stream socketpair. The shim
 //! writes one JSON line, the [`Launch`] of that process, which names every
 //! other inherited descriptor by its number. The process answers with JSON
-//! lines, each a [`Report`], and ends when its end of the socket reads EOF:
-//! that is the shim going away.
+//! lines, each a [`Report`], and exits when its end of the socket reads EOF:
+//! the shim has exited.
 //!
 //! Each device is a vhost-user backend in `io` or `fs`. The shim makes a
 //! listening Unix socket for each, connects to it once, unlinks it, and passes
@@ -29,7 +29,7 @@ pub const MAX_LINE: usize = 64 * 1024;
 /// Number of an inherited file descriptor.
 pub type Fd = i32;
 
-/// What a process of `sandbox-vmm` is to do: the first line on its socket.
+/// The launch message: the first line on a process's control socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "process", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Launch {
@@ -189,7 +189,7 @@ pub enum Report {
     },
     /// The process cannot go on and exits with a status other than 0.
     Failed {
-        /// What happened, to what, and what to do.
+        /// The error with its causes.
         error: String,
     },
 }
@@ -199,10 +199,10 @@ pub enum Report {
 #[serde(rename_all = "kebab-case")]
 pub enum VmEnd {
     /// The guest asked for a reset or a power-off (keyboard controller port
-    /// 0x64). QEMU does not tell a triple fault from it.
+    /// 0x64). QEMU reports a triple fault as a reset, too.
     Reset,
     /// The guest's CPU shut down by a triple fault.
     TripleFault,
-    /// KVM or QEMU could not go on; why, in words.
+    /// KVM or QEMU failed; the reason.
     Error(String),
 }

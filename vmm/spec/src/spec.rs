@@ -27,16 +27,16 @@ pub struct VmSpec {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// vcpus is out of range.
-    #[error("{0} vCPUs asked for, a sandbox has 1 to {MAX_VCPUS}")]
+    #[error("invalid number of vCPUs: {0} vCPUs, not 1 to {MAX_VCPUS}")]
     Vcpus(u8),
     /// memory_mib is out of range.
-    #[error("{0} MiB of memory asked for, a sandbox has {MIN_MEMORY_MIB} to {MAX_MEMORY_MIB} MiB")]
+    #[error("invalid memory size: {0} MiB, not {MIN_MEMORY_MIB} to {MAX_MEMORY_MIB} MiB")]
     Memory(u32),
     /// cmdline is too long.
-    #[error("{0} bytes of kernel command line asked for, at most {MAX_CMDLINE} are taken")]
+    #[error("invalid kernel command line: {0} bytes, more than {MAX_CMDLINE}")]
     CmdlineLength(usize),
     /// cmdline holds something other than printable ASCII.
-    #[error("the kernel command line holds byte {0:#04x}, only printable ASCII is taken")]
+    #[error("invalid kernel command line: byte {0:#04x} is not printable ASCII")]
     CmdlineByte(u8),
 }
 

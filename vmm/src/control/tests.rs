@@ -72,7 +72,7 @@ fn a_descriptor_is_taken_once_and_only_if_it_was_passed() {
     let null = std::fs::File::open("/dev/null").unwrap();
     let fd = fcntl(&null, FcntlArg::F_DUPFD_CLOEXEC(10)).unwrap();
     assert!(inherited(fd, "test").is_err(), "our own, closed on exec");
-    // SAFETY: the number is nobody's yet.
+    // SAFETY: the number has no owner yet.
     let ours = unsafe { OwnedFd::from_raw_fd(fd) };
     fcntl(&ours, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
     let fd = ours.into_raw_fd();

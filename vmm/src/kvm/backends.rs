@@ -1,5 +1,5 @@
-//! The thread that speaks with the devices' backends, one exchange at a time,
-//! and the clock that the main thread watches it by.
+//! The thread that exchanges messages with the devices' backends, one at a
+//! time, and the timer by which the main thread watches it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,8 +16,8 @@ use super::events::{Event, EventSender};
 use super::virtio::frontend::{Backend, Error};
 use super::virtio::{Job, Slots};
 
-/// How long a backend may take for one job. They answer in microseconds; this
-/// ends a machine whose backend hangs and that would hang with it.
+/// Timeout of one job. Backends answer in microseconds; this ends a machine
+/// whose backend hangs.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// Stack of the thread: vhost-user messages are small.
 const STACK: usize = 128 * 1024;

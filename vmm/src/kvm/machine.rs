@@ -48,12 +48,12 @@ pub struct Machine {
     memory: GuestMemoryMmap,
 }
 
-/// KVM's VM in the pending: the host's kernel waits in it for all its CPUs,
-/// for milliseconds, so it is made on a thread of its own.
+/// A VM that another thread creates: KVM_CREATE_VM waits for milliseconds for
+/// all CPUs of the host.
 pub struct PendingVm(JoinHandle<Result<(Kvm, VmFd), kvm_ioctls::Error>>);
 
 impl PendingVm {
-    /// Starts to make a VM.
+    /// Starts the thread.
     pub fn start(kvm: Kvm) -> Result<Self, Error> {
         let make = move || kvm.create_vm().map(|vm| (kvm, vm));
         let builder = thread::Builder::new().name("make".into()).stack_size(STACK);
@@ -82,7 +82,7 @@ impl Machine {
         Ok(Self { vcpus, vm, memory })
     }
 
-    /// Lets the first vCPU begin at `entry`.
+    /// Sets the first vCPU up to begin at `entry`.
     pub fn boot_at(&self, entry: u64) -> Result<(), Error> {
         registers::write_tables(&self.memory).map_err(Error::Tables)?;
         match self.vcpus.first() {

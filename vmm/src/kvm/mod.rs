@@ -72,8 +72,8 @@ pub enum Error {
     Start(#[source] io::Error),
 }
 
-/// The process has all its descriptors; files, network and privileges are
-/// nothing to it.
+/// The process has all its descriptors and needs no files, network or
+/// privileges.
 const JAIL: Jail = Jail {
     root: Root::Files(Vec::new()),
     network: Network::None,
@@ -179,8 +179,8 @@ fn command_line(vm: &VmSpec, devices: usize) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Waits until all backends have told what their devices are; `None` when the
-/// shim has gone away before.
+/// Waits until all backends have described their devices; `None` if the shim
+/// exits first.
 fn connected(supervisor: &Supervisor) -> Result<Option<Vec<Shape>>, Error> {
     loop {
         match supervisor.wait(None)? {

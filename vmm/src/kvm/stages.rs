@@ -1,11 +1,11 @@
-//! How far the boot is, for the shim and the boot benchmark.
+//! The progress of the boot, for the shim and the boot benchmark.
 
 use std::time::Instant;
 
 use sandbox_vm_spec::launch::Report;
 
-/// Steps of the boot that were reached and not told yet: they are told
-/// together, because telling takes longer than most steps.
+/// Steps of the boot that were reached and not reported yet: they are reported
+/// together, since a report takes longer than most steps.
 #[derive(Debug)]
 pub struct Stages {
     began: Instant,

@@ -1,5 +1,4 @@
-//! The main thread, once everything runs: it waits for whatever ends the
-//! machine.
+//! The main thread once the machine runs: it waits for what ends the machine.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -44,7 +43,7 @@ pub enum Error {
 pub enum Wakeup {
     /// An event from a thread.
     Event(Event),
-    /// The shim has gone away.
+    /// The shim has exited.
     ShimGone,
 }
 
@@ -74,7 +73,7 @@ impl Supervisor<'_> {
                 return Ok(Wakeup::ShimGone);
             }
             self.check_clock(ready.clock)?;
-            // What a backend's thread found out is more than that it hung up.
+            // An event of the thread says more than that a backend hung up.
             if !ready.event
                 && let Some(kind) = ready.backend
             {
@@ -121,12 +120,12 @@ impl Supervisor<'_> {
         })
     }
 
-    /// Waits until the machine ends, telling the shim of stages and end.
+    /// Waits until the machine ends; reports stages and end to the shim.
     pub fn run(&self, slots: &Slots, stages: &mut Stages) -> Result<(), Error> {
         loop {
             match self.wait(Some(slots))? {
                 Wakeup::ShimGone => return Ok(()),
-                Wakeup::Event(Event::Ended(end)) => return self.tell_end(end),
+                Wakeup::Event(Event::Ended(end)) => return self.report_end(end),
                 Wakeup::Event(Event::BackendFailed(error)) => return Err(error.into()),
                 Wakeup::Event(Event::Console) => {
                     stages.reach("console");
@@ -137,7 +136,7 @@ impl Supervisor<'_> {
         }
     }
 
-    fn tell_end(&self, end: VmEnd) -> Result<(), Error> {
+    fn report_end(&self, end: VmEnd) -> Result<(), Error> {
         Ok(self.control.report(&Report::Ended { end })?)
     }
 }

@@ -49,7 +49,7 @@ enum State {
 }
 
 thread_local! {
-    /// Where this thread tells KVM to leave the guest. For [`kick`], which
+    /// The `kvm_run` of this thread, for [`kick`], which
     /// runs in a signal handler: constant and without a destructor, so that
     /// its use needs no allocation.
     static KVM_RUN: Cell<*mut kvm_run> = const { Cell::new(ptr::null_mut()) };

@@ -13,7 +13,7 @@ pub struct Arguments<'a> {
     pub vm: &'a VmSpec,
     /// What runs its CPUs.
     pub accelerator: Accelerator,
-    /// Rate of the guest's time stamp counter in kHz, where it must be told.
+    /// Rate of the guest's time stamp counter in kHz, if QEMU must pass it.
     pub tsc_khz: Option<u32>,
     /// Path of the kernel.
     pub kernel: String,
@@ -115,5 +115,5 @@ impl Arguments<'_> {
     }
 }
 
-/// QEMU's own seccomp filter, with all that it can be told to do without.
+/// QEMU's seccomp filter, with every denial that it knows.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";

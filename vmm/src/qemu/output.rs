@@ -47,7 +47,7 @@ impl Output {
     /// What a QEMU that was not executed has printed.
     pub fn rest(mut self) -> String {
         if let Some(errors) = self.errors.take() {
-            // The error that is being told is another one.
+            // Best effort: the caller reports another error.
             let _ = errors.take(MAX_PRINTED as u64).read_to_end(&mut self.printed);
         }
         after_colon(&self.printed)

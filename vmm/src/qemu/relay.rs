@@ -43,7 +43,7 @@ const NEED_REPLY: u32 = 1 << 3;
 const STACK: usize = 64 * 1024;
 
 pub struct Relay {
-    /// The socket as a file, which nobody has a name for.
+    /// The socket as a file without a name in any mounted file system.
     file: OwnedFd,
     listener: UnixListener,
     backend: UnixStream,
@@ -76,11 +76,13 @@ impl Relay {
             let Self { file, listener, backend } = self;
             let qemu = match listener.accept() {
                 Ok((qemu, _)) => qemu,
-                Err(error) => return tracing::error!("net: QEMU cannot be heard: {error}"),
+                Err(error) => {
+                    return tracing::error!("net: cannot accept QEMU's connection: {error}");
+                }
             };
             drop((file, listener));
             if let Err(error) = Carrier::new(qemu, backend).carry() {
-                tracing::error!("net: the connection of QEMU and its backend broke: {error}");
+                tracing::error!("net: the connection between QEMU and the backend failed: {error}");
             }
         };
         thread::Builder::new().name("relay".into()).stack_size(STACK).spawn(serve)?;
@@ -88,7 +90,7 @@ impl Relay {
     }
 }
 
-/// A file system of its own that is mounted nowhere.
+/// A new file system without a mount point.
 fn nowhere() -> io::Result<OwnedFd> {
     let kind = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&kind)?;

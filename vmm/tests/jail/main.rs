@@ -63,7 +63,7 @@ fn io(extra: Option<OwnedFd>) -> (Process, tempfile::TempDir, Vec<OwnedFd>) {
     (io, sockets, vec![rng_engine, vsock_engine])
 }
 
-/// A pod's share: a mount point of its own with shared propagation.
+/// A pod's share: a mount point with shared propagation.
 struct Share(tempfile::TempDir);
 
 impl Share {
@@ -302,8 +302,8 @@ fn what_is_wrong_with_qemu_is_named() {
     };
     let fds = || vec![file(b"no kernel"), file(b""), file(b"")];
     refused("qemu", fds(), &launch("/nowhere/qemu", "tcg", 1), "cannot execute /nowhere/qemu");
-    refused("qemu", fds(), &launch("qemu", "tcg", 1), "path qemu of QEMU is not absolute");
-    refused("qemu", fds(), &launch("/bin/true", "hvf", 1), "\"hvf\" is no accelerator");
+    refused("qemu", fds(), &launch("qemu", "tcg", 1), "path qemu of QEMU: not absolute");
+    refused("qemu", fds(), &launch("/bin/true", "hvf", 1), "invalid accelerator \"hvf\"");
     refused("qemu", fds(), &launch("/bin/true", "tcg", 17), "17 vCPUs");
     refused("qemu", fds(), &launch("/bin/false", "tcg", 1), "QEMU ended with status 1");
 }

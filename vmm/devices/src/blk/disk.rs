@@ -44,7 +44,7 @@ impl Disk {
         self.read_at(offset)
     }
 
-    /// Has the host keep all that was written.
+    /// Writes the host's cache to the disk (fdatasync).
     pub fn flush(&mut self) -> io::Result<()> {
         if self.dirty {
             self.file.sync_data()?;

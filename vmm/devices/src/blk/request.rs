@@ -25,9 +25,9 @@ const ID: usize = 20;
 /// Zeros that the room before the first disk is read from.
 const ZEROS: [u8; 4096] = [0; 4096];
 
-/// Why the guest is told that a request failed.
+/// The status of a failed request.
 enum Failure {
-    /// There is nothing there, or the host's file says no.
+    /// No disk is there, or the host's file failed.
     Failed,
     /// The device does not know the request.
     Unsupported,

@@ -93,7 +93,7 @@ pub struct Connection {
     phase: Phase,
     owed: Owed,
     credit: Credit,
-    /// The guest was asked for credit and has not said anything since.
+    /// Credit was requested of the guest, which has sent no packet since.
     asked: bool,
     /// The host's socket may have data.
     readable: bool,
@@ -268,7 +268,7 @@ impl Connection {
         if self.phase == Phase::Requesting {
             return None;
         }
-        // Any packet tells the credit.
+        // Every packet carries the credit.
         if std::mem::take(&mut owed.response) {
             owed.update = false;
             return Some(Op::Response);

@@ -63,8 +63,8 @@ impl Credit {
         self.forwarded += Wrapping(len);
     }
 
-    /// Whether the guest, by what it knows, has less than half a window left,
-    /// and there is more: it is to be reported before it runs out.
+    /// Whether the credit that the guest knows is less than half a window, and
+    /// its real credit is more.
     pub fn update_is_due(&self) -> bool {
         let known = WINDOW.saturating_sub((self.received - self.reported).0);
         self.forwarded != self.reported && known < WINDOW / 2

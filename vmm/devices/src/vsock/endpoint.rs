@@ -44,14 +44,14 @@ pub enum Role {
     Draining,
 }
 
-/// What a handshake said.
+/// The result of a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handshake {
     /// The port.
     Port(u32),
     /// Not all of it is there.
     Partial,
-    /// It is none.
+    /// Malformed.
     Bad,
 }
 

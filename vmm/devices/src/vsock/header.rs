@@ -29,7 +29,7 @@ pub enum Op {
     Data = 5,
     /// Tells credit.
     CreditUpdate = 6,
-    /// Asks to be told credit.
+    /// Requests a credit update.
     CreditRequest = 7,
 }
 

@@ -39,7 +39,7 @@ pub enum Filled {
 }
 
 /// The host's sockets, and the connections that they are the ends of. One
-/// epoll fd tells of them all.
+/// epoll fd reports them all.
 pub struct Host {
     /// The connections as the guest sees them.
     pub mux: Mux,
@@ -131,8 +131,8 @@ impl Host {
         }
     }
 
-    /// Data, the end of data, or the end of the other side: reading tells
-    /// which, but for a connection that is not read from.
+    /// Data, the end of data, or the end of the other side: a read
+    /// distinguishes them, except for a connection that is not read from.
     fn readable(&mut self, id: Id, now: Instant) {
         self.mux.host_readable(id);
         let hung_up = self.endpoints.get(&id).is_some_and(|endpoint| endpoint.hung_up);
@@ -141,7 +141,7 @@ impl Host {
         }
     }
 
-    /// Accepts who is waiting; returns whether there was anyone.
+    /// Accepts waiting connections; returns whether there was one.
     fn accept(&mut self, now: Instant) -> bool {
         let mut accepted = false;
         while self.waiting && self.endpoints.len() < MAX_CONNECTIONS {
@@ -275,7 +275,7 @@ impl Host {
         self.watch_for_room(id);
     }
 
-    /// Has the kernel tell of room in the socket as long as anything is held.
+    /// Waits for EPOLLOUT as long as bytes for the socket are held.
     fn watch_for_room(&mut self, id: Id) {
         let Some(endpoint) = self.endpoints.get_mut(&id) else { return };
         let wanted = !endpoint.is_drained();

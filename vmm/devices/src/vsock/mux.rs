@@ -34,7 +34,7 @@ pub enum Next {
     /// A packet without data.
     Control(Header),
     /// Data of this connection, this many bytes at most: [`Mux::sent`],
-    /// [`Mux::host_blocked`] or [`Mux::host_shut`] tells what came of it.
+    /// [`Mux::host_blocked`] or [`Mux::host_shut`] reports the outcome.
     Data(Id, u32),
 }
 

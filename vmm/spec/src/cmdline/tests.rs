@@ -19,9 +19,9 @@ fn nothing_asked_for_leaves_no_blank_at_the_end() {
 }
 
 #[test]
-fn the_rate_of_the_counter_is_told_where_it_is_known() {
-    let told = cmdline(Machine::Qemu { tsc_khz: Some(2_400_000) }, &vm("tsc=unstable"));
-    assert!(told.ends_with(" tsc_early_khz=2400000 tsc=reliable tsc=unstable"), "{told}");
+fn the_rate_of_the_counter_is_passed_where_it_is_known() {
+    let line = cmdline(Machine::Qemu { tsc_khz: Some(2_400_000) }, &vm("tsc=unstable"));
+    assert!(line.ends_with(" tsc_early_khz=2400000 tsc=reliable tsc=unstable"), "{line}");
     assert!(!cmdline(Machine::Qemu { tsc_khz: None }, &vm("")).contains("tsc"));
     assert!(!cmdline(Machine::Kvm, &vm("")).contains("tsc"));
 }

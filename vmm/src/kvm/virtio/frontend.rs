@@ -194,7 +194,7 @@ impl Backend {
     }
 
     /// Stops all queues and makes the device forget the driver. The answer to
-    /// GET_VRING_BASE tells that a queue is stopped.
+    /// GET_VRING_BASE reports that a queue has stopped.
     pub fn reset(&mut self) -> Result<(), Error> {
         for index in std::mem::take(&mut self.started) {
             self.enable(index, false, false)?;

@@ -9,7 +9,7 @@ use super::status::{self, Change};
 
 const MAGIC: u32 = 0x7472_6976;
 const VERSION: u32 = 2;
-/// "SBX", for people who look into /sys.
+/// "SBX", as it is shown in /sys.
 const VENDOR: u32 = 0x0058_4253;
 /// Config space begins here; below are registers of four bytes.
 const CONFIG: u64 = 0x100;
@@ -25,7 +25,7 @@ const NO_REGION: u32 = u32::MAX;
 const MAX_RESETTING: u32 = 16;
 const VERSION_1: u64 = 1 << 32;
 
-/// What a device is made of, told by its kind and its backend.
+/// The description of a device, by the table of devices and its backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Device type (section 5).

@@ -64,7 +64,7 @@ impl Slot {
         Ok(Self { kind, registers, call: eventfd()?, error: eventfd()?, kicks })
     }
 
-    /// Lets KVM pass interrupts and notifications past this process.
+    /// Registers interrupts and notifications with KVM, past this process.
     fn connect(&self, vm: &VmFd, index: usize) -> Result<(), Error> {
         let (device, irq) = (self.kind.name, layout::slot_irq(index));
         vm.register_irqfd(&self.call, irq).map_err(|source| Error::Interrupt {
@@ -90,8 +90,8 @@ impl Slot {
         self.registers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The backend has stopped: the guest's reset is over. What it was told
-    /// before is forgotten.
+    /// The backend has stopped: the guest's reset is complete. Drops earlier
+    /// notifications.
     pub fn reset_done(&self) {
         for eventfd in self.kicks.iter().chain([&self.error]) {
             // EAGAIN is fine: the eventfd is already drained.

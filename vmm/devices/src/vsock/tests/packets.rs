@@ -271,14 +271,14 @@ fn the_host_closes_one_direction_and_then_the_other() {
     let shutdown = control(&mut mux);
     assert_eq!((op(&shutdown), shutdown.flags), (Op::Shutdown, SHUT_SEND));
     mux.host_readable(ID);
-    assert_eq!(mux.next(now), None, "its end was told");
+    assert_eq!(mux.next(now), None, "its end was reported");
     assert_eq!(mux.packet(&data(&request, 1), 1), Action::On(ID, Effect::Deliver));
     assert!(mux.host_gone(ID, now));
     let shutdown = control(&mut mux);
     assert_eq!((op(&shutdown), shutdown.flags), (Op::Shutdown, SHUT_BOTH));
     assert_eq!(mux.deadline(), Some(now + CLOSE));
     mux.host_shut(ID, SHUT_BOTH, now + Duration::from_secs(1));
-    assert_eq!(mux.next(now), None, "told once");
+    assert_eq!(mux.next(now), None, "reported once");
     assert_eq!(mux.overdue(now + CLOSE), [ID]);
     mux.give_up(ID);
     assert_eq!(op(&control(&mut mux)), Op::Reset);
