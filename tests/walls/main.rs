@@ -2,6 +2,7 @@
 //! Reads `cargo metadata` and the files of the tree; builds and runs nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod dependencies;
 mod docs;
 mod graph;
 mod hosts;
