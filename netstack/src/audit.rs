@@ -23,7 +23,7 @@ use rate::Rate;
 use sums::{Sums, What as Summed};
 
 /// Most bytes of lines that wait to be taken. Beyond it lines are counted and
-/// dropped: who reads them has stopped.
+/// dropped: the reader has stopped.
 const MAX_WAITING: usize = 256 * 1024;
 /// How often sums are written.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -37,12 +37,12 @@ pub struct Now {
     pub wall: Duration,
 }
 
-/// The two ends of a flow: who began, and who was dialled.
+/// The two ends of a flow: the client and the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends {
-    /// Who began.
+    /// The client.
     pub from: SocketAddr,
-    /// Who was dialled.
+    /// The server.
     pub to: SocketAddr,
 }
 
@@ -109,7 +109,7 @@ impl Audit {
         self.limited(now, line);
     }
 
-    /// A flow that was allowed has ended; `close` says how.
+    /// An allowed flow has ended; `close` is the reason.
     pub fn closed(
         &mut self,
         now: Now,

@@ -30,7 +30,7 @@ pub struct Counters {
     pub fins_held: u64,
     /// Datagrams dropped for want of room on the way to the guest.
     pub datagrams_dropped: u64,
-    /// Datagrams of somebody whom the guest has not written to.
+    /// Datagrams of peers that the guest has not written to.
     pub strangers: u64,
     /// Listeners that could not be bound.
     pub listeners_failed: u64,

@@ -1,4 +1,4 @@
-//! The observer of DNS: which names the pod was told lead to which addresses.
+//! The observer of DNS: which names resolved to which addresses for the pod.
 //!
 //! Queries to pinned servers and their answers pass here. A query for a name
 //! that no rule could ever allow is answered at once; an answer teaches names

@@ -158,11 +158,11 @@ impl<H: HostNet> Echo<H> {
         ip: &[u8],
     ) {
         let Some(ping) = self.pings.get_mut(index) else { return };
-        env.outbox.tape.about(ping.flow);
+        env.outbox.tap.about(ping.flow);
         ping.used = env.now;
         let mut result = ping.echoes.send(ping.key.remote, sequence, data, packet.hops);
         if result.is_err() {
-            // What was reported about an earlier one is told as such.
+            // An error about an earlier request is reported for that one.
             ping.tell(env);
             result = ping.echoes.send(ping.key.remote, sequence, data, packet.hops);
         }
@@ -187,7 +187,7 @@ impl<H: HostNet> Echo<H> {
         if token(index, ping.serial) != ready.token {
             return false;
         }
-        env.outbox.tape.about(ping.flow);
+        env.outbox.tap.about(ping.flow);
         if ready.failed {
             ping.tell(env);
         }

@@ -19,7 +19,7 @@ use crate::policy::{
 };
 use crate::port::{Capabilities, Port};
 
-/// Who hears of verdicts and flows, and knows the names of addresses.
+/// Receives verdicts and flows, and knows the names of addresses.
 ///
 /// The audit and the DNS observer are behind it; `()` knows nothing.
 pub trait Witness {
@@ -64,7 +64,7 @@ pub trait Witness {
     /// A query was answered in the server's stead.
     fn blocked(&mut self, _ends: Ends, _over: Protocol, _blocked: &Blocked, _now: Instant) {}
 
-    /// Who asked under this number asks no more.
+    /// The channel is closed.
     fn forget(&mut self, _channel: Channel) {}
 
     /// Every name that leads to an address.
@@ -120,8 +120,8 @@ impl Fixed {
         if peer.is_ipv4() { self.gateway4 } else { self.gateway6 }
     }
 
-    /// Who a client seems to be to the guest: itself, unless that address means
-    /// something else there.
+    /// The address of a client that the guest sees: the client's, unless that means
+    /// something else in the guest.
     pub fn seen(&self, peer: SocketAddr) -> SocketAddr {
         let ip = peer.ip();
         let on_loopback = ip.is_loopback() && ip != EMBEDDED_RESOLVER;
@@ -142,7 +142,7 @@ pub struct Env<'a, H: HostNet> {
     pub outbox: &'a mut Outbox,
     /// The policy in force.
     pub policy: &'a Policy,
-    /// Who hears of it.
+    /// Receives verdicts.
     pub witness: &'a mut dyn Witness,
     /// The number of the flow that was opened last.
     pub flow: &'a mut u64,
@@ -157,7 +157,7 @@ pub struct Env<'a, H: HostNet> {
 }
 
 impl<H: HostNet> Env<'_, H> {
-    /// Asks the policy, and tells the witness of a refusal.
+    /// Asks the policy, and reports a refusal to the witness.
     pub fn decide(
         &mut self,
         direction: Direction,
@@ -175,7 +175,7 @@ impl<H: HostNet> Env<'_, H> {
             Verdict::Allow(permit) => Ok(permit),
             Verdict::Deny(denial) => {
                 self.counters.denied += 1;
-                self.outbox.tape.say(|| described("deny", &denial.ground));
+                self.outbox.tap.say(|| described("deny", &denial.ground));
                 self.witness.denied(None, ends, &denial, self.now);
                 Err(denial.mode)
             }
@@ -187,8 +187,8 @@ impl<H: HostNet> Env<'_, H> {
         *self.flow += 1;
         self.counters.opened += 1;
         self.witness.opened(*self.flow, ends, permit, self.now);
-        self.outbox.tape.about(*self.flow);
-        self.outbox.tape.say(|| described("allow", permit.ground()));
+        self.outbox.tap.about(*self.flow);
+        self.outbox.tap.say(|| described("allow", permit.ground()));
         *self.flow
     }
 
@@ -201,8 +201,8 @@ impl<H: HostNet> Env<'_, H> {
         self.witness.closed(ends, permit, &end, self.now);
     }
 
-    /// Whether the policy in force would let a flow go on; tells the witness
-    /// if not.
+    /// Whether the policy in force allows an open flow; reports a refusal to the
+    /// witness.
     pub fn may_go_on(&mut self, flow: u64, ends: Ends, permit: &Permit) -> bool {
         match self.policy.recheck(permit) {
             Verdict::Allow(_) => true,

@@ -81,7 +81,7 @@ pub enum Admitted {
 /// Why a frame goes no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// There are fewer bytes than the header says or needs.
+    /// There are fewer bytes than the header announces or needs.
     #[error("the {0} header or what it announces is cut short")]
     Truncated(&'static str),
     /// More bytes than [`MAX_FRAME`].

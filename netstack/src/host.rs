@@ -2,7 +2,7 @@
 //!
 //! Everything that reaches out takes the [`Permit`] of the flow it is for.
 //! [`KernelNet`] is the real one; tests and fuzz targets have a
-//! [`mock`](mod@mock) that does as it is told.
+//! scripted [`mock`](mod@mock).
 
 mod datagram;
 mod kernel;
@@ -25,7 +25,7 @@ use crate::policy::Permit;
 /// Something happened at a socket since it was last asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// Whose socket.
+    /// The socket's.
     pub token: Token,
     /// There is something to read, or an end of it.
     pub readable: bool,
@@ -42,7 +42,7 @@ pub struct Ready {
 pub struct Accepted<S> {
     /// It.
     pub stream: S,
-    /// Who began.
+    /// The client.
     pub peer: SocketAddr,
     /// Which of the namespace's addresses was dialled.
     pub local: SocketAddr,
@@ -59,8 +59,8 @@ pub trait HostNet {
     /// A socket for ICMP echo.
     type Echoes: Echoes;
 
-    /// What becomes readable when [`poll`](Self::poll) has something to say;
-    /// `None` where nobody waits for it.
+    /// Becomes readable when [`poll`](Self::poll) has events; `None` where there is
+    /// nothing to wait for.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 
     /// Who waited for [`fd`](Self::fd) has seen nothing there: the next
@@ -83,7 +83,7 @@ pub trait HostNet {
     /// Listens at an address of the namespace.
     fn listen(&mut self, at: SocketAddr, token: Token) -> Result<Self::Listener, Errno>;
 
-    /// The next connection that came in; it tells of events under `token`.
+    /// Accepts a connection; its events have `token`.
     fn accept(
         &mut self,
         listener: &mut Self::Listener,
@@ -99,7 +99,7 @@ pub trait HostNet {
         token: Token,
     ) -> Result<Self::Datagrams, Errno>;
 
-    /// A UDP socket at an address of the namespace, for who writes to it there.
+    /// A UDP socket at an address of the namespace, for clients there.
     fn serve(&mut self, at: SocketAddr, token: Token) -> Result<Self::Datagrams, Errno>;
 
     /// A socket for echo requests of this family. Their identifier is its own.

@@ -15,7 +15,7 @@ pub const HEADER: usize = 8;
 const MOST: usize = 576;
 const MOST6: usize = 1_280;
 
-/// What the guest is told about a packet.
+/// An error about a packet of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// No route to the network.
@@ -34,7 +34,7 @@ pub enum Error {
     Expired,
     /// Parts of it never came.
     Reassembly,
-    /// As a router said it: type, code, and the header's last four bytes.
+    /// As a router sent it: type, code, and the header's last four bytes.
     Raw(u8, u8, [u8; 4]),
 }
 

@@ -1,4 +1,4 @@
-//! Frames of the guest, what the policy says to them, and the host's sockets.
+//! A NAT in user space: a guest's frames, the policy, and the host's sockets.
 //!
 //! A frame of the guest comes out of a [port] into the [stack](stack::Stack)
 //! and first passes the [gate]. Where it wants to go is decided by the
@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 
 pub mod audit;
+pub mod capture;
 mod checksum;
 pub mod counters;
 mod deadlines;
@@ -31,7 +32,6 @@ pub mod pcap;
 pub mod policy;
 pub mod port;
 pub mod stack;
-pub mod tape;
 mod tcp;
 mod udp;
 pub mod watch;

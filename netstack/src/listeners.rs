@@ -1,6 +1,6 @@
 //! What the guest listens on, mirrored in the namespace.
 //!
-//! What it is said to listen on comes from its agent and may be anything: a
+//! The report comes from the guest's agent and may be anything: a
 //! report names ports and addresses of the guest, and what is bound for it is
 //! always an address that the pod has.
 
@@ -15,7 +15,7 @@ use crate::policy::Protocol;
 /// every port of the namespace, and every file descriptor of the process.
 pub const MOST: usize = 256;
 
-/// Something that the guest is said to listen on. A wildcard takes its own
+/// A listener that the guest's agent reported. A wildcard takes its own
 /// family alone: a socket of the guest that takes both is two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reported {
@@ -32,7 +32,7 @@ pub struct Listen {
     pub protocol: Protocol,
     /// Where.
     pub at: SocketAddr,
-    /// Who connects is to reach the guest's loopback.
+    /// Clients are to reach the guest's loopback.
     pub loopback: bool,
 }
 

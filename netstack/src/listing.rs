@@ -14,7 +14,7 @@ use crate::policy::{Direction, Explanation, Known, Names, Permit, Protocol, Reas
 pub struct FlowRow {
     /// Its number, as in the audit.
     pub id: u64,
-    /// Who began.
+    /// Which end began.
     pub direction: Direction,
     /// What is spoken.
     pub protocol: Protocol,
@@ -26,7 +26,7 @@ pub struct FlowRow {
     pub rule: Option<Arc<str>>,
     /// Why it was allowed.
     pub reason: Reason,
-    /// Whose word that was.
+    /// The tier of that rule.
     pub tier: Tier,
     /// Which policy it was allowed by.
     pub generation: u64,

@@ -1,4 +1,4 @@
-//! Who has an address? We do, every address but the guest's own.
+//! Answers ARP and neighbour discovery for every address but the guest's own.
 //!
 //! The guest's link has one neighbour, the gateway, behind which everything
 //! is. Probes for an address (duplicate address detection) are never answered,

@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 
 use smoltcp::wire::EthernetAddress;
 
+use crate::capture::CaptureTap;
 use crate::emit::ETHERNET;
 use crate::gate::MAX_FRAME;
 use crate::port::{Offload, Port};
-use crate::tape::Tape;
 
 /// Replies that may wait for room. While one waits no frame is taken from the
 /// guest, so this is reached only by a frame that makes more than one; it
@@ -30,7 +30,7 @@ pub struct Outbox {
     id: u32,
     waiting: VecDeque<(Vec<u8>, Offload)>,
     /// Sees everything that is sent.
-    pub(crate) tape: Tape,
+    pub(crate) tap: CaptureTap,
     /// Replies dropped because [`MAX_WAITING`] were waiting.
     pub dropped: u64,
 }
@@ -44,7 +44,7 @@ impl Outbox {
             frame: vec![0; MAX_FRAME],
             id: 0,
             waiting: VecDeque::new(),
-            tape: Tape::default(),
+            tap: CaptureTap::default(),
             dropped: 0,
         }
     }
@@ -70,7 +70,7 @@ impl Outbox {
         self.waiting.is_empty() && port.room(ETHERNET + packet)
     }
 
-    /// Sends an IP packet that `write` fills in, and answers what it says.
+    /// Sends an IP packet that `write` fills in, and returns its result.
     /// Without room, the packet waits.
     pub fn packet<R>(
         &mut self,
@@ -88,7 +88,7 @@ impl Outbox {
         let ethertype: u16 = if ip.first().is_some_and(|b| b >> 4 == 6) { 0x86dd } else { 0x0800 };
         ethernet(header, guest, gateway, ethertype);
         let (frame, _) = self.frame.split_at(ETHERNET + length);
-        self.tape.send(frame);
+        self.tap.send(frame);
         if !self.waiting.is_empty() || !port.transmit(frame, offload) {
             Self::wait(&mut self.waiting, &mut self.dropped, frame, offload);
         }
@@ -128,7 +128,7 @@ impl Outbox {
         let mut frame = vec![0; ETHERNET];
         ethernet(&mut frame, self.guest, self.gateway, 0x0806);
         frame.extend_from_slice(packet);
-        self.tape.send(&frame);
+        self.tap.send(&frame);
         if !self.waiting.is_empty() || !port.transmit(&frame, Offload::default()) {
             Self::wait(&mut self.waiting, &mut self.dropped, &frame, Offload::default());
         }

@@ -7,7 +7,7 @@ use smoltcp::wire::{IPV6_HEADER_LEN, IpProtocol, Ipv4Packet, Ipv6Packet};
 /// What the later stages need to know of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Where it says it comes from: an address of the link, by the gate.
+    /// The source: the gate has checked that it is an address of the link.
     pub source: IpAddr,
     /// Where it is to go.
     pub destination: IpAddr,
@@ -45,8 +45,8 @@ pub enum Unfit {
     /// Options by which the sender wants to choose the route (RFC 7126).
     #[error("source routing")]
     SourceRoute,
-    /// An option that says "discard me" to who does not know it.
-    #[error("IPv6 option {0:#04x}, which is to be discarded by who does not know it")]
+    /// An unknown option that asks to discard the packet.
+    #[error("unknown IPv6 option {0:#04x} that asks to discard the packet")]
     Option(u8),
 }
 

@@ -1,6 +1,6 @@
 //! The stack: frames in, frames out, and sockets of the host between.
 //!
-//! It owns no thread and no loop. Who runs it waits for [`Stack::fd`], for the
+//! It owns no thread and no loop. The caller waits for [`Stack::fd`], for the
 //! port and until the deadline, and calls [`Stack::run`].
 
 mod outlook;
@@ -13,6 +13,7 @@ use smoltcp::iface::Interface;
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpProtocol};
 
+use crate::capture::Capture;
 use crate::counters::Counters;
 use crate::echo::Echo;
 use crate::emit::ETHERNET;
@@ -28,7 +29,6 @@ use crate::outbox::Outbox;
 use crate::packet::Packet;
 use crate::policy::{Policy, Protocol};
 use crate::port::{Capabilities, Offload, Port, Received, SegmentKind};
-use crate::tape::Capture;
 pub use crate::tcp::Arrival;
 use crate::tcp::{Nothing, Tcp, segment};
 use crate::udp::Udp;
@@ -37,10 +37,10 @@ use crate::udp::Udp;
 /// not keep the host's side waiting.
 const FRAMES: usize = 64;
 
-/// Memory for rings, unless told otherwise.
+/// Usual memory for rings.
 pub const RINGS: usize = 64 << 20;
 
-/// What the stack is told of the pod and the link.
+/// The pod and the link.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The guest's end of the link.
@@ -59,11 +59,11 @@ pub struct Config {
     pub capabilities: Capabilities,
     /// Bytes that rings of connections may have.
     pub rings: usize,
-    /// From which numbers that nobody should guess are made.
+    /// Seed of initial sequence numbers and ports, which must be unpredictable.
     pub seed: u64,
 }
 
-/// How much a stack holds.
+/// What a stack holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// TCP's connections, with those being dialled.
@@ -121,7 +121,7 @@ macro_rules! env {
 }
 
 impl<H: HostNet> Stack<H> {
-    /// A stack with this policy, whose verdicts `witness` hears.
+    /// A stack with this policy; `witness` gets its verdicts.
     pub fn new(
         config: Config,
         host: H,
@@ -168,8 +168,8 @@ impl<H: HostNet> Stack<H> {
         self.host.fd()
     }
 
-    /// Who waited for [`fd`](Self::fd) has seen nothing there. Spares the next
-    /// [`run`](Self::run) from asking.
+    /// [`fd`](Self::fd) was not readable: the next [`run`](Self::run) does not poll
+    /// the host.
     pub fn quiet(&mut self) {
         self.host.quiet();
     }
@@ -223,13 +223,12 @@ impl<H: HostNet> Stack<H> {
         rows
     }
 
-    /// Captures what goes over the link from now on, or no more.
+    /// Starts to capture the frames of the link, or stops.
     pub fn capture(&mut self, capture: Option<Arc<dyn Capture>>) {
-        self.outbox.tape.run(capture);
+        self.outbox.tap.run(capture);
     }
 
-    /// A second has passed: what is told in sums is told. To be called about
-    /// once a second.
+    /// Writes the audit's sums that are due. To be called about once a second.
     pub fn tick(&mut self, now: Instant) {
         self.witness.tick(now);
     }
@@ -240,7 +239,7 @@ impl<H: HostNet> Stack<H> {
         self.counters.opened.saturating_sub(open.try_into().unwrap_or(u64::MAX))
     }
 
-    /// How much there is of everything now.
+    /// What the stack holds now.
     pub fn load(&self) -> Load {
         Load {
             connections: self.tcp.len(),
@@ -258,10 +257,10 @@ impl<H: HostNet> Stack<H> {
         self.tcp.assert_consistent();
     }
 
-    /// One turn: everything that waits is looked at, within bounds. Answers
-    /// when it is to be called again; that is `now` if there is more to do.
+    /// Does one bounded turn. Returns the time of the next turn: `now` if there is
+    /// more to do.
     pub fn run(&mut self, port: &mut dyn Port, now: Instant) -> Option<Instant> {
-        self.outbox.tape.turn(now);
+        self.outbox.tap.turn(now);
         let more = self.take_frames(port, now);
         let again = self.take_events(port, now);
         let mut env = env!(self, port, now);
@@ -285,12 +284,12 @@ impl<H: HostNet> Stack<H> {
             let mut frame = std::mem::take(&mut self.frame);
             let received = port.receive(&mut frame);
             if let Some(received) = received {
-                self.outbox.tape.take(frame.get(..received.length).unwrap_or_default());
+                self.outbox.tap.take(frame.get(..received.length).unwrap_or_default());
                 self.take(port, &mut frame, received, now);
                 if let Some(reason) = self.counters.refusal() {
-                    self.outbox.tape.say(|| format!("refused: {reason}"));
+                    self.outbox.tap.say(|| format!("refused: {reason}"));
                 }
-                self.outbox.tape.done();
+                self.outbox.tap.done();
             }
             self.frame = frame;
             if received.is_none() {
@@ -421,7 +420,7 @@ impl<H: HostNet> Stack<H> {
         self.plan.rows(&self.pod, &self.fixed)
     }
 
-    /// The next connection to the guest's loopback. Who takes it tells of it
+    /// The next connection to the guest's loopback. The caller reports its progress
     /// with [`carry`](Self::carry) and [`depart`](Self::depart).
     pub fn arrival(&mut self) -> Option<Arrival<H::Stream>> {
         self.tcp.loopback().arrival()

@@ -55,7 +55,7 @@ const IDLE: Duration = Duration::from_secs(2 * 3_600 + 240);
 /// How often those that are silent are looked for: all are looked at.
 const REAPING: Duration = Duration::from_secs(1);
 
-/// MSS of a guest that does not say one (RFC 9293, 3.7.1).
+/// MSS of a guest whose SYN has no MSS option (RFC 9293, 3.7.1).
 const DEFAULT_MSS: u16 = 536;
 
 /// Smallest that smoltcp goes by.
@@ -114,7 +114,7 @@ fn token(index: usize, serial: u32) -> Token {
 }
 
 impl<H: HostNet> Tcp<H> {
-    /// None yet, whose rings may have `budget` bytes.
+    /// Without connections; the rings may have `budget` bytes.
     pub fn new(budget: usize) -> Self {
         Self {
             flows: Slab::new(),
@@ -133,7 +133,7 @@ impl<H: HostNet> Tcp<H> {
         }
     }
 
-    /// Those whom somebody outside can reach.
+    /// Listeners that clients outside can reach.
     pub fn listeners(&mut self) -> &mut Listeners<H> {
         &mut self.listeners
     }
@@ -172,7 +172,7 @@ impl<H: HostNet> Tcp<H> {
     fn take_known(&mut self, env: &mut Env<'_, H>, index: usize, taken: Taken<'_>) {
         let found = taken.found;
         let Some(flow) = self.flows.get_mut(index) else { return };
-        env.outbox.tape.about(flow.id);
+        env.outbox.tap.about(flow.id);
         match &mut flow.stage {
             Stage::Dialing { seq, syn, .. } => {
                 if found.opens() && *seq != found.seq {
@@ -238,7 +238,7 @@ impl<H: HostNet> Tcp<H> {
         if token(index, flow.serial) != ready.token {
             return;
         }
-        env.outbox.tape.about(flow.id);
+        env.outbox.tap.about(flow.id);
         match &mut flow.stage {
             Stage::Dialing { stream, .. } => {
                 if !ready.writable && !ready.closing {
@@ -333,7 +333,7 @@ impl<H: HostNet> Tcp<H> {
     fn turn(&mut self, env: &mut Env<'_, H>, index: usize) -> bool {
         let Some(flow) = self.flows.get_mut(index) else { return false };
         flow.queued = false;
-        env.outbox.tape.about(flow.id);
+        env.outbox.tap.about(flow.id);
         let Stage::Open(connection) = &mut flow.stage else { return false };
         let turn = connection.turn(&mut Context {
             interface: env.interface,
@@ -401,7 +401,7 @@ impl<H: HostNet> Tcp<H> {
 
     fn revoke(&mut self, env: &mut Env<'_, H>, index: usize, why: Close) {
         let Some(flow) = self.flows.get_mut(index) else { return };
-        env.outbox.tape.about(flow.id);
+        env.outbox.tap.about(flow.id);
         if let Stage::Open(connection) = &mut flow.stage {
             connection.revoke(&mut Context {
                 interface: env.interface,

@@ -1,9 +1,9 @@
 //! UDP: each port of the guest is a port of the host.
 //!
 //! One socket serves a port of the guest whomever it writes to, so that
-//! mappings do not depend on the destination (RFC 4787, REQ-1). Who may write
-//! back is another matter: those whom the guest was allowed to write to, and
-//! those whom the policy lets in. A port that the guest
+//! mappings do not depend on the destination (RFC 4787, REQ-1). Two kinds of peer
+//! may write back: those to which the policy allowed the guest to write, and
+//! those that the policy allows in. A port that the guest
 //! [serves](Udp::serve) is bound before it has written to anybody.
 
 mod peer;
@@ -30,7 +30,7 @@ use crate::policy::{DenyMode, Direction, Permit, Protocol};
 use peer::{Peer, is_same};
 use socket::{DNS, RESOLVED, Socket};
 
-/// Ports of the guest at a time; of those that nobody has answered, and then of
+/// Ports of the guest at a time; of those without an answer, and then of
 /// all, the one that was used longest ago makes room.
 /// Stops a guest from taking every file descriptor of the process.
 pub const SOCKETS: usize = 1_024;
@@ -115,7 +115,7 @@ impl<H: HostNet> Udp<H> {
             FromGuest::Drop => false,
             FromGuest::Block(blocked) => {
                 env.witness.blocked(ends, Protocol::Udp, &blocked, env.now);
-                env.outbox.tape.say(|| format!("blocked: {}", blocked.name));
+                env.outbox.tap.say(|| format!("blocked: {}", blocked.name));
                 self.hand_over(env, ends, &blocked.answer);
                 false
             }
@@ -145,7 +145,7 @@ impl<H: HostNet> Udp<H> {
                 return Err(Refused::Taken);
             }
             (socket.used, peer.used) = (env.now, env.now);
-            env.outbox.tape.about(peer.flow);
+            env.outbox.tap.about(peer.flow);
             return Ok(index);
         }
         let seen = ends.remote;
@@ -229,7 +229,7 @@ impl<H: HostNet> Udp<H> {
         let mut mtu = None;
         if result.is_err() {
             // It may be about something that was sent before: that is in the
-            // queue of notices, and told from there.
+            // queue of notices, and reported from there.
             while let Some(notice) = socket.datagrams.notice() {
                 if notice.origin == Origin::Local && notice.errno == Errno::MSGSIZE {
                     mtu = Some(notice.mtu);

@@ -1,5 +1,5 @@
-//! The witness that there is outside of tests: the audit, and the observer of
-//! DNS whose names the policy goes by.
+//! The witness of production: the audit, and the observer of DNS that learns
+//! names for the policy.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -62,7 +62,7 @@ fn since_start(now: Instant) -> Duration {
     Duration::from_micros(u64::try_from(now.total_micros()).unwrap_or(0))
 }
 
-/// Who began comes first in the audit.
+/// The end that began comes first in the audit.
 fn ordered(ends: Ends, direction: Direction) -> audit::Ends {
     match direction {
         Direction::Egress => audit::Ends { from: ends.guest, to: ends.remote },

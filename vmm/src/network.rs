@@ -49,14 +49,14 @@ const PINGING: &[Capability] = &[Capability::CAP_NET_BIND_SERVICE, Capability::C
 const SETTLING: &[Capability] =
     &[Capability::CAP_NET_BIND_SERVICE, Capability::CAP_NET_RAW, Capability::CAP_SYS_ADMIN];
 
-/// The pod's network cannot be served.
+/// The pod's network was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The shim did not pass a descriptor.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// The namespace is none.
-    #[error("cannot look into the pod's network namespace")]
+    /// The namespace cannot be entered.
+    #[error("cannot enter the pod's network namespace")]
     Namespace(#[source] io::Error),
     /// The host's side of the device cannot be made.
     #[error("cannot prepare the net device")]
@@ -100,17 +100,17 @@ impl Prepared {
         Ok(Self { launch, namespace, outside, listener: listener.into(), audit, pings })
     }
 
-    /// What the process is to enter.
+    /// The namespace to enter.
     pub fn namespace(&self) -> Network {
         Network::Namespace(self.namespace.clone())
     }
 
-    /// What it needs there until [`Self::begin`].
+    /// Its capabilities until [`Self::begin`].
     pub fn capabilities(&self) -> &'static [Capability] {
         if self.outside.is_some() { SETTLING } else { self.lasting() }
     }
 
-    /// What it needs for good.
+    /// Its lasting capabilities.
     fn lasting(&self) -> &'static [Capability] {
         if self.pings { LISTENING } else { PINGING }
     }
@@ -189,8 +189,8 @@ impl Begun {
     }
 }
 
-/// Has the calling thread, the device's, enter `outside` if that is where the
-/// pod's network is, and give up the right to do so again.
+/// Moves the calling thread, the device's, to `outside` if the pod's network is
+/// there, and drops the capability to do so again.
 fn settle(outside: Option<Arc<OwnedFd>>, lasting: &'static [Capability]) -> Settle {
     Box::new(move |to_outside| {
         match (to_outside, &outside) {
@@ -198,7 +198,9 @@ fn settle(outside: Option<Arc<OwnedFd>>, lasting: &'static [Capability]) -> Sett
             (false, Some(_)) => {}
             (true, Some(outside)) => enter(outside)?,
             (true, None) => {
-                return Err(io::Error::other("no namespace outside of the pod's was given"));
+                return Err(io::Error::other(
+                    "the launch message has no namespace outside the pod's",
+                ));
             }
         }
         keep_capabilities(lasting).map_err(io::Error::other)

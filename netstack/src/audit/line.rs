@@ -7,13 +7,13 @@ use serde::{Serialize, Serializer};
 use super::time;
 use crate::policy::{Direction, Ground, Known, Names, Protocol, Reason, Tier};
 
-/// What was said.
+/// The verdict of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum What {
-    /// The flow may be.
+    /// The flow was allowed.
     Allow,
-    /// It may not.
+    /// The flow was denied.
     Deny,
     /// A query was answered in its server's stead.
     Block,
@@ -60,7 +60,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// One that says nothing yet but whose it is and when.
+    /// A line with a time and the pod's name.
     pub fn of(pod: &str, wall: Duration) -> Self {
         Self {
             ts: time::text(wall),
@@ -83,7 +83,7 @@ impl Line {
         }
     }
 
-    /// What was said and why.
+    /// Sets the verdict and its reason.
     pub fn ground(&mut self, what: What, ground: &Ground, names: &Names) {
         self.verdict = what;
         self.names = names.live.clone();

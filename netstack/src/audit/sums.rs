@@ -76,7 +76,7 @@ impl Sums {
         true
     }
 
-    /// Counts a line that had no room of its own.
+    /// Counts a line that was left out.
     pub fn other(&mut self, now: Duration) {
         if self.others == 0 {
             self.others_since = now;

@@ -21,7 +21,7 @@ pub(super) struct Found {
     pub ttl: u32,
 }
 
-/// What an answer says of its question.
+/// How an answer relates to its question.
 #[derive(Debug)]
 pub(super) struct Reading {
     /// What was asked, and its aliases.
@@ -147,7 +147,7 @@ impl Writer {
         Some(Self { start: answer.question_end, names })
     }
 
-    /// Adds the record to `kept`, or says why it cannot be kept.
+    /// Adds the record to `kept`, or returns why it cannot be kept.
     fn record(
         &mut self,
         answer: &Message<'_>,

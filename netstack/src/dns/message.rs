@@ -24,7 +24,7 @@ pub(super) mod kind {
 /// The class of the Internet.
 pub(super) const IN: u16 = 1;
 
-/// Why bytes are no message that can be judged.
+/// Why a DNS message was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// It ends before what it announces.
@@ -46,7 +46,7 @@ pub enum MessageError {
     #[error("{0} bytes follow the last record")]
     Trailing(usize),
     /// Another kind of message than a query or its answer.
-    #[error("operation {0} is no query")]
+    #[error("operation {0} is not a query")]
     Operation(u8),
 }
 

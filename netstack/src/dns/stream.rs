@@ -83,7 +83,7 @@ fn cut(pending: &mut Vec<u8>, bytes: &[u8], mut each: impl FnMut(&[u8])) {
         }
     }
     if pending.is_empty() {
-        // A connection that says nothing costs nothing.
+        // An idle connection costs nothing.
         *pending = vec![];
     }
 }

@@ -7,9 +7,9 @@ use super::Errno;
 /// An error that some router or host reported about what was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Whom the message was for.
+    /// The destination of the message.
     pub to: SocketAddr,
-    /// Who says so, if that is known.
+    /// The reporter's address, if known.
     pub from: Option<IpAddr>,
     /// Where the word comes from.
     pub origin: Origin,
@@ -19,7 +19,7 @@ pub struct Notice {
     pub mtu: u32,
 }
 
-/// Who reported an error.
+/// The origin of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The host's own kernel.
@@ -33,7 +33,7 @@ pub trait Datagrams {
     /// Sends a datagram; with `whole` it is not to be cut on its way.
     fn send(&mut self, to: SocketAddr, payload: &[u8], whole: bool) -> Result<(), Errno>;
 
-    /// Receives one: its length, and who sent it.
+    /// Receives one: its length and its sender.
     fn receive(&mut self, buffer: &mut [u8]) -> Result<(usize, SocketAddr), Errno>;
 
     /// The next error that was reported.
@@ -48,7 +48,7 @@ pub trait Echoes {
     /// Sends a request.
     fn send(&mut self, to: IpAddr, sequence: u16, data: &[u8], hops: u8) -> Result<(), Errno>;
 
-    /// Receives a reply: who sent it, its sequence number, and how many bytes
+    /// Receives a reply: its sender, sequence number, and how many bytes
     /// of data there are in the buffer.
     fn receive(&mut self, buffer: &mut [u8]) -> Result<(IpAddr, u16, usize), Errno>;
 

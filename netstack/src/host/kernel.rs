@@ -106,7 +106,7 @@ impl HostNet for KernelNet {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),
         }
-        // To who is near it may have come to its end already.
+        // A connect to a local peer may have completed already.
         self.quiet = false;
         self.watch(&socket, token, true)?;
         Ok(KernelStream(socket))
@@ -173,7 +173,7 @@ pub struct KernelListener(OwnedFd);
 pub struct KernelStream(OwnedFd);
 
 impl KernelStream {
-    /// The socket itself, for who carries it on in another way.
+    /// The socket itself, for another carrier.
     pub fn into_fd(self) -> OwnedFd {
         self.0
     }

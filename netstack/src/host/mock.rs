@@ -1,4 +1,4 @@
-//! A host's network that does as it is told.
+//! A scripted host network.
 //!
 //! Tests hold one end of each connection: what the stack wrote is in
 //! [`Pipe::written`], what it is to read goes into [`Pipe::incoming`].
@@ -44,7 +44,7 @@ pub struct Pipe {
     pub failed: Option<Errno>,
     /// Where connecting stands.
     pub connecting: Result<(), Errno>,
-    /// The stack has said that it will write no more.
+    /// The stack has shut its writing side down.
     pub finished: bool,
     /// The stack has ended it with a reset.
     pub reset: bool,
@@ -133,7 +133,7 @@ impl MockNet {
         true
     }
 
-    /// Changes a connection from the other end, and tells the stack.
+    /// Changes a connection from the other end, and makes its event.
     pub fn touch(&mut self, pipe: usize, change: impl FnOnce(&mut Pipe)) {
         let Some(pipe) = self.pipes.get(pipe) else { return };
         let mut pipe = pipe.borrow_mut();
@@ -147,7 +147,7 @@ impl MockNet {
         });
     }
 
-    /// Changes a UDP socket from outside, and tells the stack.
+    /// Changes a UDP socket from outside, and makes its event.
     pub fn deliver(&mut self, socket: usize, change: impl FnOnce(&mut Messages)) {
         let Some(socket) = self.messages.get(socket) else { return };
         let mut socket = socket.borrow_mut();
@@ -162,7 +162,7 @@ impl MockNet {
         });
     }
 
-    /// Changes an echo socket from outside, and tells the stack.
+    /// Changes an echo socket from outside, and makes its event.
     pub fn echo(&mut self, socket: usize, change: impl FnOnce(&mut EchoBox)) {
         let Some(socket) = self.echoes.get(socket) else { return };
         let mut socket = socket.borrow_mut();
@@ -364,7 +364,7 @@ pub struct Messages {
     pub sent: Vec<(SocketAddr, Vec<u8>, bool)>,
     /// What the stack will receive.
     pub incoming: VecDeque<(SocketAddr, Vec<u8>)>,
-    /// What it will be told.
+    /// What it will receive.
     pub notices: VecDeque<Notice>,
     /// Sending fails so.
     pub failing: Option<Errno>,
@@ -433,7 +433,7 @@ pub struct EchoBox {
     pub sent: Vec<(IpAddr, u16, Vec<u8>, u8)>,
     /// Replies.
     pub incoming: VecDeque<(IpAddr, u16, Vec<u8>)>,
-    /// What the stack will be told.
+    /// Errors that the stack will get.
     pub notices: VecDeque<(Notice, u16)>,
     /// The stack has let go of it.
     pub closed: bool,

@@ -40,7 +40,7 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes the head: who wrote, and the interface of this name.
+    /// Writes the section header, and the interface of this name.
     pub fn new(mut to: W, interface: &str) -> io::Result<Self> {
         to.write_all(&head(interface))?;
         Ok(Self { to, snap: MAX_SNAP })

@@ -1,11 +1,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Why an address is nobody's to dial. No policy can change it.
+/// Why an address is not a valid destination. No policy can change that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Invalid {
-    /// `0.0.0.0/8` and `::`: Linux dials itself when told to dial these.
+    /// `0.0.0.0/8` and `::`: Linux connects to itself for these.
     Unspecified,
-    /// `127.0.0.0/8` and `::1`: the guest has a loopback of its own.
+    /// `127.0.0.0/8` and `::1`: the guest's own loopback is inside the guest.
     Loopback,
     /// `224.0.0.0/4` and `ff00::/8`.
     Multicast,

@@ -172,7 +172,7 @@ fn meaning(index: usize, rule: &Rule, file: &Document) -> Result<(), Finding> {
             && name != CLUSTER
             && !file.classes.contains_key(name)
         {
-            let what = format!("`{name}` is no class; list its networks under [classes]");
+            let what = format!("unknown class `{name}`: list its networks under [classes]");
             return Err(in_rule(index, "class", what));
         }
     }

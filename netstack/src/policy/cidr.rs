@@ -19,7 +19,7 @@ pub enum CidrError {
         /// Bits of an address of that family.
         width: u8,
     },
-    /// Bits behind the prefix: which network is meant cannot be told.
+    /// Bits behind the prefix: the network that is meant is unknown.
     #[error("`{text}` has bits set behind its prefix; write {network} for the network")]
     HostBits {
         /// What was written.

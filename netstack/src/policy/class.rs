@@ -8,7 +8,7 @@ use super::{Cidr, Invalid, Place};
 /// Longest name of a class: what a person writes, and fits into a line.
 const MAX_CLASS_NAME: usize = 63;
 
-/// Services that hand out a cloud's credentials to whoever asks.
+/// Services that hand out a cloud's credentials to any client.
 const METADATA: &[IpAddr] = &[
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
@@ -30,7 +30,7 @@ pub enum Class {
     Private,
     /// `100.64.0.0/10`: carriers' and overlays' addresses (RFC 6598).
     Cgnat,
-    /// The loopback of the pod's namespace: who forwards a port.
+    /// The loopback of the pod's namespace: port forwards.
     Localhost,
     /// What is in no other class, built in or named `cluster`, and valid.
     Public,
@@ -105,7 +105,7 @@ impl Class {
     }
 }
 
-/// What a rule's `class` may say: a built-in class, or one of the file's own.
+/// A value of a rule's `class`: a built-in class, or one that the file defines.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ClassName {
@@ -117,7 +117,7 @@ pub enum ClassName {
 
 /// Text that names no class.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no name of a class: small letters, digits and `-`, at most {MAX_CLASS_NAME}")]
+#[error("invalid class name `{0}`: small letters, digits and `-`, at most {MAX_CLASS_NAME}")]
 pub struct ClassNameError(String);
 
 impl TryFrom<String> for ClassName {

@@ -12,7 +12,7 @@ use super::{
 
 /// Port of DNS.
 const DNS: u16 = 53;
-/// What no pod reaches unless the node's file says so by name.
+/// Classes that no pod reaches unless a rule of the node names them.
 const CLOSED: &[Class] = &[Class::Metadata, Class::LinkLocal, Class::Host];
 
 /// What one look at one form of an address, by one name, came to.
@@ -61,7 +61,7 @@ impl Policy {
             return Some(Invalid::Mapped);
         }
         let found = forms.iter().find_map(Invalid::of)?;
-        // Who forwards a port dials the loopback of the pod's namespace.
+        // A port forward connects to the loopback of the pod's namespace.
         let forwards = flow.direction == Direction::Ingress;
         let asks = is_dns(flow)
             && flow.peer == EMBEDDED_RESOLVER
@@ -147,7 +147,7 @@ impl Policy {
         })
     }
 
-    /// What a tier says, if anything.
+    /// The tier's ruling, if it has one.
     fn tier(&self, tier: Tier, compiled: &Compiled, probe: &Probe<'_>) -> Option<Ruling> {
         let rules = match compiled {
             Compiled::Unset => return None,
@@ -242,7 +242,7 @@ impl Policy {
         Some(self.system(Stance::Allow, reason))
     }
 
-    /// Where no file says anything, everything that is not closed is open.
+    /// Without a file, everything that is not closed is open.
     fn last(&self, probe: &Probe<'_>) -> Ruling {
         let stance = self.node.tier().map_or(Stance::Allow, |rules| rules.stance(&probe.flow));
         self.system(stance, Reason::Default)

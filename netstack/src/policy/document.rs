@@ -12,10 +12,10 @@ use super::{Cidr, Direction, Pattern, Ports, Protocol};
 pub struct Document {
     /// Of the schema: 1.
     pub version: u32,
-    /// What holds where no rule says anything.
+    /// What holds where no rule matches.
     #[serde(default)]
     pub defaults: Defaults,
-    /// Whose answers teach names, and which.
+    /// The DNS servers that names are learnt from, and limits.
     #[serde(default)]
     pub dns: Dns,
     /// Networks by a name of the file's own.
@@ -30,14 +30,14 @@ pub struct Document {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stance {
-    /// No: what is not said is closed.
+    /// No: what is not allowed is denied.
     #[default]
     Deny,
     /// Yes.
     Allow,
 }
 
-/// What the one who is refused is told.
+/// How a refusal is reported to the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DenyMode {
@@ -61,7 +61,7 @@ pub enum Echo {
     Deny,
 }
 
-/// What holds where no rule says anything.
+/// What holds where no rule matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Defaults {
@@ -69,13 +69,13 @@ pub struct Defaults {
     pub egress: Stance,
     /// For what is begun towards the guest.
     pub ingress: Stance,
-    /// How a refusal is told.
+    /// How a refusal is reported.
     pub deny_mode: DenyMode,
     /// For ICMP echo.
     pub icmp_echo: Echo,
 }
 
-/// Whose answers teach names.
+/// The DNS servers that names are learnt from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "ResolversText", into = "ResolversText")]
 pub enum Resolvers {
@@ -137,17 +137,17 @@ pub enum BlockAnswer {
     Refused,
 }
 
-/// Whose answers teach names, and which.
+/// The DNS servers that names are learnt from, and limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dns {
-    /// The servers whose answers teach names.
+    /// The servers that names are learnt from.
     pub resolvers: Resolvers,
     /// DNS with other servers; without a word, `deny` where a rule has names
     /// and `rules` where none has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other: Option<Other>,
-    /// Least seconds that a binding lives, whatever the answer says.
+    /// Least lifetime of a binding in seconds, whatever the answer's TTL.
     pub min_ttl: u32,
     /// Most seconds that a binding lives.
     pub max_ttl: u32,
@@ -203,8 +203,8 @@ impl Sni {
     }
 }
 
-/// A rule. What it says must all hold; of a list, one entry; what it does not
-/// say is any.
+/// A rule. Every key that is set must match; of a list, one entry; a key that
+/// is not set matches anything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Direction, Flow, Ground, Known, Name, Names, Policy, Protocol, Reason, Tier, Verdict};
 
-/// Addresses of the outside that nobody has (RFC 5737): one stands for what a
+/// Documentation addresses (RFC 5737): one stands for what a
 /// name may lead to.
 const NOBODYS: [Ipv4Addr; 3] = [
     Ipv4Addr::new(203, 0, 113, 254),
@@ -34,9 +34,9 @@ pub enum Host {
     Address(IpAddr),
 }
 
-/// Text that is no destination.
+/// Text that is not a destination.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no destination; write api.example.com:443, 192.0.2.1:443 or [2001:db8::1]:443")]
+#[error("invalid destination `{0}`: write api.example.com:443, 192.0.2.1:443 or [2001:db8::1]:443")]
 pub struct DestinationError(String);
 
 impl FromStr for Destination {
@@ -81,7 +81,7 @@ pub enum Answer {
 pub struct Explanation {
     /// The short answer.
     pub answer: Answer,
-    /// Whose word it was.
+    /// The tier that decided.
     pub tier: Tier,
     /// The rule's id, if it was one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,13 +214,13 @@ fn words(ground: &Ground) -> String {
     let tier = ground.tier;
     let rule = || ground.rule.as_deref().unwrap_or("?");
     match ground.reason {
-        Reason::Rule => format!("rule `{}` of the {tier}'s policy says so", rule()),
+        Reason::Rule => format!("rule `{}` of the {tier}'s policy decides", rule()),
         Reason::Default if tier == Tier::System => {
-            "no policy says anything, and what is not closed is open".to_owned()
+            "there is no policy, and what is not closed is open".to_owned()
         }
         Reason::Default => format!("no rule matches, and it is the default of the {tier}'s policy"),
         Reason::Invalid(invalid) => {
-            format!("the address is nobody's to dial ({})", invalid.as_str())
+            format!("the address is not a valid destination ({})", invalid.as_str())
         }
         Reason::System(class) => format!(
             "the address is of the class `{}`, which only a rule of the node's policy opens",

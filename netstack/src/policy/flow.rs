@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Name;
 
-/// Who began.
+/// Which end began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -56,7 +56,7 @@ impl fmt::Display for Protocol {
 /// to or from a peer, the first echo of an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
-    /// Who began.
+    /// Which end began.
     pub direction: Direction,
     /// What is spoken.
     pub protocol: Protocol,

@@ -5,14 +5,14 @@ use super::finding::{Finding, Step, spell};
 use super::outline::{Outline, is_json};
 use super::{Document, Layer};
 
-/// Longest file: more than 20,000 rules of a usual size. What a pod's
-/// annotation says is read by a process that serves other pods too.
+/// Longest file: more than 20,000 rules of a usual size. A pod's annotation is
+/// parsed by a process that serves other pods too.
 pub const MAX_TEXT: usize = 8 << 20;
 
 /// What is wrong in a file, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problem {
-    /// Which line, from 1, where it can be told.
+    /// The line, from 1, where it is known.
     pub line: Option<usize>,
     /// Which key, as in `rule[2].cidr`, and the rule's id behind it.
     pub key: String,
@@ -35,9 +35,9 @@ impl fmt::Display for Problem {
 /// A file that can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
-    /// What it says.
+    /// The document.
     pub document: Document,
-    /// What it says and does not mean, probably.
+    /// Parts of it that probably do not mean what they do.
     pub warnings: Vec<Problem>,
 }
 
@@ -101,7 +101,7 @@ fn from_json(text: &str) -> Result<Document, Problem> {
         let line = (error.line() > 0).then(|| error.line());
         let at = offset(text, error.line(), error.column());
         let key = Outline::of(text).map(|outline| outline.path_at(at)).unwrap_or_default();
-        // The place is said already.
+        // `line` holds the place.
         let what = error.to_string();
         let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
         Problem { line, key, what: what.to_owned() }

@@ -18,7 +18,7 @@ pub enum PortsError {
         last: u16,
     },
     /// Port 0 is no port.
-    #[error("there is no port 0; the least is 1")]
+    #[error("invalid port 0: the least is 1")]
     Zero,
 }
 

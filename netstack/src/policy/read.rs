@@ -8,7 +8,7 @@ use rustix::fs::OFlags;
 use super::load::MAX_TEXT;
 use super::{Document, Loaded, Problem};
 
-/// A file that is not a policy.
+/// A policy was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// It cannot be read.
@@ -19,7 +19,7 @@ pub enum ReadError {
         /// Why.
         source: io::Error,
     },
-    /// It says what cannot be used.
+    /// The file is not a valid policy.
     #[error("{path}: {problem}", path = path.display())]
     Problem {
         /// Which file.
@@ -30,7 +30,7 @@ pub enum ReadError {
 }
 
 impl Document {
-    /// Reads a file; answers with its text, too. No more is read than can be a
+    /// Reads a file and returns its text, too. Reads no more than the longest
     /// policy, whatever is at the path.
     pub fn read(path: &Path) -> Result<(String, Loaded), ReadError> {
         let unread = |source| ReadError::Read { path: path.to_owned(), source };
@@ -46,7 +46,7 @@ fn text(path: &Path) -> io::Result<String> {
     let file =
         OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     let mut text = String::new();
-    // One byte more than is allowed, so that the loader says what is wrong.
+    // One byte more than is allowed, so that the loader reports the size.
     file.take(MAX_TEXT as u64 + 1).read_to_string(&mut text)?;
     Ok(text)
 }

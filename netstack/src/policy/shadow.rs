@@ -69,7 +69,7 @@ impl Matcher {
     }
 
     /// Whether it matches everything that `other` does, as far as that can be
-    /// told without knowing what the pod will be told of names.
+    /// decided without the answers of DNS.
     fn covers(&self, other: &Self) -> bool {
         let is_narrowed = other.networks.is_some() || other.kinds.is_some();
         // An address inside is not opened by a name alone, but by both.

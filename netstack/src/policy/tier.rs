@@ -9,7 +9,7 @@ use super::{Direction, Flow, Forms, Place, Protocol};
 /// What is known of a tier's file.
 #[derive(Clone, Debug, Default)]
 pub enum Layer {
-    /// There is none, and none was asked for: the tier says nothing.
+    /// There is none: the tier decides nothing.
     #[default]
     Unset,
     /// It was read.
@@ -59,7 +59,7 @@ impl Policy {
         }
     }
 
-    /// What the pod's file, else the node's, says of DNS.
+    /// The DNS settings of the pod's file, else of the node's.
     pub fn dns(&self) -> &Dns {
         &self.dns
     }
@@ -73,12 +73,12 @@ pub(super) enum Compiled {
     Broken,
 }
 
-/// The rules of a file and what else it says.
+/// A file, compiled.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub defaults: Defaults,
     pub dns: Dns,
-    /// With what the file itself says of it.
+    /// With the classes of the file.
     pub place: Place,
     rules: Vec<Matcher>,
     pub egress: Index,
@@ -124,7 +124,7 @@ impl Rules {
         rule.is_rebound(probe.address, probe.known, &self.dns.private_names, &self.place)
     }
 
-    /// What the file says where no rule of it does.
+    /// The file's default.
     pub fn stance(&self, flow: &Flow) -> Stance {
         match (flow.protocol, self.defaults.icmp_echo, flow.direction) {
             (Protocol::Icmp, Echo::Allow, _) => Stance::Allow,

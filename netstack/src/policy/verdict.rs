@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Class, DenyMode, Direction, Flow, Invalid, Names, Protocol};
 
-/// Whose word it was.
+/// The tier that decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
@@ -31,11 +31,11 @@ impl fmt::Display for Tier {
 /// Why a verdict is what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// A rule of a file says so.
+    /// A rule of a file.
     Rule,
-    /// No rule says anything: the tier's default.
+    /// No rule matched: the tier's default.
     Default,
-    /// The address is nobody's to dial.
+    /// The address is not a valid destination.
     Invalid(Invalid),
     /// The address is one that only the node's file opens.
     System(Class),
@@ -87,7 +87,7 @@ impl fmt::Display for Reason {
 /// What a verdict rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ground {
-    /// Whose word it was.
+    /// The tier that decided.
     pub tier: Tier,
     /// The `id` of the rule, if it was one.
     pub rule: Option<Arc<str>>,
@@ -118,7 +118,7 @@ impl Permit {
         &self.flow
     }
 
-    /// Who began.
+    /// Which end began.
     pub fn direction(&self) -> Direction {
         self.flow.direction
     }
@@ -158,7 +158,7 @@ pub struct Denial {
     pub ground: Ground,
     /// The names of the address when it was decided.
     pub names: Names,
-    /// What the one who asked is told.
+    /// How the refusal is reported to the guest.
     pub mode: DenyMode,
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{Offload, Port, Received};
 
-/// Two queues of frames. Nothing is dropped; `capacity` makes it say "full".
+/// Two queues of frames. Nothing is dropped; `capacity` makes it full.
 #[derive(Debug)]
 pub struct MemoryPort {
     /// What the guest sent and the stack has not taken yet.

@@ -30,7 +30,7 @@ pub enum Lie {
     /// A kind of segmentation that was not offered.
     #[error("segmentation of kind {0} was not offered")]
     Kind(u8),
-    /// Segments without size, or whose checksum nobody would make.
+    /// Segments without a size, or without a checksum request.
     #[error("segments of {size} bytes, checksum to be made: {checksum}")]
     Segments {
         /// Their size.

@@ -10,10 +10,10 @@ use smoltcp::time::{Duration, Instant};
 pub const MOST: usize = 512;
 
 /// Attempts at a time to one destination, so that one that does not answer
-/// keeps nobody from reaching another.
+/// delays no dial to another.
 pub const MOST_EACH: usize = 64;
 
-/// Attempts per second that nobody answers. Those that are answered, in
+/// Attempts per second that get no answer. Those that are answered, in
 /// whatever way, give theirs back.
 const RATE: u32 = 1_000;
 

@@ -51,7 +51,7 @@ pub enum Received<T> {
     Bytes(T),
     /// There are none now.
     None,
-    /// There will be none: the guest has said so.
+    /// There will be none: the guest has sent its FIN.
     End,
     /// There will be none: the connection is gone.
     Gone,
@@ -65,7 +65,7 @@ pub struct Endpoint {
     /// The guest has reset it.
     pub reset: bool,
     /// When it came to TIME-WAIT. smoltcp's clock stands still from then on: at
-    /// its end it would throw away what nobody has read.
+    /// its end it would drop unread bytes.
     stopped: Option<Instant>,
 }
 
@@ -92,7 +92,7 @@ impl Endpoint {
         }
     }
 
-    /// Goes by what the guest's SYN says.
+    /// Applies the options of the guest's SYN.
     pub fn agree(&mut self, options: Options) {
         self.track.mss = options.mss.unwrap_or(DEFAULT_MSS).max(LEAST_MSS);
         let shift = options.scale.map_or(0, |_| shift(self.sockets.ring));
@@ -199,7 +199,7 @@ impl Endpoint {
         self.sockets.socket().send_queue()
     }
 
-    /// Bytes of the guest that nobody has read.
+    /// Bytes of the guest that were not read yet.
     pub fn unread(&mut self) -> usize {
         self.sockets.socket().recv_queue()
     }

@@ -24,8 +24,8 @@ const PACKETS: usize = 256;
 /// How long the guest may leave a SYN-ACK unanswered.
 const HANDSHAKE: Duration = Duration::from_secs(30);
 
-/// How long it may leave the SYN of somebody outside unanswered: who dialled
-/// waits with it.
+/// How long it may leave the SYN of a client outside unanswered: the client
+/// waits meanwhile.
 const INBOUND: Duration = Duration::from_secs(5);
 
 /// How long a guest may leave what it was sent unacknowledged, window probes
@@ -40,7 +40,7 @@ const HALF_CLOSED: Duration = Duration::from_secs(3_600);
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// Both sides said so.
+    /// Both sides have sent a FIN.
     Finished,
     /// The guest reset it.
     ByGuest,
@@ -75,19 +75,19 @@ pub struct Context<'a> {
     pub port: &'a mut dyn Port,
     /// Its sending side.
     pub outbox: &'a mut Outbox,
-    /// Who judges messages of DNS.
+    /// Judges messages of DNS.
     pub judge: Judge<'a>,
     /// The time.
     pub now: Instant,
 }
 
-/// A connection both of whose ends are there.
+/// A connection with both ends open.
 pub struct Connection<S> {
     /// The guest's end.
     pub endpoint: Endpoint,
     /// The host's.
     pub stream: Option<S>,
-    /// What it may be.
+    /// The policy's permit.
     pub permit: Permit,
     /// Something may be read from the host.
     pub readable: bool,
@@ -97,7 +97,7 @@ pub struct Connection<S> {
     pub closing: bool,
     /// An error of the host waits to be asked for.
     pub broken: bool,
-    /// Who stands between, where messages of DNS are observed.
+    /// Set where the messages of DNS are observed.
     pub resolver: Option<Box<Resolver>>,
     /// The host sends no more.
     pub(super) ended: bool,
@@ -105,7 +105,7 @@ pub struct Connection<S> {
     pub(super) finished: bool,
     /// The host's side failed.
     pub(super) failed: Option<Errno>,
-    /// Whether somebody outside began.
+    /// Whether a client outside began.
     inbound: bool,
     opened: Instant,
     heard: Instant,
@@ -241,8 +241,8 @@ impl<S: Stream> Connection<S> {
                 Received::Bytes(Err(error)) => self.failed = Some(error),
                 Received::End => {
                     if !std::mem::replace(&mut self.finished, true) {
-                        // Failing means that the other end is gone, which
-                        // reading will tell.
+                        // An error means that the other end is gone: a read
+                        // reports it.
                         let _ = stream.finish();
                     }
                     return;

@@ -3,7 +3,7 @@
 //! smoltcp 0.14 advertises a window rounded down to its scale, so that the
 //! right edge moves back by up to `2^shift - 1` bytes when the acknowledgement
 //! advances by an odd number; and it believes a FIN on a segment that it has
-//! cut at that edge, which ends the stream short with nobody told. And when the
+//! cut at that edge, which truncates the stream silently. And when the
 //! guest closes its window it stops the clock by which it would send again what
 //! is on its way; a guest that has dropped that, as Linux does when its memory
 //! is short, waits for it for ever. All are held off here, at the only place
@@ -11,7 +11,7 @@
 //!
 //! - a FIN that is beyond what smoltcp takes is cleared, so that the guest
 //!   sends the tail and the FIN again;
-//! - the guest is told a window a little smaller than smoltcp's, and the
+//! - the window advertised to the guest is a little smaller than smoltcp's, and the
 //!   difference is used to keep the edge from moving back;
 //! - smoltcp is told of a closed window only when nothing is on its way. Until
 //!   then it is the smallest that is none: nothing new fits into it, and what
@@ -32,11 +32,11 @@ pub struct Guard {
     shift: u8,
     /// Where smoltcp stops taking.
     taken: Option<u32>,
-    /// Where the guest was told to stop.
+    /// The right edge of the window advertised to the guest.
     told: Option<u32>,
 }
 
-/// What the guest's window says of what is on its way to it.
+/// How the guest's window relates to the bytes in flight to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
     /// Nothing is.

@@ -46,7 +46,7 @@ pub struct Track {
     pub remote: IpAddr,
     /// Largest payload of a segment that the guest takes.
     pub mss: u16,
-    /// Largest that we take: what is told to the guest.
+    /// Our MSS, advertised to the guest.
     pub own_mss: u16,
     /// What the guest can do.
     pub capabilities: Capabilities,
@@ -54,13 +54,13 @@ pub struct Track {
     pub guard: Guard,
     /// Next sequence number to the guest.
     pub next: u32,
-    /// smoltcp was told that the guest's window is closed.
+    /// The segment last passed to smoltcp closed the guest's window.
     pub closed: bool,
     /// The guest has closed its window, although something is on its way.
     pub cut: bool,
     /// It has opened it again: what was on its way is to be sent again.
     pub again: bool,
-    /// What the guest was told to have arrived.
+    /// The acknowledgement number last sent to the guest.
     pub acked: u32,
     /// A reset was sent.
     pub reset: bool,

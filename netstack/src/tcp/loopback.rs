@@ -24,7 +24,7 @@ pub struct Arrival<S> {
     pub flow: u64,
     /// It.
     pub stream: S,
-    /// Who began.
+    /// The client.
     pub peer: SocketAddr,
     /// What was dialled: the address says the family, and the port whom.
     pub local: SocketAddr,

@@ -78,7 +78,7 @@ impl<H: HostNet> Tcp<H> {
         let Some((index, flow)) = oldest.filter(|(_, flow)| heard(flow) + IDLE <= env.now) else {
             return false;
         };
-        env.outbox.tape.about(flow.id);
+        env.outbox.tap.about(flow.id);
         env.counters.flows_reaped += 1;
         self.revoke(env, index, Close::Evicted);
         true

@@ -8,7 +8,7 @@ use super::endpoint::Sockets;
 /// when written, but is when read back.
 const CLASSES: [(usize, usize); 3] = [(262_143, 2), (65_535, 4), (16_384, 8)];
 
-/// Rings of who comes when nothing is left: as many as there may be flows. Two
+/// Ring size when the budget is used up; every flow gets at least this. Two
 /// full segments of an MTU of 1,500; all of an idle flow is in 8 KiB.
 const LEAST: usize = 2_920;
 
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     /// R58, group 18: rings get smaller as the budget goes, are given back, and
-    /// the budget holds whoever comes.
+    /// the budget holds however many flows come.
     #[test]
     fn rings_fit_the_budget() {
         let mut pool = Pool::new(4 << 20);

@@ -29,7 +29,7 @@ pub enum Late {
     Unknown,
     /// It opens another one.
     Reopens,
-    /// There is nothing to be said.
+    /// No answer.
     Silence,
     /// This is the answer.
     Answer(Vec<u8>),

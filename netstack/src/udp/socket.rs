@@ -77,7 +77,7 @@ impl<D: Datagrams> Socket<D> {
         if !is_same(peer.remote, notice.to) {
             return;
         }
-        env.outbox.tape.about(peer.flow);
+        env.outbox.tap.about(peer.flow);
         let error = match notice.origin {
             Origin::Icmp(kind, code) => match notice.errno {
                 Errno::MSGSIZE => icmp::Error::TooBig(notice.mtu),

@@ -13,6 +13,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use input::Input;
 use libfuzzer_sys::fuzz_target;
+use sandbox_netstack::capture::Capture;
 use sandbox_netstack::gate::Link;
 use sandbox_netstack::host::mock::{Fate, MockNet};
 use sandbox_netstack::host::{Errno, Notice, Origin};
@@ -23,7 +24,6 @@ use sandbox_netstack::port::{
     Capabilities, MemoryPort, Offload, Partial, SegmentKind, Segments, parse_vnet,
 };
 use sandbox_netstack::stack::{Config, Stack};
-use sandbox_netstack::tape::Capture;
 use sandbox_netstack::watch::Watch;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::time::{Duration, Instant};

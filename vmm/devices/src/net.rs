@@ -1,9 +1,8 @@
 //! Network device (virtio 1.2 section 5.1): the guest's frames go into a
 //! [`Stack`], which is a NAT with a policy in front of the host's sockets.
 //!
-//! The network itself, its addresses and policy, comes in by a [`Handle`]
-//! before or after the guest's driver does. As long as one of both is missing
-//! no frame passes.
+//! A [`Handle`] sets the network, its addresses and policy, before or after the
+//! guest's driver is ready. No frame passes until both are there.
 
 mod answer;
 mod clock;
@@ -18,12 +17,12 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sandbox_netstack::capture::Capture;
 use sandbox_netstack::env::Witness;
 use sandbox_netstack::host::{HostNet, KernelNet};
 use sandbox_netstack::listeners::Reported;
 use sandbox_netstack::port::{Capabilities, Offload, Port, Received};
 use sandbox_netstack::stack::{self, Arrival, Stack};
-use sandbox_netstack::tape::Capture;
 use sandbox_vm_spec::devices::DeviceKind;
 use sandbox_vm_spec::network::LinkSpec;
 use smoltcp::time::Instant;
@@ -44,8 +43,8 @@ use rings::{Rings, Scratch};
 
 /// mac, status, max_virtqueue_pairs, mtu.
 const CONFIG: usize = 12;
-/// Checksums and segments are left to whoever is last to need them, on the way
-/// out and on the way in.
+/// Checksums and segmentation are left to the last hop that needs them, in both
+/// directions.
 const FEATURES: [u32; 10] = [
     VIRTIO_NET_F_CSUM,
     VIRTIO_NET_F_GUEST_CSUM,
@@ -74,14 +73,12 @@ const HOST: Token = 0;
 const TIMER: Token = 1;
 const WAKE: Token = 2;
 
-/// Makes who hears of a stack's flows. It is given the time since 1970 at the
-/// stack's zero.
+/// Makes the witness of a stack from the time since 1970 at the stack's zero.
 pub type Witnesses = Box<dyn FnMut(Duration) -> Box<dyn Witness + Send> + Send>;
-/// Settles where the thread that calls opens sockets: outside of the namespace
-/// that it was started in, or inside. Called once.
+/// Moves the calling thread to the namespace in which it opens sockets: with
+/// true, the one outside. Called once.
 pub type Settle = Box<dyn FnOnce(bool) -> io::Result<()> + Send>;
-/// Makes of a connection to the guest's loopback what somebody else can carry
-/// on.
+/// Makes of a connection to the guest's loopback a command to the forwarder.
 pub type MakeForward<S> = fn(Arrival<S>, Arc<Meter>) -> Forward;
 
 /// The host's side of the device.
@@ -90,9 +87,9 @@ pub struct NetConfig<H: HostNet> {
     pub link: LinkSpec,
     /// The network in which the guest's flows end.
     pub host: H,
-    /// Settles where that is, with the first configuration.
+    /// Enters the namespace of the sockets, with the first configuration.
     pub settle: Settle,
-    /// Hear of them.
+    /// Makes the witness of each stack.
     pub witnesses: Witnesses,
     /// Gives free memory back to the host. Called when many flows have ended.
     pub trim: fn(),
@@ -100,12 +97,12 @@ pub struct NetConfig<H: HostNet> {
     /// It is woken without a command when one was
     /// [revoked](Meter::is_revoked).
     pub forwards: Mailbox<Forward>,
-    /// Makes what is given to them.
+    /// Makes the commands to `forwards`.
     pub forward: MakeForward<H::Stream>,
 }
 
-/// Frames that went nowhere before they came to the stack, or for which the
-/// guest has no buffer that is large enough.
+/// Frames dropped before the stack, or for want of a large enough buffer of the
+/// guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Drops {
     malformed: u64,
@@ -163,7 +160,7 @@ enum State<H: HostNet> {
 }
 
 impl<H: HostNet> Net<H> {
-    /// A device whose network is still to be told, and what tells it.
+    /// A device without a network, and the handle that configures it.
     pub fn new(config: NetConfig<H>) -> io::Result<(Self, Handle)> {
         let (commands, inbox) = mailbox(WAITING)?;
         let clock = Clock::new()?;
@@ -191,13 +188,13 @@ impl<H: HostNet> Net<H> {
         Ok((net, handle))
     }
 
-    /// The driver is there.
+    /// The driver is ready.
     pub fn begin(&mut self, acked: u64) -> Result<(), DeviceError> {
         self.driver = Some(Driver::new(acked));
         self.rebuild(&mut Shut)
     }
 
-    /// It is gone, and what it had open with it.
+    /// The driver has reset the device: ends every flow.
     pub fn end(&mut self) {
         self.driver = None;
         self.take_down(&mut Shut);
@@ -383,7 +380,7 @@ fn host(what: &'static str) -> impl FnOnce(io::Error) -> DeviceError {
     move |source| DeviceError::Host { what, source }
 }
 
-/// A number that nobody can guess.
+/// An unpredictable number.
 fn seed() -> io::Result<u64> {
     let mut bytes = [0; 8];
     crate::rng::random(&mut bytes)?;

@@ -24,7 +24,7 @@ pub const MAX_REPLY: usize = 16 << 20;
 /// Most listeners in a report; the guest's own may be more.
 pub const MAX_LISTENERS: usize = 256;
 
-/// The host's end of every guest's link: whom all its neighbours are reached by.
+/// MAC address of the host's end of every guest's link.
 pub const GATEWAY_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 
 /// The network part of [`IoLaunch`](crate::launch::IoLaunch).
@@ -71,12 +71,12 @@ pub enum Request {
     /// The pod's addresses and policy. Until then no frame passes. Again with
     /// other addresses, everything that is open ends.
     Configure(Box<Network>),
-    /// The guest listens on exactly these, by its agent's word.
+    /// Replaces the listeners that the guest's agent reports.
     Listeners {
         /// All of them, in the guest.
         listeners: Vec<Listener>,
     },
-    /// Where what the guest listens on is bound.
+    /// Returns where the guest's listeners are bound.
     Listening,
     /// Puts other policies in force for new flows.
     SetPolicy {
@@ -87,15 +87,15 @@ pub enum Request {
         /// Ends open flows that the new policies do not allow.
         recheck: bool,
     },
-    /// What is in force.
+    /// Returns the policies in force.
     Policy,
-    /// What is open.
+    /// Returns the open flows.
     Flows,
-    /// What was counted.
+    /// Returns the counters.
     Counters,
-    /// The names that pinned DNS servers gave addresses.
+    /// Returns the names that pinned DNS servers resolved.
     Names,
-    /// What would become of a flow to a destination.
+    /// Explains the verdict on a flow to a destination.
     Explain {
         /// `tcp`, `udp` or `icmp`.
         protocol: String,
@@ -104,18 +104,18 @@ pub enum Request {
         /// The address that the name leads to, if not where it led.
         at: Option<IpAddr>,
     },
-    /// What goes over the link, as pcapng.
+    /// Returns the frames of the link, as pcapng.
     Capture {
         /// Bytes kept of each frame.
         snap: u32,
     },
 }
 
-/// Something that the guest listens on. A wildcard takes its own family alone.
+/// A listener of the guest. A wildcard takes its own family alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// What is spoken there.
+    /// Its protocol.
     pub transport: Transport,
     /// Where, in the guest.
     pub at: SocketAddr,
@@ -166,8 +166,8 @@ pub struct Network {
     pub outside: bool,
     /// MTU of the pod's interface.
     pub mtu: u16,
-    /// Our address in the guest's eyes: whom ICMP errors come from, and
-    /// clients whose own address would mean something else there.
+    /// The gateway's address in the guest: the source of ICMP errors, and of
+    /// clients whose address means something else in the guest.
     pub gateway4: Ipv4Addr,
     /// The same for IPv6.
     pub gateway6: Ipv6Addr,
@@ -199,9 +199,9 @@ pub enum PolicySource {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
 pub enum Reply {
-    /// It is done.
+    /// The request was done.
     Done,
-    /// It cannot be done.
+    /// The request failed.
     Failed {
         /// What happened, to what, and what to do.
         error: String,
@@ -363,7 +363,7 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read, most: usize) -> io::Re
         return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
     }
     let mut frame = Vec::new();
-    // Grows as bytes come, whatever the length says.
+    // Grows with the bytes that come, not with the announced length.
     from.take(length as u64).read_to_end(&mut frame)?;
     if frame.len() < length {
         return Err(io::ErrorKind::UnexpectedEof.into());

@@ -1,8 +1,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sandbox_netstack::capture::Capture;
 use sandbox_netstack::pcap::{Way, Writer};
-use sandbox_netstack::tape::Capture;
 use smoltcp::time::Instant;
 
 /// Captures at a time: each copies every frame.

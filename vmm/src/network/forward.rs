@@ -158,7 +158,7 @@ impl Carrier {
         }
     }
 
-    /// Ends a connection; the end may be told already.
+    /// Ends a connection.
     fn remove(&mut self, id: u32, how: Option<io::Result<()>>) {
         if let Some(connection) = self.connections.remove(&id) {
             connection.end(how);

@@ -21,7 +21,7 @@ const CLIENTS: usize = 16;
 const STACK: usize = 512 * 1024;
 /// Longest request of which more than one may be in memory.
 const SMALL: usize = 256 * 1024;
-/// How long a client may take to send a long request or to take a reply.
+/// Timeout of a client that sends a long request or reads a reply.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often a capture looks whether its client is still there.
@@ -36,7 +36,7 @@ struct Shared {
     /// Name of the interface in captures.
     pod: String,
     clients: AtomicUsize,
-    /// Held by who sends a long request.
+    /// Locked while a client sends a long request.
     long: Mutex<()>,
 }
 
@@ -51,7 +51,7 @@ pub fn start(listener: UnixListener, control: Control, pod: String) -> io::Resul
                 Ok(client) => shared.admit(client),
                 Err(error) => {
                     tracing::warn!("net: cannot accept a client: {error}");
-                    // Out of descriptors, mostly: a moment later there are some.
+                    // Mostly for want of descriptors: there may be some a moment later.
                     thread::sleep(Duration::from_millis(100));
                 }
             }
@@ -97,7 +97,7 @@ impl Shared {
                 Ok(Some(request)) => request,
                 Ok(None) => return Ok(()),
                 Err(error) => {
-                    let error = format!("the request is not understood: {error}");
+                    let error = format!("invalid request: {error}");
                     return send(client, &Reply::Failed { error });
                 }
             };
@@ -114,7 +114,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Sends what goes over the link until the client hangs up.
+    /// Sends the frames of the link until the client hangs up.
     fn capture(&self, client: &mut UnixStream, snap: u32) -> io::Result<()> {
         let tap = match self.control.capture(&self.pod, snap) {
             Ok(tap) => tap,

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use sandbox_netstack::capture::Capture;
 use sandbox_netstack::pcap::{Ring, Way};
-use sandbox_netstack::tape::Capture;
 use smoltcp::time::Instant;
 
 use crate::failure::Failure;

@@ -22,7 +22,7 @@ pub enum Failure {
     /// The policy cannot be used.
     #[error(transparent)]
     Policy(#[from] ReadError),
-    /// The namespace is closed to who is not root.
+    /// The namespace needs root.
     #[error("cannot enter the network namespace (are you root?)")]
     Enter(#[source] Errno),
     /// The kernel takes no longer names.
@@ -36,7 +36,7 @@ pub enum Failure {
     Ip {
         /// Its arguments.
         command: String,
-        /// What it said.
+        /// Its error output.
         said: String,
     },
     /// A call to the kernel.

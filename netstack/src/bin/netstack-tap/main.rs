@@ -31,7 +31,7 @@ use failure::Failure;
 use options::Options;
 use tap::Tap;
 
-/// How often what is told in sums is told.
+/// How often the audit's sums are written.
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Flows after whose end free memory is given back.

@@ -21,7 +21,7 @@ fn a_name_that_is_allowed() {
     let told = explain(&pod(FILE), "api.example.com:443", None);
     assert_eq!((told.answer, told.rule.as_deref()), (Answer::Allowed, Some("api")));
     assert!(told.text.starts_with(
-        "tcp to api.example.com port 443 is allowed: rule `api` of the pod's policy says so."
+        "tcp to api.example.com port 443 is allowed: rule `api` of the pod's policy decides."
     ));
 }
 

@@ -31,7 +31,7 @@ fn problems_name_line_key_and_fix() {
         ("class = []", "line 7: rule[1].class (rule `r`)", "leave the key out"),
         ("except = []", "line 7: rule[1].except (rule `r`)", "leave the key out"),
         ("ports = [\"9-8\"]", "line 7: rule[1].ports", "write \"8-9\""),
-        ("ports = [0]", "line 7: rule[1].ports", "no port 0"),
+        ("ports = [0]", "line 7: rule[1].ports", "invalid port 0"),
         ("ports = [65536]", "line 7: rule[1].ports", "write 443"),
         ("ports = [-1]", "line 7: rule[1].ports", "write 443"),
         ("ports = [\"1-2-3\"]", "line 7: rule[1].ports", "write 443"),

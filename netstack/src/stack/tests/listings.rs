@@ -7,12 +7,12 @@ use smoltcp::time::Duration;
 
 use super::names::{POLICY, answer, ask, resolver};
 use super::*;
+use crate::capture::Capture;
 use crate::host::KernelNet;
 use crate::host::mock::Fate;
 use crate::pcap::Way;
 use crate::policy::{Direction, Protocol, Reason, Tier};
 use crate::stack::Stack;
-use crate::tape::Capture;
 
 /// The process that has the stack runs it on a thread of its own.
 #[test]

@@ -20,7 +20,7 @@ const HELD: usize = 64 * 1024;
 /// Bytes moved before the next flow has its turn.
 const BYTES: usize = 256 * 1024;
 
-/// Who judges messages.
+/// Judges messages.
 pub struct Judge<'a> {
     /// The observer is behind it.
     pub witness: &'a mut dyn Witness,
@@ -44,8 +44,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Of a connection with this server, whose questions have the channel to
-    /// themselves.
+    /// For a connection to this server; no other connection uses the channel.
     pub fn new(channel: Channel, ends: Ends) -> Self {
         Self {
             stream: dns::Stream::default(),
@@ -59,7 +58,7 @@ impl Resolver {
         }
     }
 
-    /// Whose questions are void when it is over.
+    /// The channel to close when the connection ends.
     pub fn channel(&self) -> Channel {
         self.channel
     }
@@ -176,7 +175,7 @@ impl<S: Stream> Connection<S> {
         }
         if resolver.guest_ended && resolver.to_server.is_empty() && !self.finished {
             self.finished = true;
-            // Failing means that the other end is gone, which reading tells.
+            // An error means that the other end is gone: a read reports it.
             let _ = stream.finish();
         }
         if (self.readable || self.closing) && !self.ended {

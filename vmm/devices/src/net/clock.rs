@@ -8,7 +8,7 @@ use rustix::time::{
 };
 use smoltcp::time::{Duration, Instant};
 
-/// How often what is told in sums is told.
+/// How often the stack ticks.
 const SECOND: Duration = Duration::from_secs(1);
 /// Shortest time to wait: a timer of zero would be none.
 const SHORTEST: Duration = Duration::from_micros(1);
@@ -20,7 +20,7 @@ pub struct Clock {
     /// Time since 1970 at `zero`.
     epoch: std::time::Duration,
     timer: OwnedFd,
-    /// When it rings.
+    /// When it expires.
     armed: Option<Instant>,
     ticked: Instant,
 }
@@ -49,7 +49,7 @@ impl Clock {
         self.epoch
     }
 
-    /// Whether a second has passed since this last said so.
+    /// Whether a second has passed since the last time that this returned true.
     pub fn second(&mut self, now: Instant) -> bool {
         let passed = now >= self.ticked + SECOND;
         if passed {
@@ -58,7 +58,7 @@ impl Clock {
         passed
     }
 
-    /// Rings at this time at the latest, and every second. It may ring early.
+    /// Arms the timer for `next`, or for the next second. It may expire early.
     pub fn wake_at(&mut self, next: Option<Instant>) -> io::Result<()> {
         let tick = self.ticked + SECOND;
         let next = next.map_or(tick, |next| next.min(tick));
@@ -72,14 +72,14 @@ impl Clock {
         Ok(())
     }
 
-    /// It rang.
+    /// The timer has expired.
     pub fn rang(&mut self) {
         // EAGAIN means that another call has read the expiration.
         let _ = rustix::io::read(&self.timer, &mut [0; 8]);
         self.armed = None;
     }
 
-    /// It need not ring any more.
+    /// Disarms the timer.
     pub fn forget(&mut self) {
         let _ = self.set(std::time::Duration::ZERO);
         self.armed = None;

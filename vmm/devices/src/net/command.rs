@@ -2,12 +2,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sandbox_netstack::capture::Capture;
 use sandbox_netstack::host::Errno;
 use sandbox_netstack::listeners::{Listen, ListenerRow, Reported};
 use sandbox_netstack::listing::{FlowRow, NameRow, OutlookRow};
 use sandbox_netstack::policy::{Destination, Policy, Protocol};
 use sandbox_netstack::stack;
-use sandbox_netstack::tape::Capture;
 use smoltcp::time::Instant;
 
 use crate::mailbox::{Mailbox, MailboxError};

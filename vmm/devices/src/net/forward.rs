@@ -10,8 +10,8 @@ use smoltcp::time::Instant;
 
 use crate::mailbox::Waker;
 
-/// A connection to the guest's loopback, which no frame can reach: somebody
-/// else carries it on.
+/// A connection to the guest's loopback, which no frame can reach: the
+/// forwarder carries it over vsock.
 pub struct Forward {
     /// It.
     pub stream: OwnedFd,
@@ -38,7 +38,7 @@ impl Over {
         [Self::Finished, Self::Refused, Self::Failed].into_iter().find(|over| *over as u8 == state)
     }
 
-    /// As the audit says it.
+    /// The reason in the audit.
     fn word(self) -> &'static str {
         match self {
             Self::Finished => "finished",
@@ -51,8 +51,8 @@ impl Over {
 const OPEN: u8 = 0;
 const REVOKED: u8 = u8::MAX;
 
-/// What is known of a connection on both sides: to the one who carries it, and
-/// to the stack, in whose eyes it is a flow like others.
+/// State that the forwarder and the stack share for a connection. In the stack
+/// it is a flow like others.
 #[derive(Debug)]
 pub struct Meter {
     sent: AtomicU64,
@@ -96,7 +96,7 @@ impl Meter {
     }
 }
 
-/// The connections that somebody carries on.
+/// The connections that the forwarder carries.
 #[derive(Default)]
 pub struct Carried(Vec<(u64, Arc<Meter>)>);
 
@@ -106,8 +106,8 @@ impl Carried {
         self.0.push((flow, meter));
     }
 
-    /// Tells the stack how they are doing, and them what it says. Answers
-    /// whether one was revoked.
+    /// Reports their progress to the stack, and revokes those that the stack has
+    /// ended. Returns whether one was revoked.
     pub fn tell<H: HostNet>(
         &mut self,
         stack: &mut Stack<H>,

@@ -10,7 +10,7 @@ const NUM_BUFFERS: usize = 10;
 /// not keep the device for itself.
 const BAD_FRAMES: usize = 64;
 
-/// Memory that outlives the calls it is used in, so that no frame asks for any.
+/// Memory that is kept from turn to turn, so that a frame allocates none.
 #[derive(Default)]
 pub struct Scratch {
     /// Receive buffers taken for the next frame.

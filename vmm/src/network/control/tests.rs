@@ -226,7 +226,7 @@ fn a_policy_explains_its_verdict_on_a_destination() {
     assert_eq!(world.ask(set(text(DENY), false)), Reply::PolicySet { generation: 2, ended: 0 });
     assert_eq!(answers(&mut world), (2, vec!["denied".to_owned()]));
     let refused = error(world.ask(explain("nowhere", "tcp")));
-    assert!(refused.contains("`nowhere` is no destination"), "{refused}");
+    assert!(refused.contains("invalid destination `nowhere`"), "{refused}");
     let refused = error(world.ask(explain("192.0.2.1:80", "sctp")));
     assert!(refused.contains("none of tcp, udp and icmp"), "{refused}");
 }

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// An end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Who dialled.
+    /// The client.
     Client = 0,
     /// Vsock.
     Guest = 1,
@@ -168,7 +168,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// Closes both ends, with a reset if it did not come to its own end.
+    /// Closes both ends, with a reset unless both have finished.
     pub fn end(self, how: Option<io::Result<()>>) {
         let over = match &how {
             Some(Ok(())) => Over::Finished,
@@ -182,7 +182,7 @@ impl Connection {
     }
 }
 
-/// Connects without waiting: a device that accepts nobody is as good as none.
+/// Connects without waiting: a device that does not accept counts as missing.
 fn dial(socket: &Path) -> io::Result<UnixStream> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let guest = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -190,12 +190,12 @@ fn dial(socket: &Path) -> io::Result<UnixStream> {
     Ok(guest.into())
 }
 
-/// `OK`, and whatever the one who answers wants to add.
+/// `OK`, and any text behind it.
 fn is_ok(line: &[u8]) -> bool {
     line.strip_prefix(b"OK").is_some_and(|rest| rest.starts_with(b"\n") || rest.starts_with(b" "))
 }
 
-/// Has closing send a reset.
+/// Makes the close send a reset.
 fn reset(client: &TcpStream) {
     // After an error the other end sees a FIN, which is the best that is left.
     let _ = sockopt::set_socket_linger(client, Some(Duration::ZERO));

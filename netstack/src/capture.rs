@@ -1,4 +1,4 @@
-//! What goes over the link, for who captures it.
+//! Passes the frames of the link to a capture.
 //!
 //! A frame of the guest is kept until it is known what became of it, and what
 //! is sent meanwhile comes behind it: so a capture has the frames in their
@@ -16,8 +16,8 @@ pub trait Capture: Send + Sync {
     fn frame(&self, now: Instant, way: Way, frame: &[u8], comment: &str);
 }
 
-/// What stands between the link and who captures.
-pub(crate) struct Tape {
+/// Stands between the link and the capture.
+pub(crate) struct CaptureTap {
     capture: Option<Arc<dyn Capture>>,
     now: Instant,
     /// Which flow what is sent belongs to; 0 is none.
@@ -33,19 +33,19 @@ struct Held {
     replies: Vec<(Vec<u8>, String)>,
 }
 
-impl Default for Tape {
+impl Default for CaptureTap {
     fn default() -> Self {
         Self { capture: None, now: Instant::ZERO, flow: 0, held: None }
     }
 }
 
-impl std::fmt::Debug for Tape {
+impl std::fmt::Debug for CaptureTap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tape").field("runs", &self.capture.is_some()).finish_non_exhaustive()
+        f.debug_struct("CaptureTap").field("runs", &self.capture.is_some()).finish_non_exhaustive()
     }
 }
 
-impl Tape {
+impl CaptureTap {
     /// Begins to capture, or ends.
     pub fn run(&mut self, capture: Option<Arc<dyn Capture>>) {
         (self.capture, self.held) = (capture, None);
