@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use sandbox_agent_protocol::SHARE_TAG;
-use sandbox_vm_spec::VmSpec;
 use sandbox_vm_spec::devices::DeviceKind;
-use sandbox_vm_spec::launch::{DeviceSocket, Fd, KvmLaunch, Launch, QemuLaunch};
+use sandbox_vm_spec::launch::{DeviceSocket, KvmLaunch, Launch, QemuLaunch};
 use sandbox_vm_spec::network::LinkSpec;
+use sandbox_vm_spec::{Fd, VmSpec};
 use tokio::task::spawn_blocking;
 
 use crate::cgroup::Cgroup;

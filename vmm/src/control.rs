@@ -10,7 +10,8 @@ use std::thread;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use sandbox_vm_spec::launch::{CONTROL_FD, Fd, Launch, MAX_LINE, Report};
+use sandbox_vm_spec::Fd;
+use sandbox_vm_spec::launch::{CONTROL_FD, Launch, MAX_LINE, Report};
 
 /// Stack of the thread that only waits for the shim to go away.
 const WATCHER_STACK: usize = 64 * 1024;

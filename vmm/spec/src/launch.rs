@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::VmSpec;
 use crate::devices::DeviceKind;
+use crate::fd::Fd;
 use crate::network::{LinkSpec, NetworkLaunch};
 
 /// The control socket in every process of `sandbox-vmm`.
@@ -25,9 +26,6 @@ pub const CONTROL_FD: i32 = 3;
 /// Longest JSON line in either direction. A peer that sends more without a
 /// newline is broken.
 pub const MAX_LINE: usize = 64 * 1024;
-
-/// Number of an inherited file descriptor.
-pub type Fd = i32;
 
 /// The launch message: the first line on a process's control socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,8 +9,10 @@ pub mod cmdline;
 pub mod devices;
 pub mod disks;
 pub mod failure;
+mod fd;
 pub mod launch;
 pub mod network;
 mod spec;
 
+pub use fd::Fd;
 pub use spec::{MAX_MEMORY_MIB, MAX_VCPUS, MIN_MEMORY_MIB, SpecError, VmSpec};

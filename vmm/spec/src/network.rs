@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::launch::Fd;
+use crate::fd::Fd;
 
 /// Longest request: two policies of the longest text that is read, and room.
 pub const MAX_REQUEST: usize = 24 << 20;

@@ -1,0 +1,2 @@
+/// Number of an inherited file descriptor.
+pub type Fd = i32;
