@@ -1,4 +1,4 @@
-//! containerd's bundle: a folder with an OCI spec.
+//! containerd's bundle: a directory with an OCI spec.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -9,9 +9,9 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::cgroup;
 use crate::config::Config;
-use crate::folder::{Folder, FolderError};
 use crate::hooks;
 use crate::id::PodId;
+use crate::pod_directory::{PodDirectory, PodDirectoryError};
 use crate::process::ProcessId;
 use crate::state::State;
 
@@ -23,11 +23,11 @@ const ENDING: Duration = Duration::from_secs(2);
 const HOOKS: Duration = Duration::from_secs(2);
 
 /// Removes what is left of a pod whose shim died: processes, mounts, cgroup,
-/// folder. Nothing left is no error. A shim that lives is killed first, if
+/// directory. Nothing left is no error. A shim that lives is killed first, if
 /// the pod was started for `bundle`; a pod of another bundle is left alone,
 /// being another containerd's.
-pub fn cleanup(config: &Config, id: &PodId, bundle: &Path) -> Result<(), FolderError> {
-    let path = config.state_dir.join(id.folder());
+pub fn cleanup(config: &Config, id: &PodId, bundle: &Path) -> Result<(), PodDirectoryError> {
+    let path = config.state_dir.join(id.directory());
     let state = State::read(&path.join("state.json")).ok().filter(|state| is_of(state, id));
     if let Some(state) = &state {
         if state.is_running() && !is_same(&state.pod.bundle, bundle) {
@@ -36,8 +36,8 @@ pub fn cleanup(config: &Config, id: &PodId, bundle: &Path) -> Result<(), FolderE
         }
         kill_shim(state);
     }
-    match Folder::open(path)? {
-        Some(folder) => remove_locked(folder, id),
+    match PodDirectory::open(path)? {
+        Some(directory) => remove_locked(directory, id),
         None => Ok(()),
     }
 }
@@ -48,16 +48,18 @@ fn is_same(a: &Path, b: &Path) -> bool {
     whole(a) == whole(b)
 }
 
-/// Removes all of a pod whose folder nobody else holds.
-pub(crate) fn remove_locked(folder: Folder, id: &PodId) -> Result<(), FolderError> {
-    match State::read(&folder.state()) {
+/// Removes all of a pod whose directory nobody else holds.
+pub(crate) fn remove_locked(directory: PodDirectory, id: &PodId) -> Result<(), PodDirectoryError> {
+    match State::read(&directory.state()) {
         Ok(state) if is_of(&state, id) => end_processes(&state),
-        Ok(state) => tracing::warn!("{} is of sandbox {}", folder.state().display(), state.pod.id),
+        Ok(state) => {
+            tracing::warn!("{} is of sandbox {}", directory.state().display(), state.pod.id)
+        }
         // Its processes, if there ever were any, end with their shim.
-        Err(error) => tracing::warn!("cannot read {}: {error}", folder.state().display()),
+        Err(error) => tracing::warn!("cannot read {}: {error}", directory.state().display()),
     }
-    hooks::finish_all(&folder.hooks(), HOOKS);
-    folder.remove()
+    hooks::finish_all(&directory.hooks(), HOOKS);
+    directory.remove()
 }
 
 fn is_of(state: &State, id: &PodId) -> bool {

@@ -61,7 +61,7 @@ pub struct Config {
     pub vmm: PathBuf,
     /// QEMU's binary; a name without a slash is searched in `PATH`.
     pub qemu: PathBuf,
-    /// Where the folders of running pods are.
+    /// Where the directories of running pods are.
     pub state_dir: PathBuf,
     /// How long a guest may take until its agent answers. On the qemu engine
     /// each vCPU but the first has three seconds more.

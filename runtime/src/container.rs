@@ -22,7 +22,7 @@ pub struct RootfsMount {
 pub struct CreateContainer {
     /// Its id.
     pub id: String,
-    /// Folder with its `config.json`.
+    /// PodDirectory with its `config.json`.
     pub bundle: PathBuf,
     /// How to make its root file system; empty when the bundle holds it.
     pub rootfs: Vec<RootfsMount>,

@@ -23,7 +23,7 @@ use crate::failure::ErrorKind;
 
 /// How long the process may be silent: a request of the guest that it is doing
 /// may take a while.
-const PATIENCE: Duration = Duration::from_secs(25);
+const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// A file that cannot be a disk.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +138,7 @@ impl Disks {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         for timeout in [Timeout::Recv, Timeout::Send] {
-            set_socket_timeout(&ours, timeout, Some(PATIENCE))?;
+            set_socket_timeout(&ours, timeout, Some(TIMEOUT))?;
         }
         let inner = Inner { requests: Mutex::new(ours), numbers: Mutex::default() };
         Ok((Self { inner: Arc::new(inner) }, theirs))
@@ -205,7 +205,7 @@ fn open(path: &Path, read_only: bool) -> Result<(File, u64), DiskError> {
     let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let opened = openat(CWD, path, flags, Mode::empty());
     let mut file = match opened {
-        // A folder cannot be opened for writing.
+        // A directory cannot be opened for writing.
         Err(rustix::io::Errno::ISDIR) => return Err(DiskError::Kind { path: path.to_owned() }),
         opened => File::from(opened.map_err(|errno| failed(errno.into()))?),
     };

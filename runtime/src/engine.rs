@@ -24,7 +24,7 @@ pub use choose::{Chosen, EngineError, choose};
 pub use probe::{Probe, probe};
 
 /// Most bytes of console that a guest may leave on the host: it may print
-/// without end, and the pod's folder is in memory.
+/// without end, and the pod's directory is in memory.
 const CONSOLE_MAX: u64 = 1024 * 1024;
 /// First number of the descriptors after the control socket.
 const FIRST_FD: Fd = sandbox_vm_spec::launch::CONTROL_FD + 1;

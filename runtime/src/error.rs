@@ -4,13 +4,13 @@ use crate::agent::AgentError;
 use crate::bundle::BundleError;
 use crate::config::ConfigError;
 use crate::failure::{ErrorKind, chain};
-use crate::folder::FolderError;
 use crate::guest_spec::SpecError;
 use crate::hooks::HookError;
 use crate::id::{IdError, ProcessRef};
 use crate::machine::{BootError, LaunchError};
 use crate::mounts::MountError;
 use crate::network::NetworkError;
+use crate::pod_directory::PodDirectoryError;
 use crate::stdio::StdioError;
 
 /// A failure of this crate.
@@ -28,9 +28,9 @@ pub enum Error {
     /// The guest did not boot.
     #[error(transparent)]
     Boot(Arc<BootError>),
-    /// The pod's folder cannot be made or removed.
+    /// The pod's directory cannot be made or removed.
     #[error(transparent)]
-    Folder(#[from] FolderError),
+    Directory(#[from] PodDirectoryError),
     /// The bundle cannot be used.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -105,7 +105,7 @@ impl Error {
             Self::Id(_) => ErrorKind::InvalidArgument,
             Self::Launch(e) => e.kind(),
             Self::Boot(e) => e.kind(),
-            Self::Folder(e) => e.kind(),
+            Self::Directory(e) => e.kind(),
             Self::Bundle(e) => e.kind(),
             Self::Spec(e) => e.kind(),
             Self::Mount(e) => e.kind(),

@@ -34,7 +34,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// would tell it of nothing else that is its business.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Most of a hook's words in an error.
-const MAX_WORDS: usize = 2048;
+const MAX_OUTPUT: usize = 2048;
 
 /// A hook that failed.
 #[derive(Debug, thiserror::Error)]
@@ -275,7 +275,7 @@ fn words(output: &mut File) -> String {
     let mut bytes = Vec::new();
     let read = output
         .seek(SeekFrom::Start(0))
-        .and_then(|_| Read::by_ref(output).take(MAX_WORDS as u64).read_to_end(&mut bytes));
+        .and_then(|_| Read::by_ref(output).take(MAX_OUTPUT as u64).read_to_end(&mut bytes));
     match read {
         Ok(length) if length > 0 => {
             format!(": {}", String::from_utf8_lossy(&bytes).trim_end().escape_default())

@@ -63,9 +63,9 @@ impl PodId {
         &self.id
     }
 
-    /// Name of the pod's folder: 16 hex digits, so that socket paths stay
+    /// Name of the pod's directory: 16 hex digits, so that socket paths stay
     /// short and no id becomes a path.
-    pub fn folder(&self) -> String {
+    pub fn directory(&self) -> String {
         let digest = Sha256::digest(format!("{}/{}", self.namespace, self.id));
         digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }

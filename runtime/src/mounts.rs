@@ -57,7 +57,7 @@ pub enum MountError {
         /// Socket, FIFO or block device.
         what: &'static str,
     },
-    /// A folder or file to mount on cannot be made.
+    /// A directory or file to mount on cannot be made.
     #[error("cannot make the mount point {path}", path = path.display())]
     Point {
         /// Which.
@@ -85,7 +85,7 @@ pub enum MountError {
          (default_size of erofs)", path = path.display()
     )]
     Upper {
-        /// Its folder.
+        /// Its directory.
         path: PathBuf,
     },
     /// A disk.

@@ -35,7 +35,7 @@ pub(crate) use policy::names as policy_names;
 pub use setting::{Set, SetError, set_policy};
 pub use store::{Policies, pod_audit, pod_policies};
 
-pub(crate) use plan::{AUDIT_MAX, Files, FurnishError, Plan};
+pub(crate) use plan::{AUDIT_MAX, Files, Plan, SetUpError};
 
 /// How long the `io` process may take until it serves: it starts with the pod,
 /// on a host that may start many at once.
@@ -125,17 +125,17 @@ impl Network {
 
     /// Whether it is to be configured no earlier than when the first process is
     /// to run.
-    pub fn is_furnished(&self) -> bool {
-        self.plan.is_furnished()
+    pub fn is_set_up_later(&self) -> bool {
+        self.plan.is_set_up_later()
     }
 
     /// Answers once the `io` process is in the pod's namespace.
     pub async fn entered(&self) -> Result<(), NetworkError> {
         let socket = self.socket.clone();
-        blocking(move || Ok(Client::with_patience(&socket, STARTING)?.tell(&Request::Ping)?)).await
+        blocking(move || Ok(Client::with_timeout(&socket, STARTING)?.tell(&Request::Ping)?)).await
     }
 
-    /// Looks at what is in the namespace, now that whoever furnishes it has
+    /// Looks at what is in the namespace, now that whoever sets up it has
     /// done so, and tells the `io` process. Once for each pod.
     pub async fn configure(&self) -> Result<(), NetworkError> {
         let configured = self.configured.get_or_try_init(|| async {
@@ -176,7 +176,7 @@ impl Network {
 }
 
 fn tell(socket: &std::path::Path, setting: Setting) -> Result<(), NetworkError> {
-    let mut client = Client::with_patience(socket, STARTING)?;
+    let mut client = Client::with_timeout(socket, STARTING)?;
     Ok(client.tell(&Request::Configure(Box::new(setting)))?)
 }
 

@@ -1,5 +1,5 @@
+mod container_hooks;
 mod exec;
-mod hooked;
 mod host_side;
 mod lifecycle;
 mod member;
@@ -24,10 +24,10 @@ use crate::kill_point;
 use crate::machine::{Boot, BootError, Launched, Notes, Rank, boot, launch};
 use crate::network::{ClientError, Network, NetworkError};
 use crate::pod_spec::PodSpec;
-use crate::stdio::Opened;
+use crate::stdio::HostStreams;
+use container_hooks::ContainerHooks;
 use exec::Exec;
-use hooked::Hooked;
-use host_side::{ForGuest, Held, HostSide, Prepared};
+use host_side::{GuestInput, HostSide, Prepared, SharedHoldings};
 use lifecycle::{Lifecycle, killed};
 use member::{Member, watch_exit, watch_oom};
 
@@ -49,7 +49,7 @@ struct Inner {
     vsock: std::path::PathBuf,
     sysctls: HashMap<String, String>,
     network: Network,
-    held: Held,
+    held: SharedHoldings,
     notes: Notes,
     ended: EndSignal,
     booted: watch::Receiver<Option<Result<Agent, Arc<BootError>>>>,
@@ -146,7 +146,7 @@ impl Pod {
         match sent.await {
             Err(Error::Agent(AgentError::Timeout { .. })) if signal == SIGKILL => {
                 let reason = "the guest hangs: its agent did not answer a SIGKILL".to_owned();
-                self.inner.notes.note(Rank::Asked, reason);
+                self.inner.notes.note(Rank::Requested, reason);
                 self.inner.ended.wait().await;
                 Ok(())
             }
@@ -280,7 +280,7 @@ impl Pod {
             let _ = agent.shutdown().await;
         }
         kill_point::reach("end: in the guest");
-        inner.notes.note(Rank::Asked, "it was shut down".to_owned());
+        inner.notes.note(Rank::Requested, "it was shut down".to_owned());
         inner.ended.wait().await;
         kill_point::reach("end: of the processes");
         let held = Arc::clone(&inner.held).write_owned().await.take();
@@ -299,7 +299,7 @@ impl Inner {
     ) -> Self {
         let Launched { holdings, pid, network, notes, ended, progress, limit, agent: listener } =
             launched;
-        let paths = holdings.folder.as_ref().map(|f| (f.vsock(), f.agent_socket(), f.console()));
+        let paths = holdings.directory.as_ref().map(|f| (f.vsock(), f.agent_socket(), f.console()));
         let (vsock, socket, console) = paths.unwrap_or_default();
         let (sender, booted) = watch::channel(None);
         let (hostname, name) = (hostname.to_owned(), id.clone());
@@ -408,18 +408,18 @@ impl Inner {
         &self,
         create: CreateContainer,
         side: HostSide,
-        guest: ForGuest,
-        hooks: Hooked,
+        guest: GuestInput,
+        hooks: ContainerHooks,
     ) -> Result<Arc<Member>, Error> {
-        if !self.network.is_furnished() {
+        if !self.network.is_set_up_later() {
             self.set_network().await?;
         }
-        let opened = Opened::open(&create.id, &create.stdio, self.id.namespace()).await?;
+        let opened = HostStreams::open(&create.id, &create.stdio, self.id.namespace()).await?;
         kill_point::reach("create: streams");
         let agent = self.agent().await?;
-        let made = Made { agent: Some(agent.clone()), container: create.id.clone() };
+        let made = CreateGuard { agent: Some(agent.clone()), container: create.id.clone() };
         let wanted = opened.wanted();
-        let ForGuest { spec, rootfs } = guest;
+        let GuestInput { spec, rootfs } = guest;
         self.call(async |agent| agent.create(&create.id, spec, rootfs, wanted).await).await?;
         kill_point::reach("create: in the guest");
         let streams = opened.attach(&self.vsock, &ProcessRef::init(&create.id)).await?;
@@ -574,18 +574,18 @@ impl Drop for Reserved<'_> {
 }
 
 /// A container that the agent may have made. Dropped, it is deleted.
-struct Made {
+struct CreateGuard {
     agent: Option<Agent>,
     container: String,
 }
 
-impl Made {
+impl CreateGuard {
     fn keep(mut self) {
         self.agent = None;
     }
 }
 
-impl Drop for Made {
+impl Drop for CreateGuard {
     fn drop(&mut self) {
         if let Some(agent) = self.agent.take() {
             let container = std::mem::take(&mut self.container);

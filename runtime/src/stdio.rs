@@ -77,14 +77,14 @@ impl StdioError {
 }
 
 /// containerd's ends, open.
-pub(crate) struct Opened {
+pub(crate) struct HostStreams {
     stdin: Option<(pipe::Receiver, pipe::Sender)>,
     stdout: Option<Sink>,
     stderr: Option<Sink>,
     terminal: bool,
 }
 
-impl Opened {
+impl HostStreams {
     /// Opens what containerd named for the process `id`.
     pub async fn open(id: &str, stdio: &Stdio, namespace: &str) -> Result<Self, StdioError> {
         let stdin = match stdio.stdin.as_str() {

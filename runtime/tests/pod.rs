@@ -1,7 +1,7 @@
 //! A pod from create to shutdown, with a real virtual machine.
 //!
 //! Needs root, QEMU, busybox-static, `SANDBOX_TEST_VMM` (the `sandbox-vmm`
-//! binary) and `SANDBOX_TEST_GUEST` (a folder with `vmlinux` and
+//! binary) and `SANDBOX_TEST_GUEST` (a directory with `vmlinux` and
 //! `initramfs.cpio`): `cargo test -p sandbox-runtime --test pod -- --ignored`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 

@@ -21,10 +21,10 @@ pub struct NetworkConfig {
     pub developer_addresses: Vec<IpNet>,
     /// The node's policy; unset, `/etc/sandbox/policy.toml` if there is one.
     pub policy: Option<PathBuf>,
-    /// Folder of the policies that pods may name.
+    /// PodDirectory of the policies that pods may name.
     pub policies: PathBuf,
     /// Where audits are kept beyond the ends of their pods; unset, they are
-    /// in the pods' folders.
+    /// in the pods' directories.
     pub audit_dir: Option<PathBuf>,
     /// Networks of the cluster, for the policy's class of that name.
     pub cluster: Vec<IpNet>,

@@ -67,13 +67,13 @@ fn what_is_no_disk_is_refused() {
     let (disks, _theirs) = Disks::pair().unwrap();
     let refused =
         |name: &str, read_only| disks.attach(&dir.path().join(name), read_only).unwrap_err();
-    fs::create_dir(dir.path().join("folder")).unwrap();
+    fs::create_dir(dir.path().join("directory")).unwrap();
     fs::write(dir.path().join("empty"), "").unwrap();
     let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
     nix::unistd::mkfifo(&dir.path().join("fifo"), mode).unwrap();
     for read_only in [true, false] {
         assert_eq!(refused("none", read_only).kind(), ErrorKind::NotFound);
-        for name in ["folder", "fifo", "empty"] {
+        for name in ["directory", "fifo", "empty"] {
             let error = refused(name, read_only);
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{name}: {error}");
         }

@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 use sha2::{Digest, Sha256};
 
 /// Where programs are looked for that no `PATH` gives: people's own often
-/// lacks the folders of the system's.
+/// lacks the directories of the system's.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Longest file that is read as text, and longest output of a program: it
 /// stops a file that never ends.
 const MAX_TEXT: u64 = 1 << 20;
 
-/// The host as it is looked at: below a folder, which is `/` outside of tests.
+/// The host as it is looked at: below a directory, which is `/` outside of tests.
 pub struct Host {
     root: PathBuf,
     is_root: bool,
@@ -58,13 +58,13 @@ impl Host {
         Ok(text)
     }
 
-    /// Names in a folder, none if it cannot be read.
+    /// Names in a directory, none if it cannot be read.
     pub(super) fn names(&self, path: &str) -> Vec<OsString> {
         let entries = fs::read_dir(self.at(Path::new(path)));
         entries.into_iter().flatten().flatten().map(|entry| entry.file_name()).collect()
     }
 
-    /// Where a program is, in a `PATH` or in the system's folders.
+    /// Where a program is, in a `PATH` or in the system's directories.
     pub(super) fn find(&self, program: &str, path: Option<&str>) -> Option<PathBuf> {
         path.unwrap_or(SYSTEM_PATH)
             .split(':')

@@ -55,9 +55,9 @@ fn an_empty_id_says_which() {
 }
 
 #[test]
-fn folders_are_short_and_differ() {
-    let a = PodId::new("default", "a").unwrap().folder();
-    let b = PodId::new("k8s.io", "a").unwrap().folder();
+fn directory_names_are_short_and_differ() {
+    let a = PodId::new("default", "a").unwrap().directory();
+    let b = PodId::new("k8s.io", "a").unwrap().directory();
     assert_eq!(a.len(), 16);
     assert_ne!(a, b);
     assert!(a.bytes().all(|c| c.is_ascii_hexdigit()));

@@ -91,7 +91,7 @@ pub(crate) async fn boot(boot: Boot<'_>) -> Result<(Agent, HandshakeResponse), B
     let stage = boot.progress.stage();
     Err(match reason {
         None => {
-            boot.notes.note(Rank::Asked, "the guest did not boot in time".to_owned());
+            boot.notes.note(Rank::Requested, "the guest did not boot in time".to_owned());
             BootError::Timeout { limit: boot.limit.as_secs(), stage, console }
         }
         Some(reason) => BootError::Ended {
@@ -123,7 +123,7 @@ async fn connect(boot: &Boot<'_>, end: Instant) -> Result<(Agent, HandshakeRespo
             std::future::pending().await
         }
         Err(error) => {
-            boot.notes.note(Rank::Asked, format!("the agent could not be used: {error}"));
+            boot.notes.note(Rank::Requested, format!("the agent could not be used: {error}"));
             Err(error.into())
         }
     }

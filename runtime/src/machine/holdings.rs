@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use crate::cgroup::Cgroup;
 use crate::disks::Disks;
-use crate::folder::Folder;
 use crate::hooks;
+use crate::pod_directory::PodDirectory;
 use crate::process::HostProcess;
 
 /// Longest time of a hook that is told of a container's end here.
@@ -21,7 +21,7 @@ pub(crate) struct Holdings {
     /// Where it is accounted.
     pub cgroup: Option<Cgroup>,
     /// What has a path.
-    pub folder: Option<Folder>,
+    pub directory: Option<PodDirectory>,
 }
 
 impl Drop for Holdings {
@@ -31,11 +31,11 @@ impl Drop for Holdings {
         if let Some(cgroup) = self.cgroup.take() {
             cgroup.remove();
         }
-        if let Some(folder) = &self.folder {
-            hooks::finish_all(&folder.hooks(), HOOKS);
+        if let Some(directory) = &self.directory {
+            hooks::finish_all(&directory.hooks(), HOOKS);
         }
-        if let Some(folder) = self.folder.take()
-            && let Err(error) = folder.remove()
+        if let Some(directory) = self.directory.take()
+            && let Err(error) = directory.remove()
         {
             tracing::error!("something of a sandbox stays: {error}");
         }

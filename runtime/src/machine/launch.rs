@@ -26,10 +26,10 @@ use crate::disks::Disks;
 use crate::end::EndSignal;
 use crate::engine::{self, Chosen, EngineError, Inherited, Parts};
 use crate::failure::ErrorKind;
-use crate::folder::{Folder, FolderError};
 use crate::id::PodId;
 use crate::kill_point;
-use crate::network::{AUDIT_MAX, Files as NetworkFiles, FurnishError, Network, NetworkError, Plan};
+use crate::network::{AUDIT_MAX, Files as NetworkFiles, Network, NetworkError, Plan, SetUpError};
+use crate::pod_directory::{PodDirectory, PodDirectoryError};
 use crate::pod_spec::PodSpec;
 use crate::process::{HostProcess, ProcessId};
 use crate::size::{self, SizeError};
@@ -57,9 +57,9 @@ pub enum LaunchError {
         /// Why.
         source: io::Error,
     },
-    /// Its folder.
+    /// Its directory.
     #[error(transparent)]
-    Folder(#[from] FolderError),
+    Directory(#[from] PodDirectoryError),
     /// Its network.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -89,11 +89,11 @@ pub enum LaunchError {
     Cut(#[source] io::Error),
 }
 
-impl From<FurnishError> for LaunchError {
-    fn from(error: FurnishError) -> Self {
+impl From<SetUpError> for LaunchError {
+    fn from(error: SetUpError) -> Self {
         match error {
-            FurnishError::Folder(error) => Self::Folder(error),
-            FurnishError::Network(error) => Self::Network(error),
+            SetUpError::Directory(error) => Self::Directory(error),
+            SetUpError::Network(error) => Self::Network(error),
         }
     }
 }
@@ -104,7 +104,7 @@ impl LaunchError {
         match self {
             Self::Size(e) => e.kind(),
             Self::Engine(_) | Self::Image { .. } => ErrorKind::FailedPrecondition,
-            Self::Folder(e) => e.kind(),
+            Self::Directory(e) => e.kind(),
             Self::Cgroup(e) => e.kind(),
             Self::Network(e) => e.kind(),
             Self::Process { source, .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -147,11 +147,11 @@ struct Files {
     kernel: File,
     initramfs: File,
     console: File,
-    io: ForIo,
+    io: IoFiles,
 }
 
 /// What the `io` process takes over.
-struct ForIo {
+struct IoFiles {
     network: NetworkFiles,
     disks: OwnedFd,
 }
@@ -174,7 +174,7 @@ pub(crate) async fn launch(
         let (config, id, spec) = (Arc::clone(config), id.clone(), spec.clone());
         blocking(move || prepare(&config, &id, &spec)).await?
     };
-    let agent = listener(prepared.folder()?)?;
+    let agent = listener(prepared.directory()?)?;
     let started = start(config, &prepared, files).await?;
     kill_point::reach("boot: processes");
     let limit = config.boot_timeout() + prepared.chosen.allowance(prepared.vm.vcpus.into());
@@ -203,10 +203,10 @@ async fn start(
     files: Files,
 ) -> Result<[Started; 3], LaunchError> {
     let cgroup = prepared.holdings.cgroup.clone().unwrap_or_default();
-    let folder = prepared.folder()?;
+    let directory = prepared.directory()?;
     let (mut io_devices, mut fs_devices, mut engine_devices) = (vec![], vec![], vec![]);
     for device in &DEVICES {
-        let (listener, engine) = folder.wire(&format!("{}.vhost", device.name))?;
+        let (listener, engine) = directory.wire(&format!("{}.vhost", device.name))?;
         let devices = match device.server {
             Server::Io => &mut io_devices,
             Server::Fs => &mut fs_devices,
@@ -250,13 +250,13 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Everything that can be refused before something exists, then the folder.
+/// Everything that can be refused before something exists, then the directory.
 fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<(Prepared, Files), LaunchError> {
     let plan = Plan::make(&config.network, id, spec)?;
     let vm = size::vm_spec(config, spec)?;
     size::check_host(&vm)?;
     let cgroup = match spec.cgroups_path.as_deref() {
-        None | Some("") => Path::new("sandbox").join(id.folder()),
+        None | Some("") => Path::new("sandbox").join(id.directory()),
         Some(path) => cgroup::relative_path(path)?,
     };
     let kernel = image("kernel", &config.kernel)?;
@@ -264,10 +264,11 @@ fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<(Prepared, Fil
     let chosen = engine::choose(config)?;
     tracing::info!("sandbox {id} runs on {}: {}", chosen.name(), chosen.reason);
     let mut holdings = Holdings::default();
-    let folder = holdings.folder.insert(Folder::create(&config.state_dir, id, remove_locked)?);
+    let directory =
+        holdings.directory.insert(PodDirectory::create(&config.state_dir, id, remove_locked)?);
     kill_point::reach("boot: a folder");
-    let console = folder.furnish()?;
-    let network = plan.furnish(folder, config.network.audit_dir.as_deref(), id)?;
+    let console = directory.set_up()?;
+    let network = plan.set_up(directory, config.network.audit_dir.as_deref(), id)?;
     holdings.cgroup = make_cgroup(&cgroup);
     let mut state = first_state(id, spec, &vm, &chosen, holdings.cgroup.as_ref())?;
     plan.mode().as_str().clone_into(&mut state.pod.network);
@@ -275,7 +276,7 @@ fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<(Prepared, Fil
     kill_point::reach("boot: a state");
     let (disks, requests) = Disks::pair().map_err(LaunchError::Cut)?;
     holdings.disks = Some(disks);
-    let files = Files { kernel, initramfs, console, io: ForIo { network, disks: requests } };
+    let files = Files { kernel, initramfs, console, io: IoFiles { network, disks: requests } };
     Ok((Prepared { vm, chosen, state, holdings, plan }, files))
 }
 
@@ -305,22 +306,22 @@ fn first_state(
 }
 
 fn write(state: &State, holdings: Holdings) -> Result<Holdings, LaunchError> {
-    if let Some(folder) = &holdings.folder {
-        let path = folder.state();
+    if let Some(directory) = &holdings.directory {
+        let path = directory.state();
         state.write(&path).map_err(|source| LaunchError::State { path, source })?;
     }
     Ok(holdings)
 }
 
 impl Prepared {
-    fn folder(&self) -> Result<&Folder, LaunchError> {
+    fn directory(&self) -> Result<&PodDirectory, LaunchError> {
         let gone = || LaunchError::Cut(io::ErrorKind::NotFound.into());
-        self.holdings.folder.as_ref().ok_or_else(gone)
+        self.holdings.directory.as_ref().ok_or_else(gone)
     }
 
     fn network(&self) -> Result<Network, LaunchError> {
-        let folder = self.folder()?;
-        Ok(Network::new(self.plan.clone(), folder.network(), folder.resolv_conf()))
+        let directory = self.directory()?;
+        Ok(Network::new(self.plan.clone(), directory.network(), directory.resolv_conf()))
     }
 }
 
@@ -340,8 +341,8 @@ fn image(what: &'static str, path: &Path) -> Result<File, LaunchError> {
 }
 
 /// Where the agent will connect: bound before there is a guest.
-fn listener(folder: &Folder) -> Result<UnixListener, LaunchError> {
-    let listener = folder.listen(&folder.agent_socket())?;
+fn listener(directory: &PodDirectory) -> Result<UnixListener, LaunchError> {
+    let listener = directory.listen(&directory.agent_socket())?;
     listener.set_nonblocking(true).map_err(LaunchError::Cut)?;
     UnixListener::from_std(listener).map_err(LaunchError::Cut)
 }
@@ -355,11 +356,11 @@ async fn start_io(
     prepared: &Prepared,
     cgroup: &Cgroup,
     devices: Vec<(DeviceKind, OwnedFd)>,
-    files: ForIo,
+    files: IoFiles,
 ) -> io::Result<(HostProcess, Control)> {
-    let folder = prepared.folder().map_err(io::Error::other)?;
-    let listener = folder.listen(&folder.vsock()).map_err(io::Error::other)?;
-    let ForIo { network, disks } = files;
+    let directory = prepared.directory().map_err(io::Error::other)?;
+    let listener = directory.listen(&directory.vsock()).map_err(io::Error::other)?;
+    let IoFiles { network, disks } = files;
     let mut fds = Inherited::default();
     let network = NetworkLaunch {
         namespace: fds.add(prepared.plan.namespace().fd()?),
@@ -379,7 +380,7 @@ async fn start_io(
         sandbox: prepared.state.pod.id.clone(),
         devices: fds.sockets(devices),
         cid: GUEST_CID,
-        sockets: folder.sockets(),
+        sockets: directory.sockets(),
         listener: fds.add(listener.into()),
         guest_ports: vec![AGENT_PORT],
         network: Some(network),
@@ -395,14 +396,14 @@ async fn start_fs(
     devices: Vec<(DeviceKind, OwnedFd)>,
     config: bool,
 ) -> io::Result<(HostProcess, Control)> {
-    let folder = prepared.folder().map_err(io::Error::other)?;
+    let directory = prepared.directory().map_err(io::Error::other)?;
     let mut fds = Inherited::default();
     let launch = Launch::Fs(FsLaunch {
         sandbox: prepared.state.pod.id.clone(),
         devices: fds.sockets(devices),
         tag: SHARE_TAG.to_owned(),
         config,
-        share: folder.share(),
+        share: directory.share(),
     });
     fds.launch(vmm, "fs", &launch, cgroup).await
 }

@@ -13,15 +13,15 @@ use crate::process::HostProcess;
 const NOTES: usize = 16;
 /// When a device's process ends, it may be for the machine's end, of which
 /// the engine tells more.
-const BACKEND_PATIENCE: Duration = Duration::from_millis(200);
+const BACKEND_TIMEOUT: Duration = Duration::from_millis(200);
 /// When the agent's connection ends, a panicking guest is about to reset.
-const AGENT_PATIENCE: Duration = Duration::from_millis(1500);
+const AGENT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Whose words explain an end best, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
     /// The end was asked for.
-    Asked,
+    Requested,
     /// The engine.
     Engine,
     /// A device's process.
@@ -31,11 +31,11 @@ pub(crate) enum Rank {
 }
 
 impl Rank {
-    fn patience(self) -> Duration {
+    fn timeout(self) -> Duration {
         match self {
-            Self::Asked | Self::Engine => Duration::ZERO,
-            Self::Backend => BACKEND_PATIENCE,
-            Self::Agent => AGENT_PATIENCE,
+            Self::Requested | Self::Engine => Duration::ZERO,
+            Self::Backend => BACKEND_TIMEOUT,
+            Self::Agent => AGENT_TIMEOUT,
         }
     }
 }
@@ -72,12 +72,12 @@ pub(crate) fn judge(processes: Vec<Arc<HostProcess>>) -> (Notes, EndSignal) {
 
 async fn best(first: (Rank, String), notes: &mut mpsc::Receiver<(Rank, String)>) -> String {
     let (mut rank, mut reason) = first;
-    let mut end = Instant::now() + rank.patience();
+    let mut end = Instant::now() + rank.timeout();
     while rank > Rank::Engine {
         match timeout_at(end, notes.recv()).await {
             Ok(Some(next)) if next.0 < rank => {
                 (rank, reason) = next;
-                end = end.min(Instant::now() + rank.patience());
+                end = end.min(Instant::now() + rank.timeout());
             }
             Ok(Some(_)) => {}
             Ok(None) | Err(_) => break,

@@ -16,14 +16,14 @@ use sandbox_agent_protocol::agent::{Directory, Mount};
 use sandbox_agent_protocol::rootfs_point;
 
 use super::MountError;
-use super::rootfs::common_folder;
+use super::rootfs::common_directory;
 use crate::container::RootfsMount;
 use template::{Active, Filled};
 
 /// Option words of containerd that are no file system's.
 const CONTAINERD: &str = "X-containerd.";
 const MKDIR: &str = "X-containerd.mkdir.path=";
-/// Mode of a folder for which none is said: containerd's.
+/// Mode of a directory for which none is said: containerd's.
 const MODE: u32 = 0o700;
 /// An option of overlays that comes for each layer, and one by which their marks
 /// have names that users may set.
@@ -36,8 +36,8 @@ const OF_IMAGES: [&str; 4] = ["erofs", "ext2", "ext3", "ext4"];
 pub(crate) trait Provide {
     /// A file or block device, as a disk.
     fn disk(&mut self, source: &Path, read_only: bool) -> Result<PathBuf, MountError>;
-    /// A folder, in the share.
-    fn folder(&mut self, source: &Path) -> Result<PathBuf, MountError>;
+    /// A directory, in the share.
+    fn bind_directory(&mut self, source: &Path) -> Result<PathBuf, MountError>;
     /// The same, for the writable layer of an overlay.
     fn upper(&mut self, source: &Path) -> Result<PathBuf, MountError>;
 }
@@ -198,7 +198,7 @@ fn overlay(options: Vec<Filled>, provide: &mut dyn Provide) -> Result<Parts, Mou
     let work = value(&options, "workdir=");
     // Both must be seen on one mount.
     let above = match (upper, work) {
-        (Some(upper), Some(work)) => common_folder([upper, work].into_iter()),
+        (Some(upper), Some(work)) => common_directory([upper, work].into_iter()),
         _ => None,
     };
     let above = match above {
@@ -213,7 +213,7 @@ fn overlay(options: Vec<Filled>, provide: &mut dyn Provide) -> Result<Parts, Mou
                 for path in paths.split(':') {
                     let path = match word.of_guest {
                         true => path.to_owned(),
-                        false => in_words(provide.folder(Path::new(path))?),
+                        false => in_words(provide.bind_directory(Path::new(path))?),
                     };
                     words.push(format!("{LOWER}{path}"));
                 }
@@ -246,7 +246,7 @@ fn bind(
 ) -> Result<Parts, MountError> {
     let path = match source.of_guest {
         true => source.text,
-        false => in_words(provide.folder(Path::new(&source.text))?),
+        false => in_words(provide.bind_directory(Path::new(&source.text))?),
     };
     Ok(("bind".to_owned(), path, options.into_iter().map(|word| word.text).collect()))
 }
@@ -262,9 +262,9 @@ fn in_words(path: PathBuf) -> String {
 
 /// `path[:mode[:uid[:gid]]]`.
 fn directory(asked: &str, of_guest: bool) -> Result<Directory, String> {
-    let bad = || format!("the folder {asked:?} is not path:mode:uid:gid");
+    let bad = || format!("the directory {asked:?} is not path:mode:uid:gid");
     if !of_guest {
-        return Err(format!("the folder {asked:?} is not in one of its mounts"));
+        return Err(format!("the directory {asked:?} is not in one of its mounts"));
     }
     let mut parts = asked.split(':');
     let path = parts.next().unwrap_or_default().to_owned();

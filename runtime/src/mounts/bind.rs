@@ -1,4 +1,4 @@
-//! Folders and files of the host below the pod's share.
+//! Directories and files of the host below the pod's share.
 
 use std::fs::{self, File};
 use std::io;
@@ -23,7 +23,7 @@ pub(crate) const GUARDED: MountFlags =
 
 /// What is to be mounted, and how.
 pub(crate) struct Bind<'a> {
-    /// A folder or file.
+    /// A directory or file.
     pub source: &'a Path,
     /// As in the OCI spec.
     pub options: &'a Options,
@@ -110,7 +110,7 @@ fn kept_flags(mount: impl AsFd) -> io::Result<MountFlags> {
     Ok(kept.fold(MountFlags::empty(), |all, flag| all | flag))
 }
 
-/// Makes a folder or an empty file, whatever can carry `source`.
+/// Makes a directory or an empty file, whatever can carry `source`.
 pub(crate) fn make_point(source: &Path, point: &Path) -> Result<(), MountError> {
     let made = fs::metadata(source).and_then(|meta| {
         if meta.is_dir() { fs::create_dir(point) } else { File::create_new(point).map(drop) }

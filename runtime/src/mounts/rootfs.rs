@@ -22,7 +22,7 @@ const MAX_DATA: usize = 4095;
 /// Room for a thread that makes one system call.
 const STACK: usize = 64 * 1024;
 
-/// Does all of `mounts` on and below `rootfs`, a folder that exists. `stage`
+/// Does all of `mounts` on and below `rootfs`, a directory that exists. `stage`
 /// is a path that is free.
 pub(crate) fn mount_rootfs(
     mounts: &[RootfsMount],
@@ -100,20 +100,20 @@ fn mount_fs(spec: &RootfsMount, options: &Options, point: &Path) -> io::Result<(
     short.mount(spec, flags, point)
 }
 
-/// An overlay with many layers: their paths, seen from the folder that all of
+/// An overlay with many layers: their paths, seen from the directory that all of
 /// them are below.
 struct Shortened {
-    folder: PathBuf,
+    directory: PathBuf,
     data: CString,
 }
 
 impl Shortened {
     fn of(data: &[String]) -> Option<Self> {
         let lowers = data.iter().find_map(|word| word.strip_prefix("lowerdir="))?;
-        let folder = common_folder(lowers.split(':'))?;
+        let directory = common_directory(lowers.split(':'))?;
         let relative: Option<Vec<&str>> = lowers
             .split(':')
-            .map(|lower| Path::new(lower).strip_prefix(&folder).ok()?.to_str())
+            .map(|lower| Path::new(lower).strip_prefix(&directory).ok()?.to_str())
             .collect();
         let lowerdir = format!("lowerdir={}", relative?.join(":"));
         let words: Vec<&str> = data
@@ -122,14 +122,14 @@ impl Shortened {
             .collect();
         let data = words.join(",");
         (data.len() <= MAX_DATA).then_some(())?;
-        Some(Self { folder, data: CString::new(data).ok()? })
+        Some(Self { directory, data: CString::new(data).ok()? })
     }
 
     /// In a thread of its own, whose working directory is its own.
     fn mount(self, spec: &RootfsMount, flags: MountFlags, point: &Path) -> io::Result<()> {
         let mounting = || {
             unshare(CloneFlags::CLONE_FS)?;
-            std::env::set_current_dir(&self.folder)?;
+            std::env::set_current_dir(&self.directory)?;
             Ok(mount(&spec.source, point, &spec.kind, flags, self.data.as_c_str())?)
         };
         thread::scope(|scope| {
@@ -139,17 +139,18 @@ impl Shortened {
     }
 }
 
-/// The longest folder that all paths are below.
-pub(super) fn common_folder<'a>(mut paths: impl Iterator<Item = &'a str>) -> Option<PathBuf> {
-    let mut folder = Path::new(paths.next()?).parent().filter(|dir| dir.is_absolute())?.to_owned();
+/// The longest directory that all paths are below.
+pub(super) fn common_directory<'a>(mut paths: impl Iterator<Item = &'a str>) -> Option<PathBuf> {
+    let mut directory =
+        Path::new(paths.next()?).parent().filter(|dir| dir.is_absolute())?.to_owned();
     for path in paths {
-        while !Path::new(path).starts_with(&folder) || Path::new(path) == folder {
-            if !folder.pop() {
+        while !Path::new(path).starts_with(&directory) || Path::new(path) == directory {
+            if !directory.pop() {
                 return None;
             }
         }
     }
-    Some(folder)
+    Some(directory)
 }
 
 /// Loop devices are set up by mount(8).

@@ -18,7 +18,7 @@ const MAX_ROUNDS: usize = 16;
 /// A line of the mount table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MountEntry {
-    /// Folder of the file system that is the root of the mount.
+    /// PodDirectory of the file system that is the root of the mount.
     pub root: PathBuf,
     /// Where it is.
     pub point: PathBuf,
@@ -45,10 +45,10 @@ impl MountTable {
         Self { entries: text.split(|b| *b == b'\n').filter_map(entry).collect() }
     }
 
-    /// The mount points at and below `folder`, last mounted first.
-    pub fn below(&self, folder: &Path) -> Vec<&Path> {
+    /// The mount points at and below `directory`, last mounted first.
+    pub fn below(&self, directory: &Path) -> Vec<&Path> {
         let points = self.entries.iter().map(|entry| entry.point.as_path());
-        points.filter(|point| point.starts_with(folder)).rev().collect()
+        points.filter(|point| point.starts_with(directory)).rev().collect()
     }
 }
 
@@ -86,12 +86,12 @@ fn unescape(field: &[u8]) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
-/// Takes off every mount at and below `folder`. When it fails, something is
+/// Takes off every mount at and below `directory`. When it fails, something is
 /// mounted there still, and nothing below may be removed.
-pub(crate) fn unmount_below(folder: &Path) -> Result<(), MountError> {
+pub(crate) fn unmount_below(directory: &Path) -> Result<(), MountError> {
     for _ in 0..MAX_ROUNDS {
         let table = MountTable::read()?;
-        let points = table.below(folder);
+        let points = table.below(directory);
         if points.is_empty() {
             return Ok(());
         }
@@ -109,7 +109,7 @@ pub(crate) fn unmount_below(folder: &Path) -> Result<(), MountError> {
         }
     }
     let source = io::Error::other("it is mounted again and again");
-    Err(MountError::Unmount { path: folder.to_owned(), source })
+    Err(MountError::Unmount { path: directory.to_owned(), source })
 }
 
 #[cfg(test)]

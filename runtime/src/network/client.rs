@@ -1,4 +1,4 @@
-//! A client of a pod's `io` process (`net.sock` in the pod's folder).
+//! A client of a pod's `io` process (`net.sock` in the pod's directory).
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use sandbox_vm_spec::network::{MAX_REPLY, Reply, Request, receive, send};
 
 use crate::config::Config;
-use crate::folder::network_in;
 use crate::id::PodId;
+use crate::pod_directory::network_in;
 
 /// How long the process may be silent: it answers at once, unless its guest
 /// has taken it over.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request that was not answered as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -52,19 +52,19 @@ pub struct Client {
 impl Client {
     /// Connects.
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
-        Self::with_patience(path, PATIENCE)
+        Self::with_timeout(path, TIMEOUT)
     }
 
     /// Connects to the process of a pod.
     pub fn of_pod(config: &Config, id: &PodId) -> Result<Self, ClientError> {
-        Self::connect(&network_in(&config.state_dir.join(id.folder())))
+        Self::connect(&network_in(&config.state_dir.join(id.directory())))
     }
 
     /// Connects to one that may take this long to answer.
-    pub(crate) fn with_patience(path: &Path, patience: Duration) -> Result<Self, ClientError> {
+    pub(crate) fn with_timeout(path: &Path, timeout: Duration) -> Result<Self, ClientError> {
         let connected = UnixStream::connect(path).and_then(|stream| {
-            stream.set_read_timeout(Some(patience))?;
-            stream.set_write_timeout(Some(patience))?;
+            stream.set_read_timeout(Some(timeout))?;
+            stream.set_write_timeout(Some(timeout))?;
             Ok(stream)
         });
         let failed = |source| ClientError::Connect { path: path.to_owned(), source };

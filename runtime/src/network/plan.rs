@@ -19,11 +19,11 @@ use super::store::Policies;
 use super::{NetworkError, developer, policy};
 use crate::config::NetworkConfig;
 use crate::file::write_atomically;
-use crate::folder::{Folder, FolderError};
 use crate::id::PodId;
+use crate::pod_directory::{PodDirectory, PodDirectoryError};
 use crate::pod_spec::{NetworkNamespace, PodSpec};
 
-/// Most bytes of an audit file; there are two, and the pod's folder is in
+/// Most bytes of an audit file; there are two, and the pod's directory is in
 /// memory.
 pub(crate) const AUDIT_MAX: u64 = 4 << 20;
 /// Largest MTU of an interface that is not known yet.
@@ -38,10 +38,10 @@ pub(crate) enum Mode {
     /// That of a namespace which containerd names.
     Given,
     /// That of a namespace which was made for the pod and which hooks, or
-    /// Docker, furnish, or leave as it is.
+    /// Docker, set up, or leave as it is.
     Hooks,
     /// That of a namespace which was made for the pod, if somebody has
-    /// furnished it by the time that its first process is to run, as `ctr run
+    /// set up it by the time that its first process is to run, as `ctr run
     /// --cni` and Docker do. The developer network otherwise.
     Developer,
     /// The host's.
@@ -128,9 +128,9 @@ impl Plan {
         self.mode == Mode::Developer || self.given.is_some()
     }
 
-    /// Whether others furnish the namespace once it was made, until the first
+    /// Whether others set up the namespace once it was made, until the first
     /// process is to run.
-    pub fn is_furnished(&self) -> bool {
+    pub fn is_set_up_later(&self) -> bool {
         matches!(self.mode, Mode::Hooks | Mode::Developer)
     }
 
@@ -150,17 +150,17 @@ impl Plan {
     }
 
     /// Makes what has a path: the socket, the audit, the policies and a
-    /// resolv.conf in the pod's folder. Blocks.
-    pub fn furnish(
+    /// resolv.conf in the pod's directory. Blocks.
+    pub fn set_up(
         &self,
-        folder: &Folder,
+        directory: &PodDirectory,
         audit_dir: Option<&Path>,
         id: &PodId,
-    ) -> Result<Files, FurnishError> {
-        let listener = folder.listen(&folder.network())?;
-        self.policies.write(&folder.policies()).map_err(at("write", &folder.policies()))?;
+    ) -> Result<Files, SetUpError> {
+        let listener = directory.listen(&directory.network())?;
+        self.policies.write(&directory.policies()).map_err(at("write", &directory.policies()))?;
         if self.has_resolv_conf() {
-            let path = folder.resolv_conf();
+            let path = directory.resolv_conf();
             write_atomically(&path, self.resolv.text.as_bytes()).map_err(at("write", &path))?;
             // Programs of any user read it.
             std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
@@ -168,9 +168,9 @@ impl Plan {
         }
         if let Some(dir) = audit_dir {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-            made.map_err(at("make the folder", dir))?;
+            made.map_err(at("create the directory", dir))?;
         }
-        let paths = folder.audits(audit_dir, id);
+        let paths = directory.audits(audit_dir, id);
         let [first, second] =
             paths.each_ref().map(|path| open_audit(path).map_err(at("open", path)));
         Ok(Files { listener, audit: [first?, second?] })
@@ -190,8 +190,8 @@ impl Plan {
             tracing::info!("the sandbox's network namespace has nothing but loopback");
             return Ok(None);
         };
-        // Who furnishes the namespace writes the file with it, as Docker does.
-        let resolv = match self.is_furnished() {
+        // Who sets up the namespace writes the file with it, as Docker does.
+        let resolv = match self.is_set_up_later() {
             true => resolv(self.mode, self.given.as_deref()),
             false => self.resolv.clone(),
         };
@@ -214,11 +214,11 @@ impl Plan {
     }
 }
 
-/// The pod's folder, or a file in it.
+/// The pod's directory, or a file in it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FurnishError {
+pub(crate) enum SetUpError {
     #[error(transparent)]
-    Folder(#[from] FolderError),
+    Directory(#[from] PodDirectoryError),
     #[error(transparent)]
     Network(#[from] NetworkError),
 }

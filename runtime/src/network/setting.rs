@@ -11,8 +11,8 @@ use sandbox_vm_spec::network::{Reply, Request};
 use super::store::Policies;
 use super::{Client, ClientError, PolicyError, policy};
 use crate::config::Config;
-use crate::folder::{network_in, policies_in};
 use crate::id::PodId;
+use crate::pod_directory::{network_in, policies_in};
 
 /// A policy that was not put in force: the old one holds on.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +23,9 @@ pub enum SetError {
     /// The pod does not take it.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The pod's folder.
+    /// The pod's directory.
     #[error("cannot use {path}: is the sandbox running?", path = path.display())]
-    Folder {
+    PodDirectory {
         /// Which file.
         path: PathBuf,
         /// Why.
@@ -54,19 +54,19 @@ pub fn set_policy(
     let network = &config.network;
     let policies =
         Policies { node: policy::of_node(network)?, pod: policy::of_pod(network, asked)? };
-    put(&config.state_dir.join(id.folder()), policies, recheck)
+    put(&config.state_dir.join(id.directory()), policies, recheck)
 }
 
-fn put(folder: &Path, policies: Policies, recheck: bool) -> Result<Set, SetError> {
-    let path = policies_in(folder);
-    let at = |source| SetError::Folder { path: path.clone(), source };
+fn put(directory: &Path, policies: Policies, recheck: bool) -> Result<Set, SetError> {
+    let path = policies_in(directory);
+    let at = |source| SetError::PodDirectory { path: path.clone(), source };
     // One after the other, so that what is written is what is in force.
     let lock = path.with_extension("lock");
     let mut options = OpenOptions::new();
     let lock =
         options.write(true).create(true).truncate(false).mode(0o600).open(lock).map_err(at)?;
     flock(&lock, FlockOperation::LockExclusive).map_err(|e| at(e.into()))?;
-    let mut client = Client::connect(&network_in(folder))?;
+    let mut client = Client::connect(&network_in(directory))?;
     let (node, pod) = (policies.node.clone(), policies.pod.clone());
     match client.ask(&Request::SetPolicy { node, pod, recheck })? {
         Reply::PolicySet { generation, ended } => {

@@ -1,4 +1,4 @@
-//! The policies of a pod, in its folder.
+//! The policies of a pod, in its directory.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::file::write_atomically;
-use crate::folder::{audits_in, policies_in};
 use crate::id::PodId;
+use crate::pod_directory::{audits_in, policies_in};
 
 /// Those in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,12 +37,12 @@ impl Policies {
 
 /// The policies of a pod that runs.
 pub fn pod_policies(config: &Config, id: &PodId) -> io::Result<Policies> {
-    Policies::read(&policies_in(&config.state_dir.join(id.folder())))
+    Policies::read(&policies_in(&config.state_dir.join(id.directory())))
 }
 
 /// The two files of a pod's audit: when one is full, the other is emptied and
 /// written.
 pub fn pod_audit(config: &Config, id: &PodId) -> [PathBuf; 2] {
-    let folder = config.state_dir.join(id.folder());
-    audits_in(&folder, config.network.audit_dir.as_deref(), id)
+    let directory = config.state_dir.join(id.directory());
+    audits_in(&directory, config.network.audit_dir.as_deref(), id)
 }

@@ -19,7 +19,6 @@ use crate::bundle;
 use crate::container::{CreateContainer, RootfsMount};
 use crate::disks::{Attached, DiskError, Disks};
 use crate::error::Error;
-use crate::folder::{Folder, SEARCHABLE};
 use crate::guest_spec::{HostBind, translate};
 use crate::hooks::Hooks;
 use crate::kill_point;
@@ -28,20 +27,21 @@ use crate::mounts::{
     Bind, MountError, Options, Provide, assemble, bind, is_for_guest, is_writable, make_point,
     mount_rootfs, unmount_below,
 };
+use crate::pod_directory::{PodDirectory, SEARCHABLE};
 use crate::pod_spec::RESOLV_CONF;
 
-use super::hooked::Hooked;
+use super::container_hooks::ContainerHooks;
 
 /// The pod's holdings, gone once the pod is torn down. Held for reading while
 /// something is mounted, so that a tear-down comes before or after it and
 /// never in between.
-pub(super) type Held = Arc<RwLock<Option<Holdings>>>;
+pub(super) type SharedHoldings = Arc<RwLock<Option<Holdings>>>;
 
 /// A container's mounts and their points, and its disks. Dropped, they are
 /// gone.
 #[derive(Debug)]
 pub(super) struct HostSide {
-    held: Held,
+    held: SharedHoldings,
     share: PathBuf,
     tree: PathBuf,
     disks: Vec<Attached>,
@@ -50,20 +50,20 @@ pub(super) struct HostSide {
 /// A container that is ready for the guest.
 pub(super) struct Prepared {
     pub side: HostSide,
-    pub guest: ForGuest,
-    pub hooks: Hooked,
+    pub guest: GuestInput,
+    pub hooks: ContainerHooks,
 }
 
 /// What the agent makes it of.
-pub(super) struct ForGuest {
+pub(super) struct GuestInput {
     pub spec: Vec<u8>,
     /// Where the root is not in the share.
     pub rootfs: Option<RootFilesystem>,
 }
 
-/// The locked folder of a pod that is not torn down.
-fn folder(held: &OwnedRwLockReadGuard<Option<Holdings>>) -> Option<&Folder> {
-    held.as_ref().and_then(|holdings| holdings.folder.as_ref())
+/// The locked directory of a pod that is not torn down.
+fn directory(held: &OwnedRwLockReadGuard<Option<Holdings>>) -> Option<&PodDirectory> {
+    held.as_ref().and_then(|holdings| holdings.directory.as_ref())
 }
 
 fn add_sysctls(spec: &mut Spec, sysctls: &HashMap<String, String>) {
@@ -81,23 +81,23 @@ impl HostSide {
     /// resolv.conf gets `resolv_conf`, and the pod's `sysctls` where it does not
     /// say others. None when the pod is torn down. Blocks.
     pub fn prepare(
-        held: Held,
+        held: SharedHoldings,
         locked: &OwnedRwLockReadGuard<Option<Holdings>>,
         create: &CreateContainer,
         sysctls: &HashMap<String, String>,
         resolv_conf: Option<&Path>,
     ) -> Result<Option<Prepared>, Error> {
-        let Some(folder) = folder(locked) else { return Ok(None) };
+        let Some(directory) = directory(locked) else { return Ok(None) };
         let mut spec = bundle::read(&create.bundle)?;
         add_sysctls(&mut spec, sysctls);
         let hooks = Hooks::of(&spec, &create.id, &create.bundle);
         let with = |resolv_conf| translate(spec.clone(), &create.id, resolv_conf);
         let mut spec = with(resolv_conf)?;
-        let stage = folder.stage(&create.id);
+        let stage = directory.stage(&create.id);
         let mut side = Self {
             held,
-            share: folder.share().join(&create.id),
-            tree: folder.tree().join(&create.id),
+            share: directory.share().join(&create.id),
+            tree: directory.tree().join(&create.id),
             disks: Vec::new(),
         };
         side.make_dirs()?;
@@ -112,8 +112,8 @@ impl HostSide {
             spec = with(None)?;
         }
         side.mount_binds(&spec.binds, &stage)?;
-        let hooks = Hooked::new(hooks, folder.hooks());
-        let guest = ForGuest { spec: spec.json, rootfs };
+        let hooks = ContainerHooks::new(hooks, directory.hooks());
+        let guest = GuestInput { spec: spec.json, rootfs };
         Ok(Some(Prepared { side, guest, hooks }))
     }
 
@@ -128,7 +128,7 @@ impl HostSide {
         let mut layers = Layers {
             disks: disks.as_ref(),
             attached: &mut self.disks,
-            folders: 0,
+            directories: 0,
             of_host: (self.tree.join("layers"), self.share.join("layers")),
             of_guest: shared_dir(&create.id).join("layers"),
             stage,
@@ -140,15 +140,15 @@ impl HostSide {
     }
 
     fn make_dirs(&self) -> Result<(), MountError> {
-        let folders = ["rootfs", "mounts", "layers"].map(|name| self.tree.join(name));
-        for dir in [self.tree.clone()].into_iter().chain(folders) {
+        let directories = ["rootfs", "mounts", "layers"].map(|name| self.tree.join(name));
+        for dir in [self.tree.clone()].into_iter().chain(directories) {
             let made = DirBuilder::new().mode(SEARCHABLE).create(&dir);
             made.map_err(|source| MountError::Point { path: dir, source })?;
         }
         Ok(())
     }
 
-    /// With no mounts of containerd's, the root is a folder that the spec
+    /// With no mounts of containerd's, the root is a directory that the spec
     /// names: `ctr run --rootfs`.
     fn mount_root(
         &self,
@@ -212,7 +212,7 @@ impl HostSide {
 struct Layers<'a> {
     disks: Option<&'a Disks>,
     attached: &'a mut Vec<Attached>,
-    folders: usize,
+    directories: usize,
     /// Where points are made, and where they are mounted on.
     of_host: (PathBuf, PathBuf),
     of_guest: PathBuf,
@@ -233,15 +233,15 @@ impl Provide for Layers<'_> {
 
     fn upper(&mut self, source: &Path) -> Result<PathBuf, MountError> {
         if takes_marks(source) {
-            self.folder(source)
+            self.bind_directory(source)
         } else {
             Err(MountError::Upper { path: source.to_owned() })
         }
     }
 
-    fn folder(&mut self, source: &Path) -> Result<PathBuf, MountError> {
-        let name = self.folders.to_string();
-        self.folders += 1;
+    fn bind_directory(&mut self, source: &Path) -> Result<PathBuf, MountError> {
+        let name = self.directories.to_string();
+        self.directories += 1;
         make_point(source, &self.of_host.0.join(&name))?;
         let options = Options::parse(["rbind"]);
         let bound = Bind { source, options: &options };
@@ -252,9 +252,9 @@ impl Provide for Layers<'_> {
 
 /// Whether an overlay of a guest can mark files there as it does: by attributes
 /// that users may set.
-fn takes_marks(folder: &Path) -> bool {
+fn takes_marks(directory: &Path) -> bool {
     let mut value = [0; 1];
-    let asked = rustix::fs::getxattr(folder, "user.overlay.opaque", &mut value);
+    let asked = rustix::fs::getxattr(directory, "user.overlay.opaque", &mut value);
     asked != Err(Errno::OPNOTSUPP)
 }
 

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::container_hooks::ContainerHooks;
 use super::exec::Execs;
-use super::hooked::Hooked;
 use super::host_side::HostSide;
 use super::lifecycle::{Lifecycle, killed};
 use crate::agent::{Agent, AgentError};
@@ -32,7 +32,7 @@ pub(super) struct Member {
     pub pid: u32,
     pub streams: Streams,
     pub execs: Execs,
-    pub hooks: Hooked,
+    pub hooks: ContainerHooks,
     stdio: Stdio,
     /// The last content of the container's cgroup.
     usage: Mutex<Arc<HashMap<String, String>>>,
@@ -46,7 +46,7 @@ impl Member {
         pid: u32,
         streams: Streams,
         host: HostSide,
-        hooks: Hooked,
+        hooks: ContainerHooks,
     ) -> Self {
         Self {
             life: Lifecycle::new(ProcessRef::init(request.id)),

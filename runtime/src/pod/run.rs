@@ -13,7 +13,7 @@ use crate::failure::ErrorKind;
 use crate::guest_spec::translate_process;
 use crate::id::{ProcessRef, check_exec};
 use crate::kill_point;
-use crate::stdio::Opened;
+use crate::stdio::HostStreams;
 
 impl Pod {
     /// Adds a process to a container, to be started by [`Pod::start`].
@@ -63,7 +63,7 @@ impl Inner {
     async fn run(&self, member: &Member, exec: &Arc<Exec>) -> Result<(), Error> {
         member.life.check(can_exec, "running")?;
         let process = exec.life.process();
-        let opened = Opened::open(process.exec_id(), &exec.stdio, self.id.namespace()).await?;
+        let opened = HostStreams::open(process.exec_id(), &exec.stdio, self.id.namespace()).await?;
         let agent = self.agent().await?;
         let (spec, wanted) = (exec.spec.clone(), opened.wanted());
         let pid = self.call(async |agent| agent.exec(process, spec, wanted).await).await?;

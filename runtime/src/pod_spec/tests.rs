@@ -66,7 +66,7 @@ fn hooks_and_servers_of_a_spec() {
     let hook = json!([{"path": "/bin/true"}]);
     assert!(spec(json!({"hooks": {"prestart": hook}})).has_create_hooks);
     assert!(spec(json!({"hooks": {"createRuntime": hook}})).has_create_hooks);
-    // These furnish no namespace.
+    // These set up no namespace.
     assert!(!spec(json!({"hooks": {"startContainer": hook, "poststop": hook}})).has_create_hooks);
     let mounts = json!({"mounts": [
         {"destination": "/etc/hosts", "type": "bind", "source": "/h"},

@@ -56,9 +56,9 @@ fn cut_off_foreign_and_large_files_are_errors() {
 fn pods_are_listed_by_age_and_broken_ones_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config { state_dir: dir.path().to_owned(), ..Config::default() };
-    for (folder, id, started) in [("1", "young", 2), ("2", "old", 1)] {
-        std::fs::create_dir(dir.path().join(folder)).unwrap();
-        state(id, started).write(&dir.path().join(folder).join("state.json")).unwrap();
+    for (directory, id, started) in [("1", "young", 2), ("2", "old", 1)] {
+        std::fs::create_dir(dir.path().join(directory)).unwrap();
+        state(id, started).write(&dir.path().join(directory).join("state.json")).unwrap();
     }
     std::fs::create_dir(dir.path().join("3")).unwrap();
     std::fs::write(dir.path().join("kvm-probe.json"), "{}").unwrap();

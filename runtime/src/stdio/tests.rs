@@ -48,7 +48,7 @@ impl Fifos {
 
     /// Streams and, by name, the guest's ends.
     async fn attach(&self) -> (Streams, [UnixStream; 3]) {
-        let opened = Opened::open("c", &self.stdio, "ns").await.unwrap();
+        let opened = HostStreams::open("c", &self.stdio, "ns").await.unwrap();
         let vsock = self.dir.path().join("vsock");
         let guest = async {
             let (stdin, a) = accept(&self.listener).await;
@@ -85,7 +85,7 @@ async fn output_arrives_whole_and_apart() {
 #[tokio::test]
 async fn streams_are_dialled_at_the_same_time() {
     let fifos = Fifos::new();
-    let opened = Opened::open("c", &fifos.stdio, "ns").await.unwrap();
+    let opened = HostStreams::open("c", &fifos.stdio, "ns").await.unwrap();
     let vsock = fifos.dir.path().join("vsock");
     let guest = async {
         let mut streams = Vec::new();
@@ -169,7 +169,7 @@ async fn what_cannot_be_opened_is_named() {
         ("", "http://x", "stdout \"http://x\": only FIFO paths"),
     ] {
         let stdio = Stdio { stdin: stdin.into(), stdout: stdout.into(), ..Stdio::default() };
-        let error = Opened::open("c", &stdio, "ns").await.err().unwrap().to_string();
+        let error = HostStreams::open("c", &stdio, "ns").await.err().unwrap().to_string();
         assert!(error.starts_with(expected), "{error}");
     }
 }
@@ -180,7 +180,7 @@ async fn a_file_is_appended_to() {
     let log = dir.path().join("log");
     std::fs::write(&log, "before ").unwrap();
     let stdio = Stdio { stdout: format!("file://{}", log.display()), ..Stdio::default() };
-    let opened = Opened::open("c", &stdio, "ns").await.unwrap();
+    let opened = HostStreams::open("c", &stdio, "ns").await.unwrap();
     opened.stdout.unwrap().write(b"after").await.unwrap();
     assert_eq!(std::fs::read(&log).unwrap(), b"before after");
 }
@@ -188,7 +188,7 @@ async fn a_file_is_appended_to() {
 #[tokio::test]
 async fn a_refusal_of_the_guest_is_told() {
     let fifos = Fifos::new();
-    let opened = Opened::open("c", &fifos.stdio, "ns").await.unwrap();
+    let opened = HostStreams::open("c", &fifos.stdio, "ns").await.unwrap();
     let vsock = fifos.dir.path().join("vsock");
     let guest = async {
         let (mut stream, _) = fifos.listener.accept().await.unwrap();

@@ -326,7 +326,7 @@ async fn hooks_make_the_network_of_a_namespace_without_a_path() {
     let port = world.greets(OUTSIDE);
     let marks = host.dir.path().join("marks");
     // As a CNI does it: by the namespace of the process that the hook is told.
-    let furnish = format!(
+    let set_up = format!(
         "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); \
          ip link add tmp$pid type veth peer name eth0 netns /proc/$pid/ns/net; \
          ip link set tmp$pid netns {} name hook0; \
@@ -346,7 +346,7 @@ async fn hooks_make_the_network_of_a_namespace_without_a_path() {
     };
     let mark = |word: &str| hook(&format!("echo {word} >>{}", marks.display()));
     let hooks = json!({
-        "createRuntime": [hook(&furnish)],
+        "createRuntime": [hook(&set_up)],
         "poststart": [mark("start")],
         "poststop": [mark("stop")],
     });

@@ -66,10 +66,10 @@ fn who_asks_for_none_learns_what_runs() {
 fn one_whose_shim_is_gone_is_not_asked() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config { state_dir: dir.path().to_owned(), ..Config::default() };
-    for (folder, id, runs) in [("1", "here", true), ("2", "gone", false)] {
-        fs::create_dir(dir.path().join(folder)).unwrap();
+    for (directory, id, runs) in [("1", "here", true), ("2", "gone", false)] {
+        fs::create_dir(dir.path().join(directory)).unwrap();
         let text = state("default", id, runs).to_string();
-        fs::write(dir.path().join(folder).join("state.json"), text).unwrap();
+        fs::write(dir.path().join(directory).join("state.json"), text).unwrap();
     }
     assert_eq!(find(&config, "here").unwrap(), PodId::new("default", "here").unwrap());
     let error = find(&config, "gone").unwrap_err();

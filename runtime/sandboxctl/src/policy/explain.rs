@@ -92,7 +92,7 @@ pub fn run(question: &Explain) -> Result<String, Box<dyn std::error::Error>> {
 
 impl Explain {
     /// The policy file, if it is about one. No id of a sandbox looks like a
-    /// path, and which it is must not depend on what lies in the folder.
+    /// path, and which it is must not depend on what lies in the directory.
     fn file(&self) -> Option<&Path> {
         let is_path = |text: &&str| {
             ["/", "./", "../"].iter().any(|start| text.starts_with(start))

@@ -24,11 +24,11 @@ pub struct Files(tempfile::TempDir);
 
 impl Files {
     pub fn new(files: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for (name, text) in files {
-            fs::write(folder.path().join(name), text).unwrap();
+            fs::write(directory.path().join(name), text).unwrap();
         }
-        Self(folder)
+        Self(directory)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

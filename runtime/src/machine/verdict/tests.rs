@@ -10,7 +10,7 @@ async fn the_engines_words_win_over_those_that_come_first() {
     assert_eq!(ended.reason(), None);
     notes.note(Rank::Engine, "kernel panic".into());
     assert_eq!(&*ended.wait().await, "kernel panic");
-    notes.note(Rank::Asked, "later".into());
+    notes.note(Rank::Requested, "later".into());
     assert_eq!(ended.reason().as_deref(), Some("kernel panic"));
 }
 

@@ -7,7 +7,7 @@ use crate::failure::ErrorKind;
 #[derive(Default)]
 struct Host {
     disks: Vec<(String, bool)>,
-    folders: Vec<String>,
+    directories: Vec<String>,
 }
 
 impl Provide for Host {
@@ -17,12 +17,12 @@ impl Provide for Host {
     }
 
     fn upper(&mut self, source: &Path) -> Result<PathBuf, MountError> {
-        self.folder(source)
+        self.bind_directory(source)
     }
 
-    fn folder(&mut self, source: &Path) -> Result<PathBuf, MountError> {
-        self.folders.push(in_words(source.to_owned()));
-        Ok(PathBuf::from(format!("/share/{}", self.folders.len())))
+    fn bind_directory(&mut self, source: &Path) -> Result<PathBuf, MountError> {
+        self.directories.push(in_words(source.to_owned()));
+        Ok(PathBuf::from(format!("/share/{}", self.directories.len())))
     }
 }
 
@@ -67,7 +67,7 @@ fn layers_of_erofs_under_an_image_of_ext4() {
     ]);
     let disks = [("/s/rw.img", false), ("/s/2", true), ("/s/1", true), ("/s/blob", true)];
     assert_eq!(host.disks, disks.map(|(path, read_only)| (path.to_owned(), read_only)));
-    assert!(host.folders.is_empty());
+    assert!(host.directories.is_empty());
     let lines: Vec<String> = made.iter().map(said).collect();
     assert_eq!(
         lines,
@@ -79,18 +79,18 @@ fn layers_of_erofs_under_an_image_of_ext4() {
              lowerdir+=/run/sandbox/r/c/1,lowerdir+=/run/sandbox/r/c/2,index=off",
         ]
     );
-    let folders: Vec<_> =
+    let directories: Vec<_> =
         made[3].directories.iter().map(|d| (d.path.as_str(), d.mode, d.uid, d.gid)).collect();
     assert_eq!(
-        folders,
+        directories,
         [("/run/sandbox/r/c/0/upper", 0o755, 0, 0), ("/run/sandbox/r/c/0/work", 0o711, 3, 4)]
     );
     assert!(is_writable(&made));
 }
 
-/// And when they are folders of the host.
+/// And when they are directories of the host.
 #[test]
-fn layers_of_erofs_under_a_folder_of_the_host() {
+fn layers_of_erofs_under_a_directory_of_the_host() {
     let (host, made) = assembled(&[
         mount("erofs", "/s/1/layer.erofs", &["ro", "loop"]),
         mount(
@@ -99,7 +99,7 @@ fn layers_of_erofs_under_a_folder_of_the_host() {
             &["workdir=/s/2/work", "upperdir=/s/2/fs", "lowerdir={{ mount 0 }}"],
         ),
     ]);
-    assert_eq!(host.folders, ["/s/2"]);
+    assert_eq!(host.directories, ["/s/2"]);
     assert_eq!(
         said(&made[1]),
         "overlay overlay workdir=/share/1/work,upperdir=/share/1/fs,\
@@ -109,7 +109,7 @@ fn layers_of_erofs_under_a_folder_of_the_host() {
 
 /// Marks in the layers have other names than those in the share.
 #[test]
-fn several_layers_under_a_folder_of_the_host_are_an_overlay_of_their_own() {
+fn several_layers_under_a_directory_of_the_host_are_an_overlay_of_their_own() {
     let lower = || mount("erofs", "/s/1", &["ro", "loop"]);
     let (_, made) = assembled(&[
         lower(),

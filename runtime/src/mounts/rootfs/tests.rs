@@ -18,7 +18,7 @@ fn many_layers_fit_a_page() {
     assert!(data.join(",").len() > MAX_DATA);
     let short = Shortened::of(&data).unwrap();
     let text = short.data.to_str().unwrap();
-    assert!(short.folder.ends_with("snapshots"));
+    assert!(short.directory.ends_with("snapshots"));
     assert!(text.starts_with("index=off,upperdir=/var/lib"), "{text}");
     assert!(text.contains(",lowerdir=1/fs:2/fs:3/fs:"), "{text}");
 }
@@ -30,13 +30,13 @@ fn what_cannot_be_shortened_is_refused() {
 }
 
 #[test]
-fn the_common_folder_is_above_all() {
-    let folder = |paths: &[&str]| common_folder(paths.iter().copied());
-    assert_eq!(folder(&["/a/b/c", "/a/b/d"]), Some("/a/b".into()));
-    assert_eq!(folder(&["/a/b/c", "/a/b"]), Some("/a".into()));
-    assert_eq!(folder(&["/a/bc", "/a/bd"]), Some("/a".into()));
-    assert_eq!(folder(&["/a", "/b"]), Some("/".into()));
-    assert_eq!(folder(&["a/b", "/b"]), None);
+fn the_common_directory_is_above_all() {
+    let directory = |paths: &[&str]| common_directory(paths.iter().copied());
+    assert_eq!(directory(&["/a/b/c", "/a/b/d"]), Some("/a/b".into()));
+    assert_eq!(directory(&["/a/b/c", "/a/b"]), Some("/a".into()));
+    assert_eq!(directory(&["/a/bc", "/a/bd"]), Some("/a".into()));
+    assert_eq!(directory(&["/a", "/b"]), Some("/".into()));
+    assert_eq!(directory(&["a/b", "/b"]), None);
 }
 
 #[test]

@@ -31,6 +31,6 @@ fn below_goes_by_whole_names_and_backwards() {
 }
 
 #[test]
-fn a_folder_without_mounts_needs_nothing() {
-    unmount_below(Path::new("/nonexistent/folder")).unwrap();
+fn a_directory_without_mounts_needs_nothing() {
+    unmount_below(Path::new("/nonexistent/directory")).unwrap();
 }

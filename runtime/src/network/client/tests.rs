@@ -10,7 +10,7 @@ fn against(serve: impl FnOnce(UnixStream) + Send + 'static) -> Result<(), Client
     let path = dir.path().join("net.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let server = thread::spawn(move || serve(listener.accept().unwrap().0));
-    let told = Client::with_patience(&path, Duration::from_millis(300))
+    let told = Client::with_timeout(&path, Duration::from_millis(300))
         .and_then(|mut client| client.tell(&Request::Counters));
     server.join().unwrap();
     told

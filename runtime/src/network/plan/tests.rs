@@ -39,19 +39,19 @@ fn the_hosts_network_takes_the_nodes_word() {
 }
 
 /// Puts an interface into the plan's namespace, as hooks and CNI do.
-fn furnish(plan: &Plan) {
+fn set_up(plan: &Plan) {
     let commands = [
         "link add eth0 type veth peer name other",
         "link set eth0 up",
         "address add 10.4.0.7/24 dev eth0",
     ];
-    let furnish = || {
+    let set_up = || {
         for command in commands {
             let done = std::process::Command::new("ip").args(command.split(' ')).status();
             assert!(done.unwrap().success());
         }
     };
-    plan.namespace().inside(furnish).unwrap();
+    plan.namespace().inside(set_up).unwrap();
 }
 
 #[test]
@@ -59,8 +59,8 @@ fn furnish(plan: &Plan) {
 fn a_namespace_that_nobody_furnishes_is_a_developers() {
     let plan = plan(NetworkConfig::default(), spec(NetworkNamespace::New)).unwrap();
     assert_eq!(plan.mode(), Mode::Developer);
-    // Whoever furnishes it furnishes that of the pod and not the host's.
-    assert!(!plan.namespace().is_host().unwrap() && plan.is_furnished());
+    // Whoever sets up it sets up that of the pod and not the host's.
+    assert!(!plan.namespace().is_host().unwrap() && plan.is_set_up_later());
     assert!(plan.outside().unwrap().is_host().unwrap());
     let (setting, request) = plan.settle().unwrap().unwrap();
     let own: Vec<IpAddr> = ["10.0.2.15", "fd00::15"].iter().map(|ip| ip.parse().unwrap()).collect();
@@ -79,7 +79,7 @@ fn a_namespace_that_nobody_furnishes_is_a_developers() {
 #[ignore = "needs root"]
 fn a_namespace_that_somebody_furnishes_is_the_pods_own() {
     let plan = plan(NetworkConfig::default(), spec(NetworkNamespace::New)).unwrap();
-    furnish(&plan);
+    set_up(&plan);
     let (setting, _) = plan.settle().unwrap().unwrap();
     assert_eq!(setting.guest, ["10.4.0.7".parse::<IpAddr>().unwrap()]);
     assert_eq!((&setting.bound, setting.outside), (&setting.guest, false));
@@ -92,7 +92,7 @@ fn a_namespace_that_docker_does_not_furnish_has_loopback_alone() {
     let docker = PodId::new("moby", "one").unwrap();
     let spec = spec(NetworkNamespace::New);
     let plan = Plan::make(&NetworkConfig::default(), &docker, &spec).unwrap();
-    assert!(plan.is_furnished() && plan.outside().is_none());
+    assert!(plan.is_set_up_later() && plan.outside().is_none());
     assert_eq!(plan.settle().unwrap(), None);
 }
 
@@ -152,7 +152,7 @@ fn hooks_furnish_a_namespace_of_the_pods_own() {
     assert!(!plan.namespace().is_host().unwrap());
     // Hooks that make no network, as with `nerdctl run --network none`, mean it.
     assert_eq!(plan.settle().unwrap(), None);
-    furnish(&plan);
+    set_up(&plan);
     fs::write(&resolv_conf, "nameserver 127.0.0.11\n").unwrap();
     let (setting, request) = plan.settle().unwrap().unwrap();
     assert_eq!(setting.guest, ["10.4.0.7".parse::<IpAddr>().unwrap()]);
@@ -183,19 +183,19 @@ fn what_has_a_path_is_closed_to_others() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let id = PodId::new("test", "one").unwrap();
-    let folder = Folder::create(&dir.path().join("run"), &id, |_, _| Ok(())).unwrap();
+    let directory = PodDirectory::create(&dir.path().join("run"), &id, |_, _| Ok(())).unwrap();
     let plan = plan(NetworkConfig::default(), spec(NetworkNamespace::New)).unwrap();
     let kept = dir.path().join("log/audit");
-    plan.furnish(&folder, Some(&kept), &id).unwrap();
+    plan.set_up(&directory, Some(&kept), &id).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    for path in [folder.network(), folder.policies()] {
+    for path in [directory.network(), directory.policies()] {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
-    let [first, second] = folder.audits(Some(&kept), &id);
+    let [first, second] = directory.audits(Some(&kept), &id);
     assert_eq!((mode(&kept), mode(&first), mode(&second)), (0o700, 0o600, 0o600));
     assert!(first.ends_with("log/audit/test.one.0.jsonl"));
     // Programs of any user in the guest read it.
-    assert_eq!(mode(&folder.resolv_conf()), 0o644);
-    folder.remove().unwrap();
+    assert_eq!(mode(&directory.resolv_conf()), 0o644);
+    directory.remove().unwrap();
     assert!(first.exists());
 }

@@ -8,7 +8,7 @@ use sandbox_vm_spec::network::{PolicySource, receive, send};
 use super::*;
 use crate::config::NetworkConfig;
 
-/// A pod's folder and what its process was asked, when it gives this answer.
+/// A pod's directory and what its process was asked, when it gives this answer.
 fn set(
     reply: Reply,
     asked: Option<&str>,
@@ -19,9 +19,9 @@ fn set(
         NetworkConfig { policy: Some(dir.path().join("node.toml")), ..NetworkConfig::default() };
     fs::write(dir.path().join("node.toml"), "version = 1\n").unwrap();
     let config = Config { state_dir: dir.path().to_owned(), network, ..Config::default() };
-    let folder = dir.path().join(id.folder());
-    fs::create_dir(&folder).unwrap();
-    let listener = UnixListener::bind(network_in(&folder)).unwrap();
+    let directory = dir.path().join(id.directory());
+    fs::create_dir(&directory).unwrap();
+    let listener = UnixListener::bind(network_in(&directory)).unwrap();
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let request = receive(&mut stream, 10_000).unwrap();
@@ -32,7 +32,7 @@ fn set(
     });
     let set = set_policy(&config, &id, asked, true);
     // Ends the server where nothing was asked.
-    drop(std::os::unix::net::UnixStream::connect(network_in(&folder)));
+    drop(std::os::unix::net::UnixStream::connect(network_in(&directory)));
     (set, server.join().unwrap(), super::super::pod_policies(&config, &id).ok())
 }
 

@@ -1,4 +1,4 @@
-//! A pod's folder: everything of a pod that has a path.
+//! A pod's directory: everything of a pod that has a path.
 //!
 //! ```text
 //! <state_dir>/<16 hex>/   0700, locked by the shim as long as it lives
@@ -39,10 +39,10 @@ use crate::mounts::{GUARDED, MountError, unmount_below};
 
 /// Name of the socket that the io process listens on.
 const VSOCK: &str = "vsock.sock";
-/// Names in the folder.
+/// Names in the directory.
 const NETWORK: &str = "net.sock";
 const POLICIES: &str = "policy.json";
-/// How often a starter may lose its folder to another before it gives up.
+/// How often a starter may lose its directory to another before it gives up.
 const MAX_TRIES: usize = 20;
 /// How long a lock outlives its holder at most: a child that the holder had
 /// just forked has a copy of the descriptor until it executes its program. A
@@ -50,9 +50,9 @@ const MAX_TRIES: usize = 20;
 const STRAGGLERS: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(5);
 
-/// A pod's folder cannot be made or removed.
+/// A pod's directory cannot be made or removed.
 #[derive(Debug, thiserror::Error)]
-pub enum FolderError {
+pub enum PodDirectoryError {
     /// A system call on a path failed.
     #[error("cannot {what} {path}", path = path.display())]
     Io {
@@ -64,11 +64,11 @@ pub enum FolderError {
         source: io::Error,
     },
     /// Another shim runs this pod.
-    #[error("sandbox {pod} is running already: its folder {path} is in use", path = path.display())]
+    #[error("sandbox {pod} is running already: its directory {path} is in use", path = path.display())]
     InUse {
         /// The pod.
         pod: String,
-        /// Its folder.
+        /// Its directory.
         path: PathBuf,
     },
     /// Mounts.
@@ -76,7 +76,7 @@ pub enum FolderError {
     Mount(#[from] MountError),
 }
 
-impl FolderError {
+impl PodDirectoryError {
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -90,47 +90,47 @@ impl FolderError {
     }
 }
 
-fn on<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, FolderError> {
-    result.map_err(|source| FolderError::Io { what, path: path.to_owned(), source })
+fn on<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, PodDirectoryError> {
+    result.map_err(|source| PodDirectoryError::Io { what, path: path.to_owned(), source })
 }
 
-/// A pod's folder, held by its lock.
+/// A pod's directory, held by its lock.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct PodDirectory {
     path: PathBuf,
     _lock: OwnedFd,
 }
 
-impl Folder {
+impl PodDirectory {
     /// Creates the directory of a pod that is to start. `clear` removes what a
     /// dead shim left there; the directory of a living shim is refused.
     pub fn create(
         state_dir: &Path,
         id: &PodId,
-        clear: impl Fn(Self, &PodId) -> Result<(), FolderError>,
-    ) -> Result<Self, FolderError> {
+        clear: impl Fn(Self, &PodId) -> Result<(), PodDirectoryError>,
+    ) -> Result<Self, PodDirectoryError> {
         make_state_dir(state_dir)?;
-        let path = state_dir.join(id.folder());
+        let path = state_dir.join(id.directory());
         for _ in 0..MAX_TRIES {
             let new = make_dir(&path);
             if let Err(error) = &new
                 && error.kind() != io::ErrorKind::AlreadyExists
             {
-                on("make the folder", &path, new)?;
+                on("create the directory", &path, new)?;
             }
-            let Some(folder) = Self::open(path.clone())? else { continue };
-            if folder.is_empty()? {
-                return Ok(folder);
+            let Some(directory) = Self::open(path.clone())? else { continue };
+            if directory.is_empty()? {
+                return Ok(directory);
             }
             tracing::warn!("removing what a dead shim left of sandbox {id} in {}", path.display());
-            clear(folder, id)?;
+            clear(directory, id)?;
         }
-        Err(FolderError::InUse { pod: id.to_string(), path })
+        Err(PodDirectoryError::InUse { pod: id.to_string(), path })
     }
 
-    /// Takes the folder at `path` if it is there and nobody holds it. None
+    /// Takes the directory at `path` if it is there and nobody holds it. None
     /// when it vanished in between.
-    pub fn open(path: PathBuf) -> Result<Option<Self>, FolderError> {
+    pub fn open(path: PathBuf) -> Result<Option<Self>, PodDirectoryError> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = match openat(CWD, &path, flags, Mode::empty()) {
             Ok(lock) => lock,
@@ -141,7 +141,7 @@ impl Folder {
             Ok(true) => {}
             Ok(false) => {
                 let pod = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                return Err(FolderError::InUse { pod, path });
+                return Err(PodDirectoryError::InUse { pod, path });
             }
             Err(e) => return on("lock", &path, Err(e.into())),
         }
@@ -157,7 +157,7 @@ impl Folder {
         }
     }
 
-    fn is_empty(&self) -> Result<bool, FolderError> {
+    fn is_empty(&self) -> Result<bool, PodDirectoryError> {
         Ok(on("list", &self.path, fs::read_dir(&self.path))?.next().is_none())
     }
 
@@ -232,10 +232,10 @@ impl Folder {
         self.path.join(format!("stage.{container}"))
     }
 
-    /// Makes what is in it: folders, the share's mount, the console's file.
-    pub fn furnish(&self) -> Result<File, FolderError> {
+    /// Makes what is in it: directories, the share's mount, the console's file.
+    pub fn set_up(&self) -> Result<File, PodDirectoryError> {
         for dir in [self.sockets(), self.tree(), self.share(), self.hooks()] {
-            on("make the folder", &dir, make_dir(&dir))?;
+            on("create the directory", &dir, make_dir(&dir))?;
         }
         // The guest sees it; see `SEARCHABLE`.
         let searchable = fs::set_permissions(self.tree(), Permissions::from_mode(SEARCHABLE));
@@ -248,8 +248,8 @@ impl Folder {
         on("make", &console, options.open(&console))
     }
 
-    /// Listens at `path`, in this folder.
-    pub fn listen(&self, path: &Path) -> Result<UnixListener, FolderError> {
+    /// Listens at `path`, in this directory.
+    pub fn listen(&self, path: &Path) -> Result<UnixListener, PodDirectoryError> {
         let listener = on("listen at", path, UnixListener::bind(path))?;
         on("close to others", path, fs::set_permissions(path, fs::Permissions::from_mode(0o600)))?;
         Ok(listener)
@@ -257,7 +257,7 @@ impl Folder {
 
     /// Both ends of a new connection: the listener, whose first connection is
     /// the stream. No path leads to it.
-    pub fn wire(&self, name: &str) -> Result<(UnixListener, UnixStream), FolderError> {
+    pub fn wire(&self, name: &str) -> Result<(UnixListener, UnixStream), PodDirectoryError> {
         let path = self.path.join(name);
         let listener = self.listen(&path)?;
         let stream = on("connect to", &path, UnixStream::connect(&path))?;
@@ -266,33 +266,33 @@ impl Folder {
     }
 
     /// Removes it with all that is mounted in it.
-    pub fn remove(self) -> Result<(), FolderError> {
+    pub fn remove(self) -> Result<(), PodDirectoryError> {
         // Removing would else reach through the mounts.
         unmount_below(&self.path)?;
         on("remove", &self.path, fs::remove_dir_all(&self.path))
     }
 }
 
-/// See [`Folder::network`].
-pub(crate) fn network_in(folder: &Path) -> PathBuf {
-    folder.join(NETWORK)
+/// See [`PodDirectory::network`].
+pub(crate) fn network_in(directory: &Path) -> PathBuf {
+    directory.join(NETWORK)
 }
 
-/// See [`Folder::policies`].
-pub(crate) fn policies_in(folder: &Path) -> PathBuf {
-    folder.join(POLICIES)
+/// See [`PodDirectory::policies`].
+pub(crate) fn policies_in(directory: &Path) -> PathBuf {
+    directory.join(POLICIES)
 }
 
-/// See [`Folder::audits`]. Where audits of all pods are kept, their names tell
+/// See [`PodDirectory::audits`]. Where audits of all pods are kept, their names tell
 /// them apart.
-pub(crate) fn audits_in(folder: &Path, kept: Option<&Path>, id: &PodId) -> [PathBuf; 2] {
+pub(crate) fn audits_in(directory: &Path, kept: Option<&Path>, id: &PodId) -> [PathBuf; 2] {
     [0, 1].map(|half| match kept {
         Some(dir) => dir.join(format!("{}.{}.{half}.jsonl", id.namespace(), id.id())),
-        None => folder.join(format!("audit.{half}.jsonl")),
+        None => directory.join(format!("audit.{half}.jsonl")),
     })
 }
 
-/// Locks the folder; `false` when somebody else keeps it locked.
+/// Locks the directory; `false` when somebody else keeps it locked.
 fn take_lock(lock: &OwnedFd) -> rustix::io::Result<bool> {
     let end = Instant::now() + STRAGGLERS;
     loop {
@@ -314,18 +314,18 @@ fn mount_share(tree: &Path, share: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Mode of folders of the share. Users of the guest pass through them: root in a
+/// Mode of directories of the share. Users of the guest pass through them: root in a
 /// container with a user namespace is one of those, as libcontainer sets its
-/// mounts up. On the host they are in a folder that is private.
+/// mounts up. On the host they are in a directory that is private.
 pub(crate) const SEARCHABLE: u32 = 0o711;
 
 fn make_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
-fn make_state_dir(path: &Path) -> Result<(), FolderError> {
+fn make_state_dir(path: &Path) -> Result<(), PodDirectoryError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    on("make the folder", path, made)
+    on("create the directory", path, made)
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use crate::hooks::{Hooks, Marker, Phase};
 use crate::network::NetworkError;
 
 /// A container's hooks, and whether its end is still to be told. What this
-/// process cannot tell is told by whoever removes the pod's folder.
+/// process cannot tell is told by whoever removes the pod's directory.
 #[derive(Clone)]
-pub(super) struct Hooked {
+pub(super) struct ContainerHooks {
     inner: Arc<Inner>,
 }
 
@@ -24,7 +24,7 @@ struct Inner {
     marker: Mutex<Option<Marker>>,
 }
 
-impl Hooked {
+impl ContainerHooks {
     /// Hooks of which none was run. `dir` is for markers.
     pub fn new(hooks: Hooks, dir: PathBuf) -> Self {
         Self { inner: Arc::new(Inner { hooks, dir, marker: Mutex::default() }) }
