@@ -21,30 +21,30 @@ use crate::event::Exit;
 use crate::failure::ErrorKind;
 use crate::id::ProcessRef;
 
-/// Longest time for a call that the agent answers at once: a guest that hangs
-/// must not hang containerd.
+/// Timeout of calls that the agent answers at once: a guest that hangs must not
+/// hang containerd.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest time for making a container: a large image on a busy host without
-/// KVM takes a while.
+/// Timeout of the creation of a container: a large image takes a while on a busy
+/// host without KVM.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest time for a signal: a guest that does not take a SIGKILL is killed
-/// itself, and containerd waits for that.
+/// Timeout of a signal: a guest that does not answer a SIGKILL is killed, and
+/// containerd waits for that.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the guest gets to sync and power off.
+/// Timeout of the guest's sync and power-off.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
-/// Most text of an error that is taken over from the guest.
+/// Most characters of an error from the guest.
 const MAX_MESSAGE: usize = 4096;
-/// Most pids that are taken over from the guest.
+/// Most pids from the guest.
 const MAX_PIDS: usize = 32768;
 
-/// Most files of a cgroup that are taken over, and the longest of them.
+/// Most files of a cgroup from the guest, and the longest of them.
 const MAX_FILES: usize = 64;
 const MAX_FILE: usize = 64 * 1024;
 
 /// A call to the agent that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// The agent's own words.
+    /// The agent refused the call.
     #[error("{message}")]
     Refused {
         /// What kind of failure.
@@ -55,7 +55,7 @@ pub enum AgentError {
     /// No answer in time.
     #[error("the agent did not answer {call} within {} s", limit.as_secs())]
     Timeout {
-        /// Which call.
+        /// The call.
         call: &'static str,
         /// The limit.
         limit: Duration,
@@ -63,9 +63,9 @@ pub enum AgentError {
     /// The connection is gone.
     #[error("the connection to the agent broke during {call}: {reason}")]
     Lost {
-        /// Which call.
+        /// The call.
         call: &'static str,
-        /// Why.
+        /// The cause.
         reason: String,
     },
     /// The guest image is of another build.
@@ -80,7 +80,7 @@ pub enum AgentError {
 }
 
 impl AgentError {
-    /// What kind of failure this is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Refused { kind, .. } => *kind,
@@ -150,7 +150,7 @@ impl Agent {
         answer.map(drop).map_err(|e| failed("ConfigureNetwork", CALL_TIMEOUT, e))
     }
 
-    /// Answers when what the guest listens on is no longer what `generation`
+    /// Returns when what the guest listens on is no longer what `generation`
     /// stands for, however long that takes.
     pub async fn listeners(&self, generation: u64) -> Result<ListenersResponse, AgentError> {
         let request = ListenersRequest { generation, ..Default::default() };
@@ -182,7 +182,7 @@ impl Agent {
         answer.map(drop).map_err(|e| failed("StartContainer", CALL_TIMEOUT, e))
     }
 
-    /// Answers with the number of the process in the guest.
+    /// Returns the pid in the guest.
     pub async fn exec(
         &self,
         process: &ProcessRef,
@@ -223,12 +223,12 @@ impl Agent {
         answer.map(drop).map_err(|e| failed("Kill", KILL_TIMEOUT, e))
     }
 
-    /// Answers when the process has ended, however long that takes.
+    /// Returns when the process has ended, however long that takes.
     pub async fn wait(&self, process: &ProcessRef) -> Result<GuestExit, AgentError> {
         let request = of_process(process);
         let answer = self.client.wait(Context::default(), &request).await;
         let answer = answer.map_err(|e| failed("Wait", Duration::MAX, e))?;
-        // The host's clock: the guest's is the guest's to set.
+        // By the host's clock: the guest controls its own.
         let exit = Exit { status: answer.exit_status & 0xff, at: SystemTime::now() };
         Ok(GuestExit { exit, oom_killed: answer.oom_killed })
     }
@@ -288,8 +288,8 @@ impl Agent {
         Ok(bounded.map(|file| (file.name, file.text)).collect())
     }
 
-    /// Answers when the number of processes that the guest's kernel has ended
-    /// for want of memory is not `seen`, or the container has ended.
+    /// Returns when the number of processes that the guest's kernel has ended
+    /// for lack of memory is not `seen`, or the container has ended.
     pub async fn oom_kills(&self, container: &str, seen: u64) -> Result<u64, AgentError> {
         let request =
             OomKillsRequest { container_id: container.to_owned(), seen, ..Default::default() };

@@ -18,15 +18,15 @@ pub enum BundleError {
     /// `config.json` cannot be read.
     #[error("cannot read {path}", path = path.display())]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// It is too large.
     #[error("{path} has {len} bytes, at most {MAX_LEN} are taken", path = path.display())]
     TooLarge {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Its length.
         len: u64,
@@ -34,15 +34,15 @@ pub enum BundleError {
     /// It is no OCI spec.
     #[error("{path} is not an OCI runtime spec", path = path.display())]
     Parse {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: serde_json::Error,
     },
 }
 
 impl BundleError {
-    /// What kind of failure this is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {

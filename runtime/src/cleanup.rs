@@ -1,4 +1,4 @@
-//! What is left of a pod whose shim died.
+//! Removal of a pod whose shim died.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -19,19 +19,22 @@ use crate::state::State;
 /// seconds.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// Longest time of a hook that is told of a container's end here.
+/// Timeout of each poststop hook.
 const HOOKS: Duration = Duration::from_secs(2);
 
 /// Removes what is left of a pod whose shim died: processes, mounts, cgroup,
-/// directory. Nothing left is no error. A shim that lives is killed first, if
-/// the pod was started for `bundle`; a pod of another bundle is left alone,
-/// being another containerd's.
+/// directory. An absent pod is no error. A living shim is killed first, if
+/// the pod was started for `bundle`; a pod of another bundle is left as is: it
+/// belongs to another containerd.
 pub fn cleanup(config: &Config, id: &PodId, bundle: &Path) -> Result<(), PodDirectoryError> {
     let path = config.state_dir.join(id.directory());
     let state = State::read(&path.join("state.json")).ok().filter(|state| is_of(state, id));
     if let Some(state) = &state {
         if state.is_running() && !is_same(&state.pod.bundle, bundle) {
-            tracing::info!("sandbox {id} runs for {}: left alone", state.pod.bundle.display());
+            tracing::info!(
+                "sandbox {id} runs for the bundle {}: left as is",
+                state.pod.bundle.display()
+            );
             return Ok(());
         }
         kill_shim(state);
@@ -48,14 +51,14 @@ fn is_same(a: &Path, b: &Path) -> bool {
     whole(a) == whole(b)
 }
 
-/// Removes all of a pod whose directory nobody else holds.
+/// Removes everything of a pod whose directory is locked by this process.
 pub(crate) fn remove_locked(directory: PodDirectory, id: &PodId) -> Result<(), PodDirectoryError> {
     match State::read(&directory.state()) {
         Ok(state) if is_of(&state, id) => end_processes(&state),
         Ok(state) => {
             tracing::warn!("{} is of sandbox {}", directory.state().display(), state.pod.id)
         }
-        // Its processes, if there ever were any, end with their shim.
+        // The shim's death ends processes that the state does not list yet.
         Err(error) => tracing::warn!("cannot read {}: {error}", directory.state().display()),
     }
     hooks::finish_all(&directory.hooks(), HOOKS);

@@ -10,7 +10,7 @@ use crate::failure::ErrorKind;
 
 pub use network::NetworkConfig;
 
-/// Read when nothing else is said.
+/// The default path of the configuration.
 const DEFAULT_PATH: &str = "/etc/sandbox/config.toml";
 /// Names another file.
 const PATH_VARIABLE: &str = "SANDBOX_CONFIG";
@@ -94,15 +94,15 @@ pub enum ConfigError {
     /// The named file cannot be read.
     #[error("cannot read the configuration {path}")]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The file is not what it should be: unknown key, wrong type, no TOML.
     #[error("{path} is not a valid configuration: {reason}")]
     Parse {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// The key and what is wrong with it.
         reason: String,
@@ -110,7 +110,7 @@ pub enum ConfigError {
     /// A value that parses and cannot be used.
     #[error("{path}: {key} {reason}")]
     Value {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Which key.
         key: &'static str,
@@ -120,7 +120,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// What kind of failure this is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         ErrorKind::FailedPrecondition
     }

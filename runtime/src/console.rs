@@ -5,11 +5,11 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// Most bytes that are looked at: the log is the guest's and may be large. A
-/// kernel that dies says why in less.
+/// kernel that panics prints the reason in less.
 const MAX_BYTES: u64 = 8192;
 /// Most lines shown: an error must still be readable.
 const MAX_LINES: usize = 12;
-/// How the kernel begins to say why it dies. Registers and a trace follow, more
+/// Start of the kernel's message about a panic. Registers and a trace follow, more
 /// than are shown.
 const DEATHS: [&str; 4] = ["BUG: ", "kernel BUG at ", "Oops: ", "Kernel panic - "];
 /// Most characters of a line: a guest may print without newlines.

@@ -3,13 +3,13 @@ use std::path::PathBuf;
 use crate::event::Exit;
 use crate::id::{ExecId, ProcessRef};
 
-/// A mount that containerd wants done to make a container's root file system,
-/// in the form of its Mount type.
+/// A mount of a container's root file system, in the form of containerd's Mount
+/// type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RootfsMount {
     /// File system type: `overlay`, `bind`, `erofs` and so on.
     pub kind: String,
-    /// What is mounted.
+    /// The source.
     pub source: String,
     /// Where below the rootfs; empty for the rootfs itself.
     pub target: String,
@@ -17,14 +17,14 @@ pub struct RootfsMount {
     pub options: Vec<String>,
 }
 
-/// What [`Pod::create_container`](crate::Pod::create_container) needs.
+/// The argument of [`Pod::create_container`](crate::Pod::create_container).
 #[derive(Clone, Debug, Default)]
 pub struct CreateContainer {
     /// Its id.
     pub id: String,
-    /// PodDirectory with its `config.json`.
+    /// Directory with its `config.json`.
     pub bundle: PathBuf,
-    /// How to make its root file system; empty when the bundle holds it.
+    /// Mounts of its root file system; empty when the bundle holds it.
     pub rootfs: Vec<RootfsMount>,
     /// Its first process's streams.
     pub stdio: Stdio,
@@ -57,18 +57,18 @@ pub struct ExecProcess {
 /// The status of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Made, and waiting for start.
+    /// Waiting for start.
     Created,
     /// Started.
     Running,
-    /// Started, and kept from running.
+    /// Started, and frozen.
     Paused,
     /// Ended, and not deleted.
     Stopped,
 }
 
 impl Status {
-    /// The word for people.
+    /// The status as text.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",

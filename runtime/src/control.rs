@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 /// Room of the reader: reports are short.
 const BUFFER: usize = 512;
 
-/// What a process says, line by line. Dropping it ends the process.
+/// The reports of a process, one a line. Dropping it ends the process.
 #[derive(Debug)]
 pub(crate) struct Control {
     stream: BufReader<UnixStream>,
@@ -26,7 +26,7 @@ impl Control {
         Ok((Self { stream }, theirs.into()))
     }
 
-    /// Says what the process is to do.
+    /// Sends the process its task.
     pub async fn launch(&mut self, launch: &Launch) -> io::Result<()> {
         let mut line = serde_json::to_vec(launch).map_err(io::Error::other)?;
         line.push(b'\n');

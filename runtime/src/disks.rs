@@ -76,7 +76,7 @@ pub enum DiskError {
 }
 
 impl DiskError {
-    /// What kind of failure this is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -152,7 +152,7 @@ impl Disks {
         let disk = Disk { number, bytes, read_only };
         match self.ask(&Request::Attach(disk.clone()), Some(&file)) {
             Ok(()) => Ok(Attached { disks: self.clone(), disk }),
-            // The number stays taken: who did not answer in time may do it yet.
+            // The number stays taken: the io process may attach the disk yet.
             Err(why) => Err(DiskError::Refused { path: path.to_owned(), why }),
         }
     }

@@ -1,4 +1,4 @@
-//! What runs the virtual machine.
+//! The engines that run a virtual machine.
 
 mod choose;
 mod probe;
@@ -29,7 +29,7 @@ const CONSOLE_MAX: u64 = 1024 * 1024;
 /// First number of the descriptors after the control socket.
 const FIRST_FD: Fd = sandbox_vm_spec::launch::CONTROL_FD + 1;
 
-/// Everything that a machine is made of.
+/// The parts of a machine.
 pub(crate) struct Parts {
     /// The sandbox's id.
     pub sandbox: String,
@@ -52,7 +52,7 @@ pub(crate) struct Vm {
     /// The process that runs it; waiting for it and killing it is that to the
     /// machine.
     pub process: HostProcess,
-    /// What it says.
+    /// Its control socket.
     pub control: Control,
 }
 
@@ -129,7 +129,7 @@ impl Engine for Qemu {
     }
 }
 
-/// A sandbox runs without a cgroup, too: a user may have none to give.
+/// A sandbox runs without a cgroup, too: the host may not allow one.
 async fn join(cgroup: Cgroup, pid: u32) {
     let joined = spawn_blocking(move || cgroup.join(pid)).await;
     if let Ok(Err(error)) = joined {
@@ -157,8 +157,8 @@ impl Inherited {
         devices.into_iter().map(add).collect()
     }
 
-    /// Starts `sandbox-vmm <command>` and, once it is in its cgroup, tells it
-    /// what to do: what it starts itself is in there, too.
+    /// Starts `sandbox-vmm <command>` and sends its task once it is in its
+    /// cgroup, so that its own children are in there, too.
     pub async fn launch(
         self,
         vmm: &Path,

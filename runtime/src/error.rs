@@ -92,13 +92,13 @@ pub enum Error {
     Ended {
         /// The pod.
         pod: String,
-        /// Why.
+        /// The cause.
         reason: String,
     },
 }
 
 impl Error {
-    /// What kind of failure this is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Config(e) => e.kind(),

@@ -9,19 +9,19 @@ use crate::id::ProcessRef;
 pub struct Exit {
     /// 0 to 255, or 128 + signal; 137 when the sandbox ended under it.
     pub status: u32,
-    /// When.
+    /// The time of the end.
     pub at: SystemTime,
 }
 
-/// Something that happened in a pod by itself.
+/// An event in a pod that no call reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PodEvent {
     /// A process has ended. Comes once for each created container, and for
     /// each exec that was started: before that of its container.
     Exit {
-        /// Which process.
+        /// The process.
         process: ProcessRef,
-        /// The pid that create or start answered with.
+        /// The pid that create or start returned.
         pid: u32,
         /// How it ended.
         exit: Exit,
@@ -35,6 +35,6 @@ pub enum PodEvent {
 }
 
 /// Receives the events of one pod, in order. At most one comes for each
-/// container, one for each exec, and one a second for want of memory, so the
+/// container, one for each exec, and one a second for lack of memory, so the
 /// queue cannot grow past what containerd itself created.
 pub type Events = UnboundedReceiver<PodEvent>;

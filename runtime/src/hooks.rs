@@ -1,11 +1,11 @@
 //! OCI hooks that run on the host: `prestart`, `createRuntime`,
 //! `createContainer`, `poststart` and `poststop`.
 //!
-//! `createContainer` belongs into the container's namespaces with a program of
-//! the runtime's, that is of the host. Those namespaces are another kernel's, so
-//! it runs where `createRuntime` does, after it; it is told a pid in the pod's
-//! network namespace. `startContainer`, whose program is the container's own,
-//! runs in the guest.
+//! The specification runs `createContainer` in the container's namespaces with
+//! a program of the host. The guest's kernel has those namespaces, so the hook
+//! runs after `createRuntime` and in the same place, with a pid in the pod's
+//! network namespace. `startContainer` is a program of the container and runs
+//! in the guest.
 
 use std::env;
 use std::ffi::OsString;
@@ -26,14 +26,13 @@ use serde_json::json;
 use crate::bundle;
 use crate::file::write_atomically;
 
-/// Longest time for a hook that says none: one that hangs must not hang
-/// containerd for good.
+/// Timeout of a hook that has none: a hook that hangs must not hang containerd
+/// for ever.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
-/// Where a hook that says no environment finds programs, if containerd gave
-/// the shim no `PATH`. runc hands such a hook its own environment, which here
-/// would tell it of nothing else that is its business.
+/// `PATH` of a hook without an environment, if the shim has none. runc passes
+/// such a hook its whole environment; the shim's has nothing else for a hook.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Most of a hook's words in an error.
+/// Most bytes of a hook's output in an error.
 const MAX_OUTPUT: usize = 2048;
 
 /// A hook that failed.
@@ -57,7 +56,7 @@ pub(crate) enum Phase {
     Poststop,
 }
 
-/// The hooks of a container and what they are told.
+/// The hooks of a container and the state that they read.
 #[derive(Clone, Debug)]
 pub(crate) struct Hooks {
     container: String,
@@ -184,8 +183,8 @@ impl Hooks {
         }
     }
 
-    /// With files in memory for what it reads and writes: a hook that leaves a
-    /// process behind, or reads nothing, cannot hold us up.
+    /// Input and output are files in memory: a hook that leaves a process behind,
+    /// or reads nothing, cannot block the shim.
     fn start(&self, hook: &Hook, state: &[u8], output: &File) -> io::Result<Child> {
         let args = hook.args().clone().unwrap_or_default();
         let mut command = Command::new(hook.path());
@@ -208,7 +207,7 @@ impl Hooks {
     }
 }
 
-/// A container whose hooks were run, for those who did not run them: a file
+/// Marks a container whose hooks ran, for the cleanup after a dead shim: a file
 /// with the path of its bundle.
 #[derive(Debug)]
 pub(crate) struct Marker(PathBuf);
@@ -222,7 +221,7 @@ impl Marker {
         Ok(Self(path))
     }
 
-    /// The end of that container was told.
+    /// The poststop hooks have run.
     pub fn remove(&self) {
         let _ = fs::remove_file(&self.0);
     }
@@ -240,7 +239,7 @@ pub(crate) fn finish_all(dir: &Path, most: Duration) {
                 // What fails is logged.
                 let _ = Hooks::of(&spec, &container, &bundle).run(Phase::Poststop, 0, Some(most));
             }
-            _ => tracing::warn!("the poststop hooks of container {container} are not known"),
+            _ => tracing::warn!("cannot read the poststop hooks of container {container}"),
         }
         marker.remove();
     }

@@ -5,7 +5,7 @@
 //! A [`Pod`] is one microVM. [`Pod::create`] starts it and answers at once;
 //! [`Pod::create_container`] prepares the host's side of a container while the
 //! guest boots. Everything that the pod made is gone after [`Pod::shutdown`],
-//! and after [`cleanup`] when nobody could call that.
+//! and after [`cleanup`] where the shim died before.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The processes of one sandbox: started together, ended together.
+//! The processes of one sandbox, which start and end together.
 
 mod boot;
 mod holdings;

@@ -30,7 +30,7 @@ pub enum MountError {
         from: PathBuf,
         /// Mount point.
         target: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The source of a bind mount is not there.
@@ -62,7 +62,7 @@ pub enum MountError {
     Point {
         /// Which.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A target below the rootfs climbs out of it.
@@ -99,13 +99,13 @@ pub enum MountError {
     Unmount {
         /// Which.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl MountError {
-    /// What kind of failure this is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoSource { .. } => ErrorKind::NotFound,

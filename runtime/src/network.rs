@@ -1,5 +1,5 @@
-//! The network of a pod: which namespace, what its interface has, which
-//! policies, and telling it all to the `io` process and to the guest.
+//! The network of a pod: its namespace, interface and policies, and their
+//! transfer to the `io` process and to the guest.
 
 mod client;
 mod developer;
@@ -59,29 +59,29 @@ pub enum NetworkError {
     /// Its policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// The kernel does not tell what is there.
-    #[error("cannot look at the interfaces of the {0}'s network namespace")]
+    /// The kernel does not list the interfaces.
+    #[error("cannot list the interfaces of the {0}'s network namespace")]
     Scan(&'static str, #[source] io::Error),
     /// A file.
     #[error("cannot {what} {path}", path = path.display())]
     File {
-        /// What was tried.
+        /// The system call, in words.
         what: &'static str,
-        /// On what.
+        /// Its argument.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The `io` process.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// This process could not do what it should.
-    #[error("the setting of the network was cut off")]
+    /// A task of this process panicked or was cancelled.
+    #[error("cannot set the network: the task was cancelled")]
     Cut,
 }
 
 impl NetworkError {
-    /// What kind of failure this is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Namespace(NamespaceError::Open { .. } | NamespaceError::NotOne { .. })
@@ -95,10 +95,10 @@ impl NetworkError {
     }
 }
 
-/// What the guest is to be told.
+/// The settings of a guest with a network.
 struct Configured {
     guest: ConfigureNetworkRequest,
-    /// Whether what it listens on is reached through the namespace.
+    /// Whether the namespace gets the guest's listeners.
     listens: bool,
 }
 
@@ -118,7 +118,7 @@ impl Network {
         Self { plan, socket, resolv_conf, configured, guest }
     }
 
-    /// The resolv.conf that containers without one of their own get.
+    /// The resolv.conf of containers whose spec mounts none.
     pub fn resolv_conf(&self) -> Option<&PathBuf> {
         self.plan.has_resolv_conf().then_some(&self.resolv_conf)
     }
@@ -129,14 +129,14 @@ impl Network {
         self.plan.is_set_up_later()
     }
 
-    /// Answers once the `io` process is in the pod's namespace.
+    /// Returns once the `io` process is in the pod's namespace.
     pub async fn entered(&self) -> Result<(), NetworkError> {
         let socket = self.socket.clone();
         blocking(move || Ok(Client::with_timeout(&socket, STARTING)?.tell(&Request::Ping)?)).await
     }
 
-    /// Looks at what is in the namespace, now that whoever sets up it has
-    /// done so, and tells the `io` process. Once for each pod.
+    /// Reads the interface of the namespace, which is set up by now, and sends
+    /// it to the `io` process. Once for each pod.
     pub async fn configure(&self) -> Result<(), NetworkError> {
         let configured = self.configured.get_or_try_init(|| async {
             let (plan, socket) = (self.plan.clone(), self.socket.clone());

@@ -33,11 +33,11 @@ use member::{Member, watch_exit, watch_oom};
 
 /// SIGKILL: a sandbox that cannot deliver it is dead itself.
 const SIGKILL: u32 = 9;
-/// Numbers that processes of a host have are below this (`PID_MAX_LIMIT`).
+/// Upper bound of the host's pids (`PID_MAX_LIMIT`).
 const HOST_PIDS: u32 = 1 << 22;
 
 /// A running sandbox. Clones are handles of the same one; when the last is
-/// dropped, everything that the pod made on the host goes.
+/// dropped, everything that the pod created on the host is removed.
 #[derive(Clone)]
 pub struct Pod {
     inner: Arc<Inner>,
@@ -60,14 +60,14 @@ struct Inner {
 /// What an id stands for.
 #[derive(Clone)]
 enum Slot {
-    /// It is being created, and is not there for anyone else.
+    /// Create is under way: other calls do not find the container.
     Creating,
-    /// It is there.
+    /// The container exists.
     Present(Arc<Member>),
 }
 
 impl Pod {
-    /// Starts the processes of a sandbox and answers while the guest boots.
+    /// Starts the processes of a sandbox and returns while the guest boots.
     /// A failure leaves nothing behind. Must be called within tokio.
     pub async fn create(config: Config, id: PodId, spec: PodSpec) -> Result<(Self, Events), Error> {
         let config = Arc::new(config);
@@ -89,8 +89,8 @@ impl Pod {
         self.inner.pid
     }
 
-    /// Waits until the guest's agent answers. The error says how far the boot
-    /// came and shows the end of the console; call [`Pod::shutdown`] then.
+    /// Waits until the guest's agent answers. The error names the last stage of
+    /// the boot and quotes the end of the console; call [`Pod::shutdown`] then.
     pub async fn ready(&self) -> Result<(), Error> {
         self.inner.agent().await.map(drop)
     }
@@ -263,7 +263,7 @@ impl Pod {
         self.inner.call(async |agent| agent.resize(process, width, height).await).await
     }
 
-    /// Answers when the sandbox has ended, with the reason.
+    /// Returns when the sandbox has ended, with the reason.
     pub async fn ended(&self) -> String {
         self.inner.ended.wait().await.to_string()
     }
@@ -276,7 +276,7 @@ impl Pod {
         if let Some(Ok(agent)) = agent
             && inner.ended.reason().is_none()
         {
-            // Bounded; a guest that hangs is killed all the same.
+            // Has a timeout; the kill below reaches a guest that hangs.
             let _ = agent.shutdown().await;
         }
         kill_point::reach("end: in the guest");
@@ -333,7 +333,7 @@ impl Inner {
                     sender.send_replace(Some(Err(Arc::new(error))));
                 }
             }
-            // Kept open: who asks later is told the same.
+            // The sender stays, so that a later wait returns the same result.
             sender.closed().await;
         });
         Self {
@@ -391,7 +391,7 @@ impl Inner {
     async fn make(&self, create: CreateContainer) -> Result<Arc<Member>, Error> {
         let Prepared { side, guest, hooks } = self.prepare(create.clone()).await?;
         if hooks.has_create() {
-            // They look for the namespace where the process is.
+            // The hooks find the namespace by the pid of the `io` process.
             self.in_network(self.network.entered()).await?;
         }
         kill_point::reach("create: on the host");
@@ -403,7 +403,7 @@ impl Inner {
         made
     }
 
-    /// The part of the guest.
+    /// Creates the container in the guest.
     async fn make_inside(
         &self,
         create: CreateContainer,
@@ -432,14 +432,15 @@ impl Inner {
         Ok(member)
     }
 
-    /// Has the `io` process and the guest know the network. Once for each pod.
+    /// Sends the network's settings to the `io` process and to the guest. Once
+    /// for each pod.
     async fn set_network(&self) -> Result<(), Error> {
         self.in_network(self.network.configure()).await?;
         self.call(async |agent| self.network.configure_guest(&agent, &self.ended).await).await
     }
 
-    /// What is asked of the network, cut off by the sandbox's end, which says
-    /// more than a socket that was closed.
+    /// Awaits a call about the network. The sandbox's end cancels it: that error
+    /// explains more than a closed socket.
     async fn in_network<T>(
         &self,
         work: impl Future<Output = Result<T, NetworkError>>,
@@ -542,7 +543,7 @@ impl Process {
     }
 }
 
-/// An id that is being created. Dropped, it is free again.
+/// Reserves an id until the container is created. Dropped, the id is free again.
 struct Reserved<'a> {
     inner: &'a Inner,
     id: String,
@@ -573,7 +574,7 @@ impl Drop for Reserved<'_> {
     }
 }
 
-/// A container that the agent may have made. Dropped, it is deleted.
+/// A container that the agent may have created. Dropped, it is deleted.
 struct CreateGuard {
     agent: Option<Agent>,
     container: String,
@@ -589,7 +590,7 @@ impl Drop for CreateGuard {
     fn drop(&mut self) {
         if let Some(agent) = self.agent.take() {
             let container = std::mem::take(&mut self.container);
-            // NotFound, if it came to nothing.
+            // NotFound where the agent did not create it.
             tokio::spawn(async move { agent.delete(&container).await });
         }
     }

@@ -1,4 +1,4 @@
-//! A pod's directory: everything of a pod that has a path.
+//! A pod's directory: the files of a pod.
 //!
 //! ```text
 //! <state_dir>/<16 hex>/   0700, locked by the shim as long as it lives
@@ -15,9 +15,8 @@
 //!                         of the fs process, seen by the guest
 //! ```
 //!
-//! The guest cannot write into `share` but through the mounts on it, so it
-//! cannot fill the host's `/run`, and nothing that it made is ever removed
-//! recursively.
+//! The guest writes into `share` only through the mounts on it, so that it cannot
+//! fill the host's `/run`, and no file of a guest is ever removed recursively.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -42,11 +41,11 @@ const VSOCK: &str = "vsock.sock";
 /// Names in the directory.
 const NETWORK: &str = "net.sock";
 const POLICIES: &str = "policy.json";
-/// How often a starter may lose its directory to another before it gives up.
+/// Most attempts to create a directory that others remove at the same time.
 const MAX_TRIES: usize = 20;
-/// How long a lock outlives its holder at most: a child that the holder had
-/// just forked has a copy of the descriptor until it executes its program. A
-/// lock has no time limit of its own, so it is tried again and again.
+/// Longest time that a lock outlives its holder: a child that the holder had
+/// just forked has a copy of the descriptor until it executes its program.
+/// flock(2) has no timeout, so the lock is polled.
 const STRAGGLERS: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -56,11 +55,11 @@ pub enum PodDirectoryError {
     /// A system call on a path failed.
     #[error("cannot {what} {path}", path = path.display())]
     Io {
-        /// What was tried.
+        /// The system call, in words.
         what: &'static str,
-        /// On what.
+        /// Its argument.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// Another shim runs this pod.
@@ -77,7 +76,7 @@ pub enum PodDirectoryError {
 }
 
 impl PodDirectoryError {
-    /// What kind of failure this is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::InUse { .. } => ErrorKind::AlreadyExists,
@@ -128,8 +127,8 @@ impl PodDirectory {
         Err(PodDirectoryError::InUse { pod: id.to_string(), path })
     }
 
-    /// Takes the directory at `path` if it is there and nobody holds it. None
-    /// when it vanished in between.
+    /// Locks the directory at `path`; an error while another process holds it.
+    /// None if it does not exist.
     pub fn open(path: PathBuf) -> Result<Option<Self>, PodDirectoryError> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = match openat(CWD, &path, flags, Mode::empty()) {
@@ -145,7 +144,7 @@ impl PodDirectory {
             }
             Err(e) => return on("lock", &path, Err(e.into())),
         }
-        // The former holder may have removed it before it let go.
+        // The former holder may have removed it before it unlocked it.
         let same = rustix::fs::fstat(&lock)
             .map_err(io::Error::from)
             .and_then(|held| Ok(fs::symlink_metadata(&path)?.ino() == held.st_ino));
@@ -202,7 +201,7 @@ impl PodDirectory {
         policies_in(&self.path)
     }
 
-    /// What containers without a resolv.conf of their own get.
+    /// The resolv.conf of containers whose spec mounts none.
     pub fn resolv_conf(&self) -> PathBuf {
         self.path.join("resolv.conf")
     }
@@ -227,12 +226,12 @@ impl PodDirectory {
         self.path.join("tree")
     }
 
-    /// A path that is free: the binds of `container` pass through it.
+    /// A free path, which the binds of `container` pass through.
     pub fn stage(&self, container: &str) -> PathBuf {
         self.path.join(format!("stage.{container}"))
     }
 
-    /// Makes what is in it: directories, the share's mount, the console's file.
+    /// Creates its content: directories, the share's mount, the console's file.
     pub fn set_up(&self) -> Result<File, PodDirectoryError> {
         for dir in [self.sockets(), self.tree(), self.share(), self.hooks()] {
             on("create the directory", &dir, make_dir(&dir))?;
@@ -267,7 +266,7 @@ impl PodDirectory {
 
     /// Removes it with all that is mounted in it.
     pub fn remove(self) -> Result<(), PodDirectoryError> {
-        // Removing would else reach through the mounts.
+        // First: removing would reach through the mounts.
         unmount_below(&self.path)?;
         on("remove", &self.path, fs::remove_dir_all(&self.path))
     }
@@ -283,8 +282,7 @@ pub(crate) fn policies_in(directory: &Path) -> PathBuf {
     directory.join(POLICIES)
 }
 
-/// See [`PodDirectory::audits`]. Where audits of all pods are kept, their names tell
-/// them apart.
+/// See [`PodDirectory::audits`]. In a common directory the names hold the pod.
 pub(crate) fn audits_in(directory: &Path, kept: Option<&Path>, id: &PodId) -> [PathBuf; 2] {
     [0, 1].map(|half| match kept {
         Some(dir) => dir.join(format!("{}.{}.{half}.jsonl", id.namespace(), id.id())),
@@ -292,7 +290,7 @@ pub(crate) fn audits_in(directory: &Path, kept: Option<&Path>, id: &PodId) -> [P
     })
 }
 
-/// Locks the directory; `false` when somebody else keeps it locked.
+/// Locks the directory; false while another process holds the lock.
 fn take_lock(lock: &OwnedFd) -> rustix::io::Result<bool> {
     let end = Instant::now() + STRAGGLERS;
     loop {
@@ -305,7 +303,7 @@ fn take_lock(lock: &OwnedFd) -> rustix::io::Result<bool> {
     }
 }
 
-/// The share: a mount of its own whose mounts spread to the fs process.
+/// Creates the share: a separate mount that propagates to the fs process.
 fn mount_share(tree: &Path, share: &Path) -> io::Result<()> {
     mount_bind(tree, share)?;
     mount_change(share, MountPropagationFlags::PRIVATE)?;
@@ -314,9 +312,9 @@ fn mount_share(tree: &Path, share: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Mode of directories of the share. Users of the guest pass through them: root in a
-/// container with a user namespace is one of those, as libcontainer sets its
-/// mounts up. On the host they are in a directory that is private.
+/// Mode of directories of the share, which users of the guest search: root in a
+/// container with a user namespace is one of them while libcontainer sets up its
+/// mounts. On the host they are below a private directory.
 pub(crate) const SEARCHABLE: u32 = 0o711;
 
 fn make_dir(path: &Path) -> io::Result<()> {

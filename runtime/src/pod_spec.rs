@@ -6,7 +6,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 use crate::bundle::{self, BundleError};
 use crate::hooks::{Hooks, Phase};
 
-/// Where a container's DNS servers are told.
+/// The file of a container's DNS servers.
 pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// The network namespace that a spec asks for.
@@ -21,8 +21,8 @@ pub enum NetworkNamespace {
     Path(PathBuf),
 }
 
-/// What a pod's virtual machine is to be, as far as its first container's
-/// bundle says.
+/// The virtual machine of a pod, as described by the bundle of its first
+/// container.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodSpec {
     /// The bundle.
@@ -53,8 +53,8 @@ impl PodSpec {
         Ok(Self::from_spec(bundle, &bundle::read(bundle)?))
     }
 
-    /// CPUs of a quota in microseconds per period; the kernel's period, where
-    /// none is said, is 100 ms. None without a quota.
+    /// CPUs of a quota in microseconds per period, by default the kernel's period
+    /// of 100 ms. None without a quota.
     pub fn cpus_of(quota: i64, period: Option<u64>) -> Option<f64> {
         let period = period.filter(|period| *period > 0).unwrap_or(100_000);
         (quota > 0).then(|| quota as f64 / period as f64)

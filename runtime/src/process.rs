@@ -41,8 +41,8 @@ impl ProcessId {
         Stat::of(self.pid).is_ok_and(|now| now.start_time == self.start_time && !now.ended)
     }
 
-    /// Opens it, unless it has ended and is reaped. One whose first thread has
-    /// ended is opened, too: others of a hostile process may run on.
+    /// Opens the process unless it is reaped. A process without its first thread
+    /// is opened, too: other threads of a hostile process may run on.
     pub(crate) fn open(self) -> Option<OwnedFd> {
         let pid = Pid::from_raw(i32::try_from(self.pid).ok()?)?;
         let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
@@ -155,12 +155,12 @@ impl HostProcess {
         let _ = pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL);
     }
 
-    /// Waits for the end of one that was killed, and lets go of its pid.
+    /// Waits for the end of a process that was killed, and frees its pid.
     pub fn reap(&self) {
         let _ = self.child.lock().wait();
     }
 
-    /// Answers when it has ended, with its status in words.
+    /// Waits for the end and returns the status in words.
     pub async fn exited(&self) -> String {
         if let Err(error) = self.pidfd.readable().await {
             return format!("cannot be watched: {error}");

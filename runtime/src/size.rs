@@ -47,7 +47,7 @@ pub enum SizeError {
 }
 
 impl SizeError {
-    /// What kind of failure this is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::HostMemory { .. } => ErrorKind::ResourceExhausted,
@@ -56,7 +56,7 @@ impl SizeError {
     }
 }
 
-/// The machine for a pod: what its annotations say, or else the larger of the
+/// The machine for a pod: the size of its annotations, or else the larger of the
 /// configuration's default and what the container's limits need.
 pub(crate) fn vm_spec(config: &Config, pod: &PodSpec) -> Result<VmSpec, SizeError> {
     let vcpus = match annotation(&pod.annotations, VCPUS)? {

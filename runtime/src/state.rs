@@ -1,4 +1,4 @@
-//! What is known of a pod by those who did not start it.
+//! The state file of a pod, for `sandboxctl` and for the cleanup.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::file::write_atomically;
 use crate::process::ProcessId;
 
-/// Version of the file's form.
+/// Version of the file's format.
 const VERSION: u32 = 1;
 /// Longest state file: a larger one is not ours.
 const MAX_LEN: u64 = 1024 * 1024;
@@ -20,12 +20,12 @@ const MAX_LEN: u64 = 1024 * 1024;
 pub struct Member {
     /// `shim`, `io`, `fs`, `kvm` or `qemu`.
     pub role: String,
-    /// Which process.
+    /// The process.
     #[serde(flatten)]
     pub process: ProcessId,
 }
 
-/// What is known of a pod before anything of it is started.
+/// The part of the state that is known before any process starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// containerd's namespace.
@@ -36,7 +36,7 @@ pub struct Description {
     pub bundle: PathBuf,
     /// `kvm` or `qemu`.
     pub engine: String,
-    /// Why that engine.
+    /// The reason for that engine.
     pub engine_reason: String,
     /// Virtual CPUs.
     pub vcpus: u8,
@@ -44,7 +44,7 @@ pub struct Description {
     pub memory_mib: u32,
     /// Seconds since 1970.
     pub started: u64,
-    /// Whose network it has: `namespace`, `hooks`, `developer`, `host` or
+    /// Origin of its network: `namespace`, `hooks`, `developer`, `host` or
     /// `loopback`.
     #[serde(default)]
     pub network: String,
@@ -73,18 +73,18 @@ impl State {
         write_atomically(path, &json)
     }
 
-    /// Reads a state file; one that was cut off or is not ours is an error.
+    /// Reads a state file. A truncated or foreign file is an error.
     pub fn read(path: &Path) -> io::Result<Self> {
         let mut text = Vec::new();
         File::open(path)?.take(MAX_LEN).read_to_end(&mut text)?;
         let state: Self = serde_json::from_slice(&text).map_err(io::Error::other)?;
         if state.version != VERSION {
-            return Err(io::Error::other(format!("version {} is not known", state.version)));
+            return Err(io::Error::other(format!("unknown version {}", state.version)));
         }
         Ok(state)
     }
 
-    /// Whether its shim is there still.
+    /// Whether its shim runs.
     pub fn is_running(&self) -> bool {
         self.processes.first().is_some_and(|shim| shim.process.is_alive())
     }

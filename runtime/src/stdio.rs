@@ -37,17 +37,17 @@ pub enum StdioError {
     /// containerd's end.
     #[error("cannot open {stream} {path}", path = path.display())]
     Open {
-        /// Which stream.
+        /// The stream.
         stream: &'static str,
         /// The FIFO, file or program.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A URI that means nothing.
+    /// An unknown URI scheme.
     #[error("{stream} {uri:?}: only FIFO paths, file://, binary:// and binary-v2:// are known")]
     Scheme {
-        /// Which stream.
+        /// The stream.
         stream: &'static str,
         /// The URI.
         uri: String,
@@ -55,15 +55,15 @@ pub enum StdioError {
     /// The guest's end.
     #[error("cannot connect {stream} to the guest")]
     Connect {
-        /// Which stream.
+        /// The stream.
         stream: &'static str,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl StdioError {
-    /// What kind of failure this is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -85,7 +85,7 @@ pub(crate) struct HostStreams {
 }
 
 impl HostStreams {
-    /// Opens what containerd named for the process `id`.
+    /// Opens the streams that containerd named for the process `id`.
     pub async fn open(id: &str, stdio: &Stdio, namespace: &str) -> Result<Self, StdioError> {
         let stdin = match stdio.stdin.as_str() {
             "" => None,
@@ -95,7 +95,7 @@ impl HostStreams {
         Ok(Self { stdin, stdout, stderr, terminal: stdio.terminal })
     }
 
-    /// Which streams the process is to have.
+    /// The streams that the process gets.
     pub fn wanted(&self) -> agent::Stdio {
         agent::Stdio {
             stdin: self.stdin.is_some(),
@@ -106,7 +106,7 @@ impl HostStreams {
         }
     }
 
-    /// Connects each to its stream in the guest and begins to copy.
+    /// Connects each to its stream in the guest and starts the copies.
     pub async fn attach(self, vsock: &Path, process: &ProcessRef) -> Result<Streams, StdioError> {
         let dial = async |is_open: bool, stream: StreamName| {
             if !is_open {
@@ -168,12 +168,12 @@ impl Streams {
         self.output.get_mut().spawn(copy::drain(stream, sink, moved, name));
     }
 
-    /// Lets the input end once the client's end is closed, too.
+    /// Ends the input once the client's end is closed, too.
     pub fn close_stdin(&self) {
         self.holder.lock().take();
     }
 
-    /// Answers when all output is with containerd, or nothing of it moves.
+    /// Waits until all output is with containerd, or no output moves.
     pub async fn finish(&self) {
         let mut output = self.output.lock().await;
         let mut before = self.moved.load(Ordering::Relaxed);

@@ -36,7 +36,7 @@ enum Command {
     /// What a sandbox's network does.
     #[command(subcommand)]
     Net(net::Command),
-    /// Network policies: checks them, explains them, puts them in force; docs/policy.md has what they say.
+    /// Network policies: checks them, explains them, puts them in force; docs/policy.md describes them.
     #[command(subcommand)]
     Policy(policy::Command),
 }
@@ -77,12 +77,12 @@ fn doctor(output: &Output) -> Result<ExitCode, Box<dyn std::error::Error>> {
     Ok(if report.is_ready() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A reader that has read enough is no failure.
+/// A reader that closes its end early is no failure.
 fn print(text: &str) -> io::Result<()> {
     write(text).map(drop)
 }
 
-/// As [`print`]; says whether the reader has read enough.
+/// As [`print`]; returns whether the reader has closed its end.
 fn write(text: &str) -> io::Result<bool> {
     let mut out = io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

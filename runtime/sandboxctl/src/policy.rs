@@ -24,7 +24,7 @@ pub enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// Whether a pod, or one with a policy file, would reach a destination, and which rule says so.
+    /// Whether a pod, or one with a policy file, would reach a destination, and by which rule.
     Explain(explain::Explain),
     /// Puts a policy in force for a sandbox that runs, beside the node's.
     Set(Set),

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-/// The node's policy when nothing else is said.
+/// The default path of the node's policy.
 const DEFAULT_POLICY: &str = "/etc/sandbox/policy.toml";
 /// Most addresses of the developer network's guest, and networks of a cluster.
 const MAX_NETWORKS: usize = 64;
@@ -14,7 +14,7 @@ const MAX_NETWORKS: usize = 64;
 pub struct NetworkConfig {
     /// Whether a pod whose spec has no network namespace gets the host's.
     pub allow_host: bool,
-    /// Whether a pod whose namespace nobody gives a network gets one behind
+    /// Whether a pod whose namespace is not set up gets a network behind
     /// the host's own.
     pub developer: bool,
     /// The guest's addresses in the developer network, with their prefixes.

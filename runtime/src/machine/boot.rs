@@ -1,4 +1,4 @@
-//! From running processes to an agent that answers.
+//! The boot: from running processes to an agent that answers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub enum BootError {
         "the guest did not boot: {reason}; stage reached: {stage}, after {millis} ms; {console}"
     )]
     Ended {
-        /// Why.
+        /// The cause.
         reason: String,
         /// The last step of the boot.
         stage: String,
@@ -46,13 +46,13 @@ pub enum BootError {
         /// The end of the guest's console.
         console: String,
     },
-    /// The agent answered with something else than it should.
+    /// The agent refused the handshake.
     #[error(transparent)]
     Agent(#[from] AgentError),
 }
 
 impl BootError {
-    /// What kind of failure this is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Timeout { .. } => ErrorKind::DeadlineExceeded,
@@ -62,7 +62,7 @@ impl BootError {
     }
 }
 
-/// What a boot needs to know.
+/// The arguments of a boot.
 pub(crate) struct Boot<'a> {
     pub listener: UnixListener,
     pub socket: &'a Path,
@@ -74,12 +74,11 @@ pub(crate) struct Boot<'a> {
     pub ended: EndSignal,
 }
 
-/// Answers with the agent once it has said what it is. The sandbox is ended
-/// when that fails.
+/// Waits for the agent's connection and handshake. A failure ends the sandbox.
 pub(crate) async fn boot(boot: Boot<'_>) -> Result<(Agent, HandshakeResponse), BootError> {
     let end = Instant::now() + boot.limit;
     let reason = tokio::select! {
-        // Looked at first: a guest that ended says why.
+        // Polled first: the end of the guest has a better reason.
         biased;
         reason = boot.ended.wait() => Some(reason),
         connected = timeout_at(end, connect(&boot, end)) => match connected {
@@ -107,7 +106,7 @@ async fn connect(boot: &Boot<'_>, end: Instant) -> Result<(Agent, HandshakeRespo
     let stream = loop {
         match boot.listener.accept().await {
             Ok((stream, _)) => break stream,
-            Err(error) => tracing::warn!("accepting the agent: {error}"),
+            Err(error) => tracing::warn!("cannot accept the agent's connection: {error}"),
         }
     };
     // The only connection that a guest may make.
@@ -119,7 +118,7 @@ async fn connect(boot: &Boot<'_>, end: Instant) -> Result<(Agent, HandshakeRespo
     match answer {
         Ok(answer) => Ok((agent, answer)),
         Err(AgentError::Lost { .. }) => {
-            // The sandbox's end says more.
+            // The end of the sandbox has a better reason, and cancels this call.
             std::future::pending().await
         }
         Err(error) => {

@@ -7,20 +7,20 @@ use crate::hooks;
 use crate::pod_directory::PodDirectory;
 use crate::process::HostProcess;
 
-/// Longest time of a hook that is told of a container's end here.
+/// Timeout of each poststop hook.
 const HOOKS: Duration = Duration::from_secs(10);
 
-/// Everything on the host that a sandbox made. Dropped, it is gone: that is
-/// how a launch that fails half-way leaves nothing.
+/// Everything that a sandbox has on the host. Drop removes it, so that a launch
+/// that fails half-way leaves nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
-    /// What runs.
+    /// Its processes.
     pub processes: Vec<Arc<HostProcess>>,
-    /// The way to the disks of its guest.
+    /// Attaches disks to its guest.
     pub disks: Option<Disks>,
-    /// Where it is accounted.
+    /// Its cgroup.
     pub cgroup: Option<Cgroup>,
-    /// What has a path.
+    /// Its directory.
     pub directory: Option<PodDirectory>,
 }
 

@@ -54,7 +54,7 @@ pub enum LaunchError {
         what: &'static str,
         /// Where it should be.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// Its directory.
@@ -71,21 +71,21 @@ pub enum LaunchError {
     Process {
         /// The binary.
         program: PathBuf,
-        /// Which process.
+        /// The process.
         process: &'static str,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// Its state.
     #[error("cannot write {path}", path = path.display())]
     State {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// This process could not do what it should.
-    #[error("the sandbox's start was cut off")]
+    /// A task of this process panicked or was cancelled.
+    #[error("cannot start the sandbox: the task was cancelled")]
     Cut(#[source] io::Error),
 }
 
@@ -99,7 +99,7 @@ impl From<SetUpError> for LaunchError {
 }
 
 impl LaunchError {
-    /// What kind of failure this is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Size(e) => e.kind(),
@@ -133,7 +133,7 @@ pub(crate) struct Launched {
     pub agent: UnixListener,
 }
 
-/// What is made before any process runs.
+/// Everything that exists before any process runs.
 struct Prepared {
     vm: VmSpec,
     chosen: Chosen,
@@ -142,7 +142,7 @@ struct Prepared {
     plan: Plan,
 }
 
-/// What the engine takes over.
+/// Files for the engine.
 struct Files {
     kernel: File,
     initramfs: File,
@@ -150,20 +150,20 @@ struct Files {
     io: IoFiles,
 }
 
-/// What the `io` process takes over.
+/// Descriptors for the `io` process.
 struct IoFiles {
     network: NetworkFiles,
     disks: OwnedFd,
 }
 
-/// A process that was started, and its voice.
+/// A process that was started, and its control socket.
 struct Started {
     role: &'static str,
     process: Arc<HostProcess>,
     control: Control,
 }
 
-/// Starts all processes at once: each waits for the others by itself.
+/// Starts all processes at once: each waits for its peers itself.
 pub(crate) async fn launch(
     config: &Arc<Config>,
     id: &PodId,
@@ -196,7 +196,7 @@ pub(crate) async fn launch(
     Ok(Launched { holdings, pid, network, notes, ended, progress, limit, agent })
 }
 
-/// The engine first, then what serves its devices.
+/// Starts the engine and the processes of its devices at the same time.
 async fn start(
     config: &Config,
     prepared: &Prepared,
@@ -250,7 +250,8 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Everything that can be refused before something exists, then the directory.
+/// Refuses what can be refused before anything exists, then creates the
+/// directory and the state.
 fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<(Prepared, Files), LaunchError> {
     let plan = Plan::make(&config.network, id, spec)?;
     let vm = size::vm_spec(config, spec)?;
@@ -280,7 +281,7 @@ fn prepare(config: &Config, id: &PodId, spec: &PodSpec) -> Result<(Prepared, Fil
     Ok((Prepared { vm, chosen, state, holdings, plan }, files))
 }
 
-/// With the shim alone: what it makes from here on, others can find.
+/// The state with the shim alone: the cleanup finds what exists from here on.
 fn first_state(
     id: &PodId,
     spec: &PodSpec,
@@ -325,7 +326,7 @@ impl Prepared {
     }
 }
 
-/// Without a cgroup a sandbox still runs: a user may have none to give.
+/// A sandbox runs without a cgroup, too: the host may not allow one.
 fn make_cgroup(path: &Path) -> Option<Cgroup> {
     match Cgroup::create(path) {
         Ok(cgroup) => Some(cgroup),
@@ -340,7 +341,7 @@ fn image(what: &'static str, path: &Path) -> Result<File, LaunchError> {
     File::open(path).map_err(|source| LaunchError::Image { what, path: path.to_owned(), source })
 }
 
-/// Where the agent will connect: bound before there is a guest.
+/// Binds the socket that the agent connects to, before the guest exists.
 fn listener(directory: &PodDirectory) -> Result<UnixListener, LaunchError> {
     let listener = directory.listen(&directory.agent_socket())?;
     listener.set_nonblocking(true).map_err(LaunchError::Cut)?;
@@ -408,7 +409,7 @@ async fn start_fs(
     fds.launch(vmm, "fs", &launch, cgroup).await
 }
 
-/// Listens to a process until it has ended.
+/// Reads the reports of a process until it has ended.
 async fn watch(started: Started, notes: Notes, progress: Arc<Progress>) {
     let Started { role, process, mut control } = started;
     let engine = !matches!(role, "io" | "fs");
@@ -429,7 +430,7 @@ async fn watch(started: Started, notes: Notes, progress: Arc<Progress>) {
             Ok(Some(Report::Failed { error })) => words = Some(error),
             Ok(None) => break,
             Err(error) => {
-                tracing::warn!("{role} is not understood: {error}");
+                tracing::warn!("invalid report of {role}, killing it: {error}");
                 process.kill();
                 break;
             }

@@ -31,7 +31,7 @@ impl Progress {
         Self { began: Instant::now(), stage: Mutex::new(stage) }
     }
 
-    /// A step was reached; `words` say which.
+    /// Reports a step with its description.
     pub fn reach(&self, stage: Stage, words: &str) {
         tracing::debug!("boot: {words} after {} ms", self.elapsed().as_millis());
         let mut current = self.stage.lock();

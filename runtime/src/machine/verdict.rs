@@ -1,4 +1,4 @@
-//! Why a sandbox ended.
+//! The reason of a sandbox's end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use tokio::time::{Instant, timeout_at};
 use crate::end::EndSignal;
 use crate::process::HostProcess;
 
-/// Room for what few processes can say once each.
+/// Capacity of the queue: each of few processes reports once.
 const NOTES: usize = 16;
-/// When a device's process ends, it may be for the machine's end, of which
-/// the engine tells more.
+/// A device's process may have ended because the machine did; the engine's
+/// reason, which follows, is better.
 const BACKEND_TIMEOUT: Duration = Duration::from_millis(200);
-/// When the agent's connection ends, a panicking guest is about to reset.
+/// After the end of the agent's connection: a guest that panicked resets soon.
 const AGENT_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Whose words explain an end best, the best first.
+/// Sources of a reason, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
-    /// The end was asked for.
+    /// A client or the shim requested the end.
     Requested,
     /// The engine.
     Engine,
@@ -40,20 +40,20 @@ impl Rank {
     }
 }
 
-/// Takes notes of ends.
+/// Receives the reasons.
 #[derive(Clone, Debug)]
 pub(crate) struct Notes(mpsc::Sender<(Rank, String)>);
 
 impl Notes {
-    /// Something has ended, and with it the sandbox.
+    /// Reports an end, which is the sandbox's.
     pub fn note(&self, rank: Rank, reason: String) {
-        // Full or closed: the end is known already.
+        // Full or closed: the sandbox is ending already.
         let _ = self.0.try_send((rank, reason));
     }
 }
 
-/// Decides once, from the first note and what follows it shortly; then kills
-/// every process.
+/// Decides once, from the first reason and those that follow within its
+/// timeout; then kills every process.
 pub(crate) fn judge(processes: Vec<Arc<HostProcess>>) -> (Notes, EndSignal) {
     let (notes, mut received) = mpsc::channel(NOTES);
     let (sender, ended) = EndSignal::channel();

@@ -1,4 +1,4 @@
-//! The agent's connection, whose end is the sandbox's.
+//! The agent's connection. Its end is the end of the sandbox.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 
 use super::verdict::{Notes, Rank};
 
-/// Notes its end.
+/// A stream that reports its end.
 pub(super) struct Watched {
     pub stream: UnixStream,
     pub notes: Notes,

@@ -23,7 +23,7 @@ use template::{Active, Filled};
 /// Option words of containerd that are no file system's.
 const CONTAINERD: &str = "X-containerd.";
 const MKDIR: &str = "X-containerd.mkdir.path=";
-/// Mode of a directory for which none is said: containerd's.
+/// Default mode of a directory: containerd's.
 const MODE: u32 = 0o700;
 /// An option of overlays that comes for each layer, and one by which their marks
 /// have names that users may set.
@@ -42,14 +42,14 @@ pub(crate) trait Provide {
     fn upper(&mut self, source: &Path) -> Result<PathBuf, MountError>;
 }
 
-/// Whether the guest has to put these mounts together, or can do it better.
+/// Whether the guest has to assemble these mounts, or can do it better.
 pub(crate) fn is_for_guest(mounts: &[RootfsMount]) -> bool {
     mounts.iter().any(|mount| {
         mount.kind == "erofs" || mount.kind.contains('/') || is_image(mount) && mounts.len() == 1
     })
 }
 
-/// An image that the host would mount by a file system of its own.
+/// An image that the host would mount with its own file system.
 fn is_image(mount: &RootfsMount) -> bool {
     let kind = fs::metadata(&mount.source).map(|metadata| metadata.file_type());
     let is_loop = mount.options.iter().any(|word| word == "loop");

@@ -1,4 +1,4 @@
-//! A container's root file system, as containerd's snapshotter says.
+//! A container's root file system, as described by containerd's snapshotter.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -125,7 +125,7 @@ impl Shortened {
         Some(Self { directory, data: CString::new(data).ok()? })
     }
 
-    /// In a thread of its own, whose working directory is its own.
+    /// Runs in a separate thread with a separate working directory.
     fn mount(self, spec: &RootfsMount, flags: MountFlags, point: &Path) -> io::Result<()> {
         let mounting = || {
             unshare(CloneFlags::CLONE_FS)?;

@@ -18,12 +18,12 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A request that was not answered as it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// There is nobody to ask.
+    /// No process listens at the socket.
     #[error("cannot connect to {path}: is the sandbox running?", path = path.display())]
     Connect {
         /// Which socket.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The question did not come through, or no answer came.
@@ -31,7 +31,7 @@ pub enum ClientError {
     Silent {
         /// Which socket.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// It cannot do it.

@@ -11,7 +11,7 @@ use super::interface::Interface;
 use super::resolv::Resolv;
 use super::scan::{Route, RouteKind};
 
-/// What the guest is told.
+/// The guest's network settings.
 pub(super) struct Guest<'a> {
     pub interface: Interface,
     pub link: LinkSpec,

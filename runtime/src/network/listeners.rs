@@ -1,4 +1,4 @@
-//! What the guest listens on, told by its agent and bound in the namespace.
+//! The guest's listening sockets, reported by its agent and bound in the namespace.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How long to wait after a call that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// What could not be bound, where, and why.
+/// A listener that could not be bound: its address and the cause.
 type Failed = (Transport, SocketAddr, String);
 
 /// Follows the agent until the sandbox ends.
@@ -51,7 +51,7 @@ async fn pass_on(agent: Agent, socket: PathBuf) {
             // It has ended, or is about to.
             Err(AgentError::Lost { .. }) => return,
             Err(error) => {
-                tracing::warn!("the agent does not say what the guest listens on: {error}");
+                tracing::warn!("cannot get the guest's listeners from the agent: {error}");
                 generation = 0;
                 sleep_until(Instant::now() + AFTER_FAILURE).await;
             }
@@ -59,8 +59,7 @@ async fn pass_on(agent: Agent, socket: PathBuf) {
     }
 }
 
-/// What of a report is taken: as much as is bound, and nothing that is not an
-/// address with a port.
+/// The valid listeners of a report, as many as are bound at most.
 fn read(report: &ListenersResponse) -> BTreeSet<Listener> {
     report.listeners.iter().flat_map(listeners).take(MAX_LISTENERS).collect()
 }
@@ -81,7 +80,7 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     ipv4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-/// Tells the `io` process. Answers with what it could not bind.
+/// Tells the `io` process. Returns what it could not bind.
 async fn tell(socket: &Path, listeners: BTreeSet<Listener>, before: Vec<Failed>) -> Vec<Failed> {
     let socket = socket.to_owned();
     let request = Request::Listeners { listeners: listeners.into_iter().collect() };
@@ -104,7 +103,10 @@ async fn tell(socket: &Path, listeners: BTreeSet<Listener>, before: Vec<Failed>)
 }
 
 fn complain(error: &ClientError, before: Vec<Failed>) -> Vec<Failed> {
-    tracing::warn!("listeners are not passed on: {}", crate::failure::chain(error));
+    tracing::warn!(
+        "cannot send the guest's listeners to the io process: {}",
+        crate::failure::chain(error)
+    );
     before
 }
 

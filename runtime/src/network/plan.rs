@@ -32,17 +32,15 @@ const MAX_MTU: u16 = 65520;
 /// Docker's namespace in containerd.
 const DOCKER: &str = "moby";
 
-/// Whose network a pod has.
+/// Origin of a pod's network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// That of a namespace which containerd names.
     Given,
-    /// That of a namespace which was made for the pod and which hooks, or
-    /// Docker, set up, or leave as it is.
+    /// That of a new namespace, which hooks or Docker set up or leave as it is.
     Hooks,
-    /// That of a namespace which was made for the pod, if somebody has
-    /// set up it by the time that its first process is to run, as `ctr run
-    /// --cni` and Docker do. The developer network otherwise.
+    /// That of a new namespace, if it is set up when the first process is to
+    /// run, as `ctr run --cni` and Docker do. The developer network otherwise.
     Developer,
     /// The host's.
     Host,
@@ -77,7 +75,7 @@ pub(crate) struct Plan {
     link: LinkSpec,
     policies: Policies,
     resolv: Resolv,
-    /// The host's file that the pod says it is in.
+    /// The resolv.conf on the host that the pod's spec mounts.
     given: Option<PathBuf>,
     host: Vec<IpAddr>,
     cluster: Vec<String>,
@@ -118,18 +116,16 @@ impl Plan {
         })
     }
 
-    /// Whose network it is.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// Whether containers without a resolv.conf of their own get the pod's.
+    /// Whether containers whose spec mounts no resolv.conf get the pod's.
     pub fn has_resolv_conf(&self) -> bool {
         self.mode == Mode::Developer || self.given.is_some()
     }
 
-    /// Whether others set up the namespace once it was made, until the first
-    /// process is to run.
+    /// Whether the client sets up the new namespace between create and start.
     pub fn is_set_up_later(&self) -> bool {
         matches!(self.mode, Mode::Hooks | Mode::Developer)
     }
@@ -176,7 +172,7 @@ impl Plan {
         Ok(Files { listener, audit: [first?, second?] })
     }
 
-    /// What the `io` process and the agent are told; none where there is
+    /// The settings for the `io` process and the agent; none where there is
     /// nothing but loopback. Blocks.
     pub fn settle(&self) -> Result<Option<(Setting, ConfigureNetworkRequest)>, NetworkError> {
         let interface = match &self.interface {
@@ -190,7 +186,7 @@ impl Plan {
             tracing::info!("the sandbox's network namespace has nothing but loopback");
             return Ok(None);
         };
-        // Who sets up the namespace writes the file with it, as Docker does.
+        // The client writes the file when it sets up the namespace, as Docker does.
         let resolv = match self.is_set_up_later() {
             true => resolv(self.mode, self.given.as_deref()),
             false => self.resolv.clone(),
@@ -198,7 +194,7 @@ impl Plan {
         let guest = Guest { interface, link: self.link, resolv: &resolv };
         let setting = Setting {
             guest: guest.addresses(),
-            // The host's own ports are nobody's in the developer network.
+            // The developer network does not bind the host's own addresses.
             bound: if outside { Vec::new() } else { guest.addresses() },
             outside,
             mtu: guest.mtu(),
@@ -242,7 +238,7 @@ fn choose(
                 false => Ok((Mode::Given, namespace)),
             }
         }
-        // Who has hooks run has them make the network, or none. So has Docker,
+        // A client that runs hooks sets up the network in them, or wants none. So has Docker,
         // which runs none since version 27.
         NetworkNamespace::New if spec.has_create_hooks || id.namespace() == DOCKER => {
             Ok((Mode::Hooks, Namespace::make()?))

@@ -28,7 +28,7 @@ pub enum PolicyError {
     Named {
         /// As in the annotation.
         name: String,
-        /// Why.
+        /// The cause.
         source: ReadError,
     },
     /// There is no such file.
@@ -57,7 +57,7 @@ pub enum PolicyError {
 }
 
 impl PolicyError {
-    /// What kind of failure this is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Node(_) | Self::Named { .. } => ErrorKind::FailedPrecondition,

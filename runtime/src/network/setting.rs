@@ -26,9 +26,9 @@ pub enum SetError {
     /// The pod's directory.
     #[error("cannot use {path}: is the sandbox running?", path = path.display())]
     PodDirectory {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }

@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::hooks::{Hooks, Marker, Phase};
 use crate::network::NetworkError;
 
-/// A container's hooks, and whether its end is still to be told. What this
-/// process cannot tell is told by whoever removes the pod's directory.
+/// A container's hooks, and whether poststop hooks are still to run. Where this
+/// process cannot run them, the cleanup of the pod's directory does.
 #[derive(Clone)]
 pub(super) struct ContainerHooks {
     inner: Arc<Inner>,
@@ -20,7 +20,7 @@ pub(super) struct ContainerHooks {
 struct Inner {
     hooks: Hooks,
     dir: PathBuf,
-    /// Set from the first hook that was run until the end was told.
+    /// Set from the first hook until the poststop hooks have run.
     marker: Mutex<Option<Marker>>,
 }
 
@@ -35,8 +35,8 @@ impl ContainerHooks {
         self.inner.hooks.has(Phase::Create)
     }
 
-    /// Runs those that come before the container. When one fails, the end is
-    /// told at once.
+    /// Runs the hooks that come before the container. After a failure the
+    /// poststop hooks run at once.
     pub async fn created(&self, pid: u32) -> Result<(), Error> {
         let created = self.blocking(move |inner| inner.created(pid)).await;
         if created.is_err() {
@@ -45,8 +45,7 @@ impl ContainerHooks {
         created
     }
 
-    /// Runs those that come after the start. One that fails is logged: the
-    /// container runs.
+    /// Runs the poststart hooks. A failure is logged: the container runs.
     pub async fn started(&self, pid: u32) {
         if self.inner.hooks.has(Phase::Poststart) {
             let _ =
@@ -54,7 +53,7 @@ impl ContainerHooks {
         }
     }
 
-    /// Runs those that come after the end, once.
+    /// Runs the poststop hooks, once.
     pub async fn stopped(&self) {
         let _ = self.blocking(Inner::stopped).await;
     }

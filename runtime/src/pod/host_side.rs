@@ -78,8 +78,8 @@ fn add_sysctls(spec: &mut Spec, sysctls: &HashMap<String, String>) {
 
 impl HostSide {
     /// Mounts all that `create` and its spec name; a container without a
-    /// resolv.conf gets `resolv_conf`, and the pod's `sysctls` where it does not
-    /// say others. None when the pod is torn down. Blocks.
+    /// resolv.conf gets `resolv_conf`; the spec's sysctls override the pod's
+    /// `sysctls`. None when the pod is torn down. Blocks.
     pub fn prepare(
         held: SharedHoldings,
         locked: &OwnedRwLockReadGuard<Option<Holdings>>,
@@ -117,7 +117,8 @@ impl HostSide {
         Ok(Some(Prepared { side, guest, hooks }))
     }
 
-    /// Has the guest have what its root is put together of, and says how.
+    /// Attaches the layers of the container's root; returns the mounts that
+    /// assemble it in the guest.
     fn provide_root(
         &mut self,
         create: &CreateContainer,
@@ -208,7 +209,7 @@ impl HostSide {
     }
 }
 
-/// What a root is put together of, on its way to the guest.
+/// Attaches the layers of a root to the guest.
 struct Layers<'a> {
     disks: Option<&'a Disks>,
     attached: &'a mut Vec<Attached>,

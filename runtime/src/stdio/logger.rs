@@ -2,8 +2,9 @@
 //!
 //! The program gets stdout and stderr to read as descriptors 3 and 4, and
 //! closes descriptor 5 when it is ready (containerd's docs/runtime-v2.md,
-//! "Logging"). One of `binary-v2` writes a byte there first, without which it
-//! has died: to `binary` that means ready, too. It ends when both streams do.
+//! "Logging"). A program of `binary-v2` writes a byte there first; without the
+//! byte it has failed, while to `binary` that means ready, too. It ends when both
+//! streams do.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -31,7 +32,7 @@ pub(super) fn is_one(uri: &str) -> bool {
     uri.split_once("://").is_some_and(|(scheme, _)| [BINARY, BINARY_V2].contains(&scheme))
 }
 
-/// Starts the program of `stdout` for the process `id`, and answers with its
+/// Starts the program of `stdout` for the process `id`, and returns its
 /// inputs.
 pub(super) async fn start(
     id: &str,
@@ -49,7 +50,7 @@ pub(super) async fn start(
     })
 }
 
-/// `says_so` where a byte says that the program is ready.
+/// `says_so`: the program writes a byte when it is ready.
 async fn run(
     path: &Path,
     query: &str,
@@ -76,7 +77,7 @@ async fn run(
         ])
         .map_err(io::Error::other)?;
     let child = command.spawn()?;
-    // With it go the child's ends, which only the child may hold.
+    // Closes the child's ends, which only the child may hold.
     drop(command);
     let answer = timeout(READY, is_ready(ready.into(), says_so)).await;
     let sinks = [stdout, stderr].map(|pipe| pipe::Sender::from_owned_fd(pipe.into())).into();
@@ -109,7 +110,7 @@ fn end(mut child: Child, error: io::Error) -> io::Error {
 fn reap(mut child: Child) {
     let reaper = std::thread::Builder::new().name("logger".into()).stack_size(64 * 1024);
     if let Err(error) = reaper.spawn(move || child.wait()) {
-        tracing::warn!("a logging program will not be reaped: {error}");
+        tracing::warn!("cannot reap a logging program: {error}");
     }
 }
 

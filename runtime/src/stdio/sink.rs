@@ -1,4 +1,4 @@
-//! Where containerd wants output.
+//! Destinations of output.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;

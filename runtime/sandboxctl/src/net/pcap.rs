@@ -42,7 +42,7 @@ enum CaptureError {
     NotOne,
 }
 
-/// Captures until the sandbox ends, or nobody reads any more.
+/// Captures until the sandbox ends or the reader closes its end.
 pub fn run(client: &mut Client, options: &Options) -> Outcome {
     let request = Request::Capture { snap: options.snap };
     let mut lost = |count| eprintln!("sandboxctl: {count} frames were too many and are missing");
@@ -56,7 +56,7 @@ pub fn run(client: &mut Client, options: &Options) -> Outcome {
     }
 }
 
-/// Frames have passwords in them: nobody else reads the file.
+/// Readable by root alone: frames hold passwords.
 fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }

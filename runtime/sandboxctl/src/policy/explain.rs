@@ -142,9 +142,9 @@ fn by_pod(question: &Explain, client: &mut Client) -> Result<String, Box<dyn std
 /// A row as a line, with what the pod knows and a file does not.
 fn sentence(row: &OutlookRow) -> String {
     let known = match (row.address, &row.names[..]) {
-        // The denial of a query has said what there is to say.
+        // The denial of the query explains it already.
         (None, _) if row.answer == "denied" => String::new(),
-        (None, _) => " The pod has not been told where the name leads.".to_owned(),
+        (None, _) => " The pod has not resolved the name yet.".to_owned(),
         (Some(_), []) => String::new(),
         (Some(address), names) => format!(" The pod knows {address} as {}.", names.join(", ")),
     };

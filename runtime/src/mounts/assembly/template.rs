@@ -23,7 +23,7 @@ impl From<&str> for Filled {
     }
 }
 
-/// Fills in what `text` says of the mounts before it.
+/// Replaces the references of `text` to the mounts before it.
 pub fn fill(text: &str, active: &[Active]) -> Result<Filled, String> {
     let mut filled = Filled { text: String::new(), of_guest: false };
     let mut rest = text;

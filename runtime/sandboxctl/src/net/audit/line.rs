@@ -17,7 +17,7 @@ impl Line {
         }
     }
 
-    /// Whether it says of a flow that it was allowed.
+    /// Whether it reports an allowed flow.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Read(fields) if fields["verdict"] == "allow")
     }

@@ -99,7 +99,7 @@ fn a_pod_is_asked_and_its_answer_is_shown() {
     assert_eq!(
         by_pod(&asked, &mut fake.client).unwrap(),
         "It is allowed. The pod knows 2001:db8::1 as a.example, b.example.\n\
-         It \\u{1b}[2Jdepends. The pod has not been told where the name leads.\n"
+         It \\u{1b}[2Jdepends. The pod has not resolved the name yet.\n"
     );
     let (protocol, destination) = ("udp".to_owned(), "[2001:db8::1]:443".to_owned());
     assert_eq!(fake.asked(), [Request::Explain { protocol, destination, at: None }]);
