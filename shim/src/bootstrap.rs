@@ -1,8 +1,8 @@
-//! What containerd asks with `start`, and the answer, in its three dialects.
+//! The request and the answer of `start`, in its three dialects.
 //!
 //! - containerd 2.3 and later writes a `BootstrapParams` message to stdin and
 //!   reads a `BootstrapResult` message.
-//! - 2.0 to 2.2 say the same in flags and environment, with the runtime's
+//! - 2.0 to 2.2 pass the same in flags and environment, with the runtime's
 //!   options, an `Any`, on stdin; they read JSON.
 //! - 1.6 and 1.7 ask as 2.0 does, and read a bare address: Task v2. 1.7 refuses
 //!   an answer of version 3, and nothing in its question sets it apart from
@@ -28,10 +28,10 @@ mod tests;
 /// that pours without end.
 pub const MAX_INPUT: u64 = 10 << 20;
 
-/// Where containerd keeps the sockets of shims, unless it says otherwise.
+/// Where containerd keeps the sockets of shims by default.
 pub const SOCKET_DIR: &str = "/run/containerd/s";
 
-/// Longest folder for sockets: with `/`, 64 hex digits and the final NUL the
+/// Longest directory for sockets: with `/`, 64 hex digits and the final NUL the
 /// path must fit the 108 bytes of `sockaddr_un`.
 pub const MAX_SOCKET_DIR: usize = 42;
 
@@ -46,9 +46,9 @@ pub enum Dialect {
     Bare,
 }
 
-/// What in the question tells of the dialect.
+/// The dialect, as far as the request shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum DialectHint {
     /// It can be only this one.
     Certain(Dialect),
     /// [`Dialect::Json`] or [`Dialect::Bare`]: the version of the caller's
@@ -60,14 +60,14 @@ pub enum Asked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// What is known of the dialect.
-    pub asked: Asked,
+    pub dialect: DialectHint,
     /// containerd's namespace.
     pub namespace: String,
     /// The container.
     pub id: String,
     /// containerd's gRPC socket; a part of the shim's socket name.
     pub grpc_address: String,
-    /// Where containerd takes events, as a path; empty if it did not say.
+    /// Path of containerd's event socket; empty if the request has none.
     pub ttrpc_address: String,
     /// containerd's own binary.
     pub binary: PathBuf,
@@ -105,30 +105,21 @@ impl Environment {
 /// A question that cannot be answered.
 #[derive(Debug, Error)]
 pub enum BootstrapError {
-    /// a needed flag is missing
     #[error("-{0} is empty: containerd gives it to every shim")]
     Missing(&'static str),
-    /// the message on stdin is meant for another container
     #[error(
-        "the bootstrap message is for {got}, but the command line says {expected}: \
+        "the bootstrap message is for {got}, but the command line is for {expected}: \
          they must name one container"
     )]
-    Mismatch {
-        /// `namespace/id` of the message.
-        got: String,
-        /// `namespace/id` of the command line.
-        expected: String,
-    },
-    /// stdin is neither a bootstrap message nor options
+    Mismatch { got: String, expected: String },
     #[error("stdin holds neither a bootstrap message nor runtime options")]
     Undecodable(#[source] protobuf::Error),
-    /// the socket folder is not usable
-    #[error("socket folder {0:?} must be an absolute path of at most {MAX_SOCKET_DIR} bytes")]
+    #[error(
+        "invalid socket directory {0:?}: it must be an absolute path of at most {MAX_SOCKET_DIR} bytes"
+    )]
     SocketDir(String),
-    /// the options are refused
     #[error(transparent)]
     Options(#[from] OptionsError),
-    /// the answer could not be encoded
     #[error("cannot encode the answer to start: {0}")]
     Encode(String),
 }
@@ -149,7 +140,7 @@ pub fn read(flags: &Flags, env: &Environment, stdin: &[u8]) -> Result<Request, B
 
 /// The message of containerd 2.3, or none when stdin is in the older style.
 ///
-/// The two cannot be told apart by decoding: the type and the value of an
+/// Decoding does not tell the two apart: the type and the value of an
 /// `Any` come out as `instance_id` and `namespace`. A message for this
 /// container names it.
 fn message_for(flags: &Flags, stdin: &[u8]) -> Result<Option<BootstrapParams>, BootstrapError> {
@@ -182,7 +173,7 @@ fn from_message(
     params: BootstrapParams,
 ) -> Result<Request, BootstrapError> {
     Ok(Request {
-        asked: Asked::Certain(Dialect::Message),
+        dialect: DialectHint::Certain(Dialect::Message),
         grpc_address: first(&[&params.containerd_grpc_address, &flags.address]),
         ttrpc_address: plain(&first(&[&params.containerd_ttrpc_address, &env.ttrpc_address])),
         binary: first(&[&params.containerd_binary, &flags.publish_binary]).into(),
@@ -195,7 +186,7 @@ fn from_message(
 }
 
 /// The options among the extensions. An extension of a type that is not known
-/// is for somebody else.
+/// is ignored.
 fn options_in(params: &BootstrapParams) -> Result<Options, OptionsError> {
     for extension in &params.extensions {
         match options::read(extension.value.as_ref()) {
@@ -210,7 +201,11 @@ fn options_in(params: &BootstrapParams) -> Result<Options, OptionsError> {
 fn from_flags(flags: &Flags, env: &Environment, stdin: &[u8]) -> Result<Request, BootstrapError> {
     let any = Any::parse_from_bytes(stdin).map_err(BootstrapError::Undecodable)?;
     Ok(Request {
-        asked: if env.has_max_version { Asked::ByVersion } else { Asked::Certain(Dialect::Bare) },
+        dialect: if env.has_max_version {
+            DialectHint::ByVersion
+        } else {
+            DialectHint::Certain(Dialect::Bare)
+        },
         namespace: flags.namespace.clone(),
         id: flags.id.clone(),
         grpc_address: first(&[&flags.address, &env.grpc_address]),
@@ -222,8 +217,8 @@ fn from_flags(flags: &Flags, env: &Environment, stdin: &[u8]) -> Result<Request,
     })
 }
 
-fn socket_dir(asked: Option<&str>) -> Result<PathBuf, BootstrapError> {
-    let Some(dir) = asked.filter(|dir| !dir.is_empty()) else {
+fn socket_dir(requested: Option<&str>) -> Result<PathBuf, BootstrapError> {
+    let Some(dir) = requested.filter(|dir| !dir.is_empty()) else {
         return Ok(SOCKET_DIR.into());
     };
     if !dir.starts_with('/') || dir.len() > MAX_SOCKET_DIR {
@@ -241,7 +236,7 @@ fn plain(address: &str) -> String {
     address.strip_prefix("unix://").unwrap_or(address).to_owned()
 }
 
-/// The dialect of a containerd that says this with `--version`: JSON from 2.0
+/// The dialect of a containerd that prints this for `--version`: JSON from 2.0
 /// on. Whatever cannot be understood gets the bare address, which all read.
 pub fn dialect_of_version(output: &str) -> Dialect {
     let major = output
@@ -262,7 +257,7 @@ struct JsonAnswer<'a> {
     protocol: &'a str,
 }
 
-/// The version of the task API that answers in words announce.
+/// The version of the task API in answers other than a bare address.
 const TASK_VERSION: i32 = 3;
 
 /// Number of `BootstrapResult.extensions`, which containerd 2.4 reads and the

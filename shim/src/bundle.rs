@@ -1,5 +1,5 @@
-//! The folder that containerd makes for a container, as far as the shim itself
-//! reads and writes in it.
+//! The bundle that containerd creates for a container: what the shim itself reads
+//! and writes in it.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -39,34 +39,14 @@ const BOOTSTRAP: &str = "bootstrap.json";
 const CONFIG: &str = "sandbox-config";
 const PROCESS: &str = "shim.json";
 
-/// A bundle that cannot be used.
 #[derive(Debug, Error)]
 pub enum BundleError {
-    /// A file of the bundle cannot be read.
     #[error("cannot read {path}")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file of the bundle cannot be written.
+    Read { path: PathBuf, source: io::Error },
     #[error("cannot write {path}")]
-    Write {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The spec is not one.
+    Write { path: PathBuf, source: io::Error },
     #[error("{path} is not an OCI runtime spec")]
-    Spec {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
-    /// The spec names two pods.
+    Spec { path: PathBuf, source: serde_json::Error },
     #[error(
         "invalid annotation {RUNC_GROUP}={group:?}: {CRI_SANDBOX} puts the container in the \
          sandbox {sandbox:?}; remove the annotation from the pod"
@@ -92,36 +72,33 @@ struct Bootstrap {
     address: String,
 }
 
-/// A bundle.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     dir: PathBuf,
 }
 
 impl Bundle {
-    /// The bundle in a folder.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into() }
     }
 
-    /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Whether it has a spec: that of a sandbox need not have one.
+    /// A sandbox's bundle may have no spec.
     pub fn has_spec(&self) -> bool {
         self.dir.join(SPEC).exists()
     }
 
-    /// Whether containerd has removed it. It is the working folder: its path may
-    /// be gone while it is not, so its content counts.
+    /// True once containerd has removed it. The bundle is the working directory,
+    /// which outlives its path, so its content decides.
     pub fn is_gone(&self) -> bool {
         !self.has_spec() && !self.dir.join(ROOTFS).exists()
     }
 
     /// Id of the pod that the container `id` with this bundle belongs to: its
-    /// own unless an annotation says another. A bundle without a spec is of a
+    /// own unless an annotation names another. A bundle without a spec belongs to a
     /// sandbox.
     pub fn pod_of(&self, id: &str) -> Result<String, BundleError> {
         if !self.has_spec() && !self.is_gone() {

@@ -36,7 +36,7 @@ use crate::socket::ShimSocket;
 use crate::task::TaskService;
 use crate::trace;
 
-/// What the shim says when it serves.
+/// What the shim writes to its starter once it serves.
 pub const READY: &str = "ready";
 
 /// Names a configuration file; the runtime reads it.
@@ -56,40 +56,24 @@ const WORKERS: usize = 2;
 const BLOCKING_THREADS: usize = 8;
 
 /// How long the last replies may take to reach containerd.
-const REPLY_LIMIT: Duration = Duration::from_secs(2);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A shim that cannot serve.
 #[derive(Debug, Error)]
 pub enum DaemonError {
-    /// It was not run by `start`.
     #[error(
         "no socket to serve: this is a shim, which containerd runs; \
          to run a container, use ctr run --runtime io.sandbox.v1"
     )]
     NoSocket,
-    /// An id cannot be used.
     #[error(transparent)]
     Id(#[from] IdError),
-    /// A step failed.
     #[error("the shim cannot {step}")]
-    Step {
-        /// What it was to do.
-        step: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The cgroup of the options cannot be joined.
+    Step { step: &'static str, source: io::Error },
     #[error("the shim cannot join cgroup {path}, which the runtime options name")]
-    Cgroup {
-        /// The cgroup.
-        path: String,
-        /// Why.
-        source: cgroups_rs::fs::error::Error,
-    },
-    /// The cgroup of the options does not exist.
+    Cgroup { path: String, source: cgroups_rs::fs::error::Error },
     #[error("no hierarchy has the cgroup {0}, which the runtime options name")]
     NoCgroup(String),
-    /// The server cannot be started.
     #[error("the shim cannot serve")]
     Serve(#[from] ttrpc::Error),
 }
@@ -103,7 +87,7 @@ fn step<T, E: Into<io::Error>>(step: &'static str, result: Result<T, E>) -> Resu
 pub fn run(flags: &Flags) -> Result<(), DaemonError> {
     let stdout = io::stdout().as_fd().try_clone_to_owned();
     let answer = File::from(step("keep its stdout", stdout)?);
-    if !end_with_start(&answer)? {
+    if !end_with_starter(&answer)? {
         return Ok(());
     }
     let mut ready = Some(answer);
@@ -159,10 +143,10 @@ fn prepare(flags: &Flags) -> Result<UnixListener, DaemonError> {
     Ok(listener)
 }
 
-/// Has this process end with the one that waits for it, until that is answered:
-/// containerd takes its end for a shim that is not there, and removes the
-/// bundle. False when it is gone already.
-fn end_with_start(answer: &File) -> Result<bool, DaemonError> {
+/// Ends this process with its starter until the starter has its answer: containerd
+/// takes a failed start for a missing shim and removes the bundle. False if the
+/// starter is gone already.
+fn end_with_starter(answer: &File) -> Result<bool, DaemonError> {
     step("be ended with its starter", set_pdeathsig(Signal::SIGKILL))?;
     let mut pipe = [PollFd::new(answer.as_fd(), PollFlags::empty())];
     let hung_up = step("look for its starter", poll(&mut pipe, PollTimeout::ZERO))?;
@@ -178,10 +162,10 @@ fn take_socket() -> Result<UnixListener, DaemonError> {
     }
 }
 
-/// Mounts of the pod are the shim's own, so that they end with it; what is
-/// mounted on the host later still appears.
+/// The pod's mounts are in a namespace that ends with the shim; later mounts of
+/// the host propagate into it.
 fn private_mounts() -> Result<(), DaemonError> {
-    step("have mounts of its own (it must run as root)", unshare(CloneFlags::CLONE_NEWNS))?;
+    step("enter a new mount namespace (it must run as root)", unshare(CloneFlags::CLONE_NEWNS))?;
     let none = None::<&str>;
     let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
     step("separate its mounts", mount(none, "/", none, flags, none))
@@ -226,8 +210,8 @@ async fn serve(
     let events = std::env::var_os("TTRPC_ADDRESS").unwrap_or_default();
     let sink = Containerd::new(events.into(), flags.namespace.clone());
     tokio::spawn(outbox.deliver(sink).instrument(span.clone()));
-    // The guest boots while containerd prepares its Create, which tells what
-    // goes wrong. How one without a spec is to be, a CreateSandbox says.
+    // The guest boots while containerd prepares its Create, which reports a
+    // failure. Without a spec, CreateSandbox describes the pod.
     if service.bundle().has_spec() {
         let service = service.clone();
         let boot = async move { service.boot().await.map(drop) };
@@ -235,7 +219,7 @@ async fn serve(
     }
     let signals = signals()?;
     kill_point::reach("bootstrap: the shim serves");
-    say_ready(ready)?;
+    report_ready(ready)?;
     kill_point::reach("bootstrap: the shim has said so");
     let until_end = async {
         info!("serving");
@@ -249,7 +233,7 @@ async fn serve(
         }
     };
     until_end.instrument(span).await;
-    let _ = timeout(REPLY_LIMIT, server.shutdown()).await;
+    let _ = timeout(REPLY_TIMEOUT, server.shutdown()).await;
     Ok(())
 }
 
@@ -272,7 +256,7 @@ async fn start_server(
     Ok(server)
 }
 
-/// Answers with the name of the first signal that asks the shim to end.
+/// Resolves to the name of the first signal that ends the shim.
 fn signals() -> Result<impl Future<Output = &'static str>, DaemonError> {
     let mut term = step("handle signals", signal(SignalKind::terminate()))?;
     let mut interrupt = step("handle signals", signal(SignalKind::interrupt()))?;
@@ -284,8 +268,8 @@ fn signals() -> Result<impl Future<Output = &'static str>, DaemonError> {
     })
 }
 
-/// Tells `start`, which waits for the end of this pipe.
-fn say_ready(ready: &mut Option<File>) -> Result<(), DaemonError> {
+/// Reports to `start`, which reads this pipe to its end.
+fn report_ready(ready: &mut Option<File>) -> Result<(), DaemonError> {
     step("outlive its starter", set_pdeathsig(None))?;
     match ready.take() {
         Some(mut ready) => step("answer start", ready.write_all(READY.as_bytes())),

@@ -19,45 +19,34 @@ use crate::bundle::Bundle;
 use crate::event::timestamp;
 use crate::socket::ShimSocket;
 
-/// Exit status of a container whose shim died: killed.
+/// Exit status of a container after its shim died: that of SIGKILL.
 const KILLED: u32 = 137;
 
-/// Nothing could be cleaned.
 #[derive(Debug, Error)]
 pub enum DeleteError {
-    /// An id cannot be used.
     #[error(transparent)]
     Id(#[from] IdError),
-    /// The configuration names the folder where pods are.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// What is left of the pod cannot be removed.
     #[error("cannot clean up after the shim of {pod}: {reason}")]
-    Cleanup {
-        /// Which pod.
-        pod: String,
-        /// Why.
-        reason: String,
-    },
-    /// The answer cannot be encoded.
+    Cleanup { pod: String, reason: String },
     #[error("cannot encode the answer to delete")]
     Encode(#[from] protobuf::Error),
-    /// The answer cannot be written.
     #[error("cannot write the answer to stdout")]
     Stdout(#[from] io::Error),
 }
 
 /// Cleans up, and prints a `DeleteResponse`.
 pub fn run(flags: &Flags) -> Result<(), DeleteError> {
-    let bundle = Bundle::at(folder(flags));
+    let bundle = Bundle::at(bundle_directory(flags));
     let pod = bundle.pod_of(&flags.id).unwrap_or_else(|_| flags.id.clone());
     let pod = PodId::new(&flags.namespace, &pod)?;
     let socket = socket(&bundle, flags, &pod);
     // With a living shim only the container is gone, and after its containers
     // the shim itself cleans up.
-    if !socket.is_served_by_the_living(&bundle) {
+    if !socket.is_served_by_live_shim(&bundle) {
         let config = config(&bundle)?;
-        sandbox_runtime::cleanup(&config, &pod, &folder(flags)).map_err(|error| {
+        sandbox_runtime::cleanup(&config, &pod, &bundle_directory(flags)).map_err(|error| {
             DeleteError::Cleanup { pod: pod.to_string(), reason: chain(&error) }
         })?;
         socket.remove_stale();
@@ -72,8 +61,8 @@ pub fn run(flags: &Flags) -> Result<(), DeleteError> {
     Ok(stdout.flush()?)
 }
 
-/// The bundle is the working folder where no flag names it.
-fn folder(flags: &Flags) -> PathBuf {
+/// The bundle is the working directory where no flag names it.
+fn bundle_directory(flags: &Flags) -> PathBuf {
     if flags.bundle.is_empty() { ".".into() } else { flags.bundle.clone().into() }
 }
 

@@ -136,7 +136,7 @@ impl Event {
     }
 }
 
-/// The streams of a container, as the create event tells them.
+/// The streams of a container, as the create event has them.
 pub fn io(stdin: &str, stdout: &str, stderr: &str, terminal: bool) -> TaskIO {
     TaskIO {
         stdin: stdin.to_owned(),

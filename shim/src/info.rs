@@ -1,4 +1,4 @@
-//! `-v` and `-info`: what the shim is.
+//! The answers to `-v` and `-info`.
 
 use std::io::{self, Read, Write};
 
@@ -19,16 +19,12 @@ pub const RUNTIME: &str = "io.sandbox.v1";
 /// Name of the program, as containerd derives it from the runtime's.
 pub const PROGRAM: &str = "containerd-shim-sandbox-v1";
 
-/// Nothing to say.
 #[derive(Debug, Error)]
 pub enum InfoError {
-    /// stdin or stdout failed
     #[error("cannot answer -info")]
     Io(#[from] io::Error),
-    /// The message cannot be read or written.
     #[error("cannot answer -info")]
     Message(#[from] containerd_shim_protos::protobuf::Error),
-    /// The options are refused.
     #[error(transparent)]
     Options(#[from] OptionsError),
 }

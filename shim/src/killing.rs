@@ -8,7 +8,7 @@ use sandbox_runtime::kill_point;
 use ttrpc::r#async::{MethodHandler, Service, TtrpcContext};
 use ttrpc::proto::{Request, Response};
 
-/// A method with a point before and one after it.
+/// A method with a kill point before and one after it.
 struct Killing {
     method: String,
     inner: Box<dyn MethodHandler + Send + Sync>,

@@ -1,6 +1,6 @@
 //! The order of each container's events, whatever the order in which they
 //! happen: create, start, out of memory, exit, delete. Between its start and its
-//! end an exec has an order of its own, which no other exec holds up.
+//! end each exec has a separate order.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::outbox::Outbox;
 #[cfg(test)]
 mod tests;
 
-/// Puts events into the outbox, holding back those that came too early.
+/// Pushes events to the outbox and holds back those that came too early.
 pub struct Ledger {
     outbox: Outbox,
     containers: Mutex<HashMap<String, Entry>>,
@@ -30,14 +30,14 @@ struct Entry {
     /// a call about the container itself.
     holds: Vec<Option<ExecId>>,
     held: Vec<PodEvent>,
-    /// It was there at some time, and is until it is deleted.
+    /// True from Create to Delete.
     made: bool,
     exit_reported: bool,
 }
 
 impl Entry {
-    /// Takes out what need not be held back any more. An exec waits for its own
-    /// calls, the container for everything in it.
+    /// Removes and returns the events that may go out. An exec's wait for calls about
+    /// it, the container's for all in the container.
     fn ready(&mut self) -> Vec<PodEvent> {
         let mut ready = Vec::new();
         for event in std::mem::take(&mut self.held) {
@@ -65,8 +65,8 @@ impl Ledger {
         Self { outbox, containers: Mutex::default(), exit_reported: Notify::new() }
     }
 
-    /// A call begins that will make an event of its own about a process: events
-    /// of that process wait until [`Ledger::release`].
+    /// Holds back a process's events until [`Ledger::release`]: a call about it has
+    /// begun, and the call's event comes first.
     pub fn hold(&self, process: &ProcessRef) {
         let mut containers = self.containers.lock();
         let entry = containers.entry(process.container.clone()).or_default();
@@ -93,7 +93,7 @@ impl Ledger {
         }
     }
 
-    /// Something happened in a container by itself.
+    /// Takes an event that no call caused.
     pub fn happened(&self, event: PodEvent) {
         let container = match &event {
             PodEvent::Exit { process, .. } => &process.container,
@@ -109,8 +109,7 @@ impl Ledger {
         }
     }
 
-    /// The container is removed: its exit comes before this event, if it comes
-    /// within `limit`, and nothing after it.
+    /// Pushes a container's last event, after its exit if that comes within `limit`.
     pub async fn deleted(&self, container: &str, event: Event, limit: Duration) {
         let _ = timeout(limit, self.until_exit_reported(container)).await;
         let mut containers = self.containers.lock();
@@ -119,7 +118,7 @@ impl Ledger {
         }
     }
 
-    /// The container could not be made: none of its events matter.
+    /// Drops the events of a container that could not be created.
     pub fn forget(&self, container: &str) {
         self.containers.lock().remove(container);
     }

@@ -16,7 +16,7 @@ use containerd_shim_protos::protobuf::{Message, MessageField};
 #[cfg(test)]
 mod tests;
 
-/// Most block devices that are told.
+/// Most block devices that are reported.
 const MAX_DEVICES: usize = 256;
 
 /// Sizes of huge pages that a cgroup may have files of.
@@ -61,7 +61,7 @@ pub fn of(files: &HashMap<String, String>) -> Metrics {
 
 /// Files as of one cgroup that has those of `all` in it: what was used is added
 /// up. Limits, peaks and pressure of several are not those of all.
-pub fn together(all: &[Arc<HashMap<String, String>>]) -> HashMap<String, String> {
+pub fn sum(all: &[Arc<HashMap<String, String>>]) -> HashMap<String, String> {
     let mut files = HashMap::new();
     for name in ["pids.current", "memory.current"] {
         let numbers = all.iter().filter_map(|files| files.get(name)).map(|text| number(text));

@@ -1,6 +1,5 @@
-//! Which mounts containerd leaves to us: what the guest puts together
-//! (`runtime/src/mounts/assembly.rs`). containerd does all others by itself, on
-//! the host.
+//! The mounts that containerd leaves to the guest
+//! (`runtime/src/mounts/assembly.rs`). containerd makes all others on the host.
 
 use containerd_shim_protos::protobuf::{self, Message, well_known_types::any::Any};
 
@@ -10,7 +9,7 @@ use crate::messages::mounts::MountCapabilities;
 const TYPES: [&str; 1] = ["erofs"];
 const TRANSFORMS: [&str; 2] = ["format", "mkdir"];
 
-/// The annotation by which containerd 2.2 and 2.3 are told, in the answer to
+/// The annotation that containerd 2.2 and 2.3 read, in the answer to
 /// `-info`.
 pub const ANNOTATION: &str = "containerd.io/runtime-allow-mounts";
 
@@ -20,7 +19,7 @@ pub fn annotation() -> String {
     types.chain(TRANSFORMS.map(|transform| format!("{transform}/*"))).collect::<Vec<_>>().join(",")
 }
 
-/// What containerd 2.4 is told, in the answer to `start`.
+/// The message that containerd 2.4 reads, in the answer to `start`.
 pub fn capabilities() -> Result<Any, protobuf::Error> {
     let capabilities = MountCapabilities {
         types: TYPES.map(str::to_owned).into(),

@@ -23,20 +23,13 @@ pub struct Options {
 /// Options that cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum OptionsError {
-    /// options of an unknown type
     #[error(
         "runtime options are of type {0:?}, which io.sandbox.v1 does not know: \
          leave them out, or give runtimeoptions.v1.Options or containerd.runc.v1.Options"
     )]
     Unknown(String),
-    /// options that are not a message of the type that they claim
     #[error("runtime options claim to be {type_name} but cannot be decoded: {reason}")]
-    Malformed {
-        /// The message's name.
-        type_name: String,
-        /// What the decoder says.
-        reason: String,
-    },
+    Malformed { type_name: String, reason: String },
 }
 
 /// Reads the options that come with `start`, `-info` or Create; none are fine.

@@ -1,4 +1,4 @@
-//! Events on their way to containerd: in order, each once, and kept while
+//! The queue of events for containerd: in order, each once, and kept while
 //! containerd is away.
 
 use std::collections::VecDeque;
@@ -29,9 +29,9 @@ pub const LAST_RETRY: Duration = Duration::from_secs(2);
 /// Why an event did not arrive.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SinkError {
-    /// Nobody took it: try again.
+    /// containerd is not reachable: try again.
     Away(String),
-    /// containerd read it and does not want it: another try changes nothing.
+    /// containerd refuses the event: another try changes nothing.
     Refused(String),
 }
 
@@ -56,7 +56,7 @@ struct Shared {
 
 impl Outbox {
     /// Adds an event behind all others. When the queue is full the oldest is
-    /// lost: the newest tell where the containers are now.
+    /// lost: the newest show the containers' present state.
     pub fn push(&self, event: Event) {
         let mut queue = self.queue();
         if queue.len() >= CAPACITY
@@ -82,8 +82,7 @@ impl Outbox {
         }
     }
 
-    /// Waits until all is delivered, but not longer than `limit`; answers
-    /// whether it is.
+    /// Waits at most `limit` for the delivery of all events; false on a timeout.
     pub async fn flush(&self, limit: Duration) -> bool {
         timeout(limit, async {
             loop {

@@ -29,30 +29,12 @@ const MAX_RESOURCES: usize = 64 * 1024;
 /// A payload that cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum PayloadError {
-    /// no payload
     #[error("the request has no {wanted}")]
-    Missing {
-        /// The type that it must be of.
-        wanted: &'static str,
-    },
-    /// a payload of an unknown type
+    Missing { wanted: &'static str },
     #[error("the payload is of type {found:?}, it must be {wanted}")]
-    Unknown {
-        /// Its type.
-        found: String,
-        /// The type that it must be of.
-        wanted: &'static str,
-    },
-    /// too long a payload
+    Unknown { found: String, wanted: &'static str },
     #[error("the {wanted} is {length} bytes long; at most {most} are taken")]
-    TooLong {
-        /// The type that it is of.
-        wanted: &'static str,
-        /// Its length.
-        length: usize,
-        /// The longest.
-        most: usize,
-    },
+    TooLong { wanted: &'static str, length: usize, most: usize },
 }
 
 /// The JSON of a process.
@@ -76,7 +58,7 @@ fn json(any: Option<Any>, names: [&'static str; 2], most: usize) -> Result<Vec<u
     if length > most { Err(PayloadError::TooLong { wanted, length, most }) } else { Ok(any.value) }
 }
 
-/// What tells which exec a pid belongs to; none for others.
+/// The details of an exec's pid; none for other processes.
 pub fn details(exec: Option<ExecId>) -> Option<Any> {
     let exec_id = exec?.as_str().to_owned();
     let details = ProcessDetails { exec_id, ..Default::default() };

@@ -1,5 +1,5 @@
-//! The Sandbox service (containerd 2.x, `sandboxer = "shim"`): a pod that is
-//! made before its containers, and outlives them.
+//! The Sandbox service (containerd 2.x, `sandboxer = "shim"`): a pod that exists
+//! before its containers and outlives them.
 
 mod config;
 
@@ -33,18 +33,16 @@ use crate::stage::{DIED, SandboxState, Stage};
 /// Exit status of a sandbox that was stopped.
 const STOPPED: u32 = 0;
 
-/// The CRI's words for a sandbox that runs, and for one that does not.
+/// The states of a sandbox in the CRI.
 const READY: &str = "SANDBOX_READY";
 const NOT_READY: &str = "SANDBOX_NOTREADY";
 
-/// The calls.
 #[derive(Clone)]
 pub struct SandboxService {
     service: Arc<Service>,
 }
 
 impl SandboxService {
-    /// Calls on this shim.
     pub fn new(service: Arc<Service>) -> Self {
         Self { service }
     }
@@ -79,7 +77,7 @@ impl SandboxService {
         let spec = config::pod_spec(&request, bundle.dir(), bundle.has_spec())
             .map_err(|error| status(Code::INVALID_ARGUMENT, sandbox_runtime::chain(&error)))?;
         let is_first = |stage| (stage == Stage::None).then_some(Stage::Created);
-        if !self.state().go_on(is_first) {
+        if !self.state().advance(is_first) {
             return Err(status(Code::ALREADY_EXISTS, format!("sandbox {id:?}: already exists")));
         }
         match self.service.boot_as(spec).await {
@@ -107,7 +105,7 @@ impl SandboxService {
         pod.ready().await.map_err(|error| of_runtime(&error))?;
         let now = SystemTime::now();
         let is_created = |stage| (stage == Stage::Created).then_some(Stage::Started(now));
-        if !self.state().go_on(is_created) {
+        if !self.state().advance(is_created) {
             let text = format!("sandbox {id:?}: it was started or ended meanwhile");
             return Err(status(Code::FAILED_PRECONDITION, text));
         }
@@ -143,7 +141,7 @@ impl SandboxService {
         })
     }
 
-    /// What all containers have used together.
+    /// The sum of what the containers have used.
     async fn metrics(&self, id: &str) -> ttrpc::Result<SandboxMetricsResponse> {
         let pod = self.pod(id)?;
         let mut all = Vec::new();
@@ -153,7 +151,7 @@ impl SandboxService {
                 all.push(files);
             }
         }
-        let together = metrics::of(&metrics::together(&all));
+        let together = metrics::of(&metrics::sum(&all));
         let mut response = SandboxMetricsResponse::default();
         let metric = response.metrics.mut_or_insert_default();
         metric.timestamp = MessageField::some(timestamp(SystemTime::now()));
@@ -163,7 +161,7 @@ impl SandboxService {
     }
 }
 
-/// What a container's processes run on, in containerd's words.
+/// The guest's platform, named as containerd names it.
 fn platform() -> Platform {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -173,7 +171,7 @@ fn platform() -> Platform {
     Platform { os: "linux".to_owned(), architecture: architecture.to_owned(), ..Default::default() }
 }
 
-/// The file that says where a sandbox's DNS servers are.
+/// The file with a sandbox's DNS servers.
 fn resolv_conf(bundle: &Path) -> std::path::PathBuf {
     bundle.join("resolv.conf")
 }
@@ -224,7 +222,7 @@ impl Sandbox for SandboxService {
         self.check(id)?;
         self.state().end(STOPPED);
         if let Some(pod) = self.service.pod() {
-            // Within a bound of its own, whatever the guest does.
+            // Bounded in time, whatever the guest does.
             pod.shutdown().await;
         }
         Ok(StopSandboxResponse::default())
@@ -273,7 +271,7 @@ impl Sandbox for SandboxService {
     ) -> ttrpc::Result<ShutdownSandboxResponse> {
         let id = &request.sandbox_id;
         info!("shut the sandbox down");
-        // containerd asks for it after a CreateSandbox that failed, too.
+        // containerd calls it after a failed CreateSandbox, too.
         if *id != self.service.pod_id().id() {
             return Err(status(Code::NOT_FOUND, format!("sandbox {id:?}: not found")));
         }

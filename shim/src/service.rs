@@ -1,4 +1,4 @@
-//! The shim of one pod: what its calls share, and how it ends.
+//! The shim of one pod: the state that its calls share, and its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,11 @@ use crate::stage::SandboxState;
 
 /// How long the end of the shim waits for containerd to take the last events.
 /// containerd gives a Shutdown three seconds in all.
-const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often the shim looks whether containerd has forgotten it.
-const FORGOTTEN_CHECK: Duration = Duration::from_secs(3);
+/// Between two checks that containerd still knows the shim.
+const FORGOTTEN_INTERVAL: Duration = Duration::from_secs(3);
 
-/// A shim.
 pub struct Service {
     pod_id: PodId,
     /// Bundle of the container for which the shim was started.
@@ -70,7 +69,6 @@ impl Service {
         }
     }
 
-    /// Which pod it is of.
     pub fn pod_id(&self) -> &PodId {
         &self.pod_id
     }
@@ -87,11 +85,11 @@ impl Service {
 
     /// True for the id of the sandbox that containerd asked for.
     pub fn is_sandbox(&self, id: &str) -> bool {
-        self.sandbox.is_asked_for() && self.pod_id.id() == id
+        self.sandbox.exists() && self.pod_id.id() == id
     }
 
-    /// The pod's virtual machine as the bundle's spec has it, started on the
-    /// first call; a failed start is tried again on the next.
+    /// Boots the virtual machine that the bundle's spec describes, on the first call;
+    /// a failed boot is tried again on the next.
     pub async fn boot(&self) -> Result<&Pod, Error> {
         match self.pod.get() {
             Some(pod) => Ok(pod),
@@ -99,7 +97,7 @@ impl Service {
         }
     }
 
-    /// The same as `spec` has it.
+    /// Boots the pod that `spec` describes; see [`Service::boot`].
     pub async fn boot_as(&self, spec: PodSpec) -> Result<&Pod, Error> {
         self.pod
             .get_or_try_init(|| async {
@@ -114,7 +112,6 @@ impl Service {
             .await
     }
 
-    /// The pod, if there is one.
     pub fn pod(&self) -> Option<&Pod> {
         self.pod.get()
     }
@@ -124,7 +121,7 @@ impl Service {
         &self.ledger
     }
 
-    /// Announces a Create; none when the shim is ending.
+    /// Registers a Create; none when the shim is ending.
     pub fn begin_create(&self) -> Option<Creating<'_>> {
         let mut creates = self.creates();
         if creates.refused {
@@ -159,13 +156,13 @@ impl Service {
         if let Ok(pod) = pod {
             pod.shutdown().await;
         }
-        if !self.outbox.flush(FLUSH_LIMIT).await {
+        if !self.outbox.flush(FLUSH_TIMEOUT).await {
             warn!("containerd did not take the last events");
         }
         self.ended.notify_one();
     }
 
-    /// Answers when the shim has ended.
+    /// Resolves when the shim has ended.
     pub async fn ended(&self) {
         self.ended.notified().await;
     }
@@ -174,7 +171,7 @@ impl Service {
     /// its bundle is gone. containerd 1.6 leaves such shims behind when it
     /// stops between `start` and Create, or between Delete and Shutdown.
     pub async fn end_when_forgotten(&self) {
-        let mut tick = interval(FORGOTTEN_CHECK);
+        let mut tick = interval(FORGOTTEN_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;

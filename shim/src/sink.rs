@@ -12,10 +12,10 @@ use ttrpc::asynchronous::transport::Socket;
 use crate::event::Event;
 use crate::outbox::{Sink, SinkError};
 
-/// Forwards events over ttrpc; connects when there is something to say, and
-/// again after every failure. An answer is waited for as long as the connection
-/// stands: a containerd that is held up takes the event when it goes on, and
-/// would have it twice if it were sent again.
+/// Forwards events over ttrpc; connects for the first event and again after each
+/// failure. It waits for an answer as long as the connection stands: a containerd
+/// that was stopped takes the event when it continues, and would get it twice if
+/// it were sent again.
 pub struct Containerd {
     socket: PathBuf,
     namespace: String,
@@ -48,7 +48,7 @@ impl Sink for Containerd {
             envelope: MessageField::some(event.envelope(&self.namespace)),
             ..Default::default()
         };
-        // Without a limit of its own.
+        // Without a timeout.
         let context = ttrpc::context::Context::default();
         let Err(error) = client.forward(context, &request).await else { return Ok(()) };
         self.client = None;
@@ -56,7 +56,7 @@ impl Sink for Containerd {
     }
 }
 
-/// An answer of containerd is final, except that it has no time now.
+/// An answer of containerd is final, except that it is overloaded.
 fn classify(error: ttrpc::Error) -> SinkError {
     use ttrpc::Code;
     match &error {

@@ -20,32 +20,18 @@ mod tests;
 const SCHEME: &str = "unix://";
 
 /// How long a killed shim may hold its socket; containerd gives `delete` 5 s.
-const DYING: Duration = Duration::from_secs(2);
+const DYING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two looks at it.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A socket that cannot be had.
 #[derive(Debug, Error)]
 pub enum SocketError {
-    /// The folder of sockets cannot be made or locked.
-    #[error("cannot use the socket folder {path}")]
-    Folder {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The socket cannot be made.
+    #[error("cannot use the socket directory {path}")]
+    Folder { path: PathBuf, source: io::Error },
     #[error("cannot listen on {path}")]
-    Listen {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Listen { path: PathBuf, source: io::Error },
 }
 
-/// What asking for a socket gives.
 #[derive(Debug)]
 pub enum Claim {
     /// The socket is ours to serve.
@@ -111,16 +97,16 @@ impl ShimSocket {
         Ok(Claim::Ours(listener))
     }
 
-    /// Whether a shim serves it that is not dying: one that was killed holds it
-    /// until the last of its threads and of its children that were being started
-    /// is gone, which is waited for. `bundle` knows which process it is.
-    pub fn is_served_by_the_living(&self, bundle: &Bundle) -> bool {
-        let end = Instant::now() + DYING;
+    /// True if a live shim serves it. A killed shim holds the socket until its last
+    /// thread, and the last child that it was starting, is gone; this waits for
+    /// that. `bundle` names the process.
+    pub fn is_served_by_live_shim(&self, bundle: &Bundle) -> bool {
+        let end = Instant::now() + DYING_TIMEOUT;
         while self.is_served() {
             if !bundle.shim_has_ended() || Instant::now() >= end {
                 return true;
             }
-            thread::sleep(LOOK_AGAIN);
+            thread::sleep(POLL_INTERVAL);
         }
         false
     }
@@ -130,7 +116,7 @@ impl ShimSocket {
         UnixStream::connect(&self.path).is_ok()
     }
 
-    /// Identity of the file, to tell it from another shim's of the same name.
+    /// Identity of the file; another shim's of the same name has another.
     pub fn identity(&self) -> Option<(u64, u64)> {
         let meta = fs::symlink_metadata(&self.path).ok()?;
         Some((meta.dev(), meta.ino()))
@@ -144,7 +130,7 @@ impl ShimSocket {
         }
     }
 
-    /// Removes the file if nobody listens on it.
+    /// Removes the file if no process listens on it.
     pub fn remove_stale(&self) {
         if self.identity().is_none() {
             return;
@@ -155,8 +141,8 @@ impl ShimSocket {
         }
     }
 
-    /// Serializes those who make and remove sockets: the folder itself is the
-    /// lock, so that no file stays behind.
+    /// Locks the directory of sockets against other starts and deletes. The directory
+    /// itself is the lock, so that no file stays behind.
     fn lock(&self) -> Result<Flock<File>, SocketError> {
         let dir = self.path.parent().unwrap_or(Path::new("/"));
         let failed = |source| SocketError::Folder { path: dir.to_owned(), source };

@@ -28,7 +28,7 @@ pub struct SandboxState(watch::Sender<Stage>);
 impl SandboxState {
     /// True once containerd has asked for a sandbox, which the end of its last
     /// container does not end.
-    pub fn is_asked_for(&self) -> bool {
+    pub fn exists(&self) -> bool {
         *self.0.borrow() != Stage::None
     }
 
@@ -37,7 +37,7 @@ impl SandboxState {
     }
 
     /// Changes the stage to what `next` makes of it; false where that is none.
-    pub fn go_on(&self, next: impl FnOnce(Stage) -> Option<Stage>) -> bool {
+    pub fn advance(&self, next: impl FnOnce(Stage) -> Option<Stage>) -> bool {
         self.0.send_if_modified(|stage| match next(*stage) {
             Some(next) => {
                 *stage = next;
@@ -48,7 +48,7 @@ impl SandboxState {
     }
 
     pub fn end(&self, status: u32) {
-        self.go_on(|stage| match stage {
+        self.advance(|stage| match stage {
             Stage::None | Stage::Ended(..) => None,
             Stage::Created => Some(Stage::Ended(None, ended_now(status))),
             Stage::Started(since) => Some(Stage::Ended(Some(since), ended_now(status))),

@@ -1,4 +1,4 @@
-//! `start`: makes the pod's shim, or finds it, and answers with its address.
+//! `start`: starts the pod's shim or finds it, and answers with its address.
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -15,50 +15,41 @@ use sandbox_runtime::{IdError, LOG_VARIABLE, PodId, kill_point, log_level};
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 
-use crate::bootstrap::{self, Asked, BootstrapError, Dialect, Environment, Request};
+use crate::bootstrap::{self, BootstrapError, Dialect, DialectHint, Environment, Request};
 use crate::bundle::{Bundle, BundleError};
 use crate::daemon;
 use crate::info;
 use crate::socket::{Claim, ShimSocket, SocketError};
 
-/// How long containerd's binary may take to tell its version. It takes 30 ms;
+/// How long containerd's binary may take to print its version. It takes 30 ms;
 /// after this the answer is the one that every version reads.
-const VERSION_LIMIT: Duration = Duration::from_secs(2);
+const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Most that is read of a version, and of what a failing shim says.
-const MAX_WORDS: u64 = 64 << 10;
+/// Most that is read of a version, and of a failing shim's error.
+const MAX_OUTPUT: u64 = 64 << 10;
 
-/// A shim that cannot be started.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// stdin cannot be read
     #[error("cannot read the request from stdin")]
     Stdin(#[source] io::Error),
-    /// The question cannot be answered.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
-    /// The bundle cannot be used.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// An id cannot be used.
     #[error(transparent)]
     Id(#[from] IdError),
-    /// The socket cannot be had.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The background process cannot be run.
     #[error("cannot run the shim in the background")]
     Spawn(#[source] io::Error),
-    /// The background process failed.
     #[error("{0}")]
     Daemon(String),
-    /// stdout cannot be written
     #[error("cannot write the answer to stdout")]
     Stdout(#[source] io::Error),
 }
 
-/// Runs `start`: reads the question from stdin, the bundle from the working
-/// folder, and writes nothing but the answer.
+/// Reads the request from stdin and the bundle from the working directory, and
+/// writes nothing but the answer.
 pub fn run(flags: &Flags) -> Result<(), StartError> {
     let mut input = Vec::new();
     io::stdin()
@@ -86,7 +77,7 @@ fn shim_of(request: &Request) -> Result<String, StartError> {
     let socket =
         ShimSocket::of_pod(&request.socket_dir, &request.grpc_address, &request.namespace, &pod);
     // Not one that was killed in this bundle.
-    socket.is_served_by_the_living(&bundle);
+    socket.is_served_by_live_shim(&bundle);
     if let Claim::Ours(listener) = socket.claim()? {
         kill_point::reach("bootstrap: a socket");
         let identity = socket.identity();
@@ -103,7 +94,7 @@ fn shim_of(request: &Request) -> Result<String, StartError> {
 }
 
 /// Runs this program again as the shim. It inherits the socket as its stdin,
-/// and says on its stdout when it serves, or why it cannot.
+/// and reports on its stdout that it serves, or why it cannot.
 fn start_shim(
     request: &Request,
     pod: &str,
@@ -140,7 +131,7 @@ fn start_shim(
     await_ready(child)
 }
 
-/// containerd's event socket is beside its gRPC socket, where it does not say.
+/// containerd's event socket: beside its gRPC socket if the request has none.
 fn events_address(request: &Request) -> String {
     if request.ttrpc_address.is_empty() {
         format!("{}.ttrpc", request.grpc_address)
@@ -150,12 +141,12 @@ fn events_address(request: &Request) -> String {
 }
 
 fn await_ready(mut child: Child) -> Result<(), StartError> {
-    let mut words = String::new();
+    let mut output = String::new();
     if let Some(stdout) = child.stdout.take() {
-        let read = stdout.take(MAX_WORDS).read_to_string(&mut words);
+        let read = stdout.take(MAX_OUTPUT).read_to_string(&mut output);
         read.map_err(StartError::Spawn)?;
     }
-    match words.trim() {
+    match output.trim() {
         daemon::READY => Ok(()),
         "" => {
             let status = child.wait().map_err(StartError::Spawn)?;
@@ -168,24 +159,21 @@ fn await_ready(mut child: Child) -> Result<(), StartError> {
     }
 }
 
-/// The answer of containerd's binary to `--version`, asked for while the shim
-/// starts.
+/// What containerd's binary prints for `--version`, which runs while the shim starts.
 enum Version {
-    /// Need not be asked.
     Known(Dialect),
-    /// Comes.
-    Asked(mpsc::Receiver<String>),
+    DialectHint(mpsc::Receiver<String>),
 }
 
 impl Version {
     fn ask(request: &Request) -> Self {
-        match request.asked {
-            Asked::Certain(dialect) => Self::Known(dialect),
-            Asked::ByVersion => {
+        match request.dialect {
+            DialectHint::Certain(dialect) => Self::Known(dialect),
+            DialectHint::ByVersion => {
                 let (sender, receiver) = mpsc::channel();
                 let binary = request.binary.clone();
                 thread::spawn(move || sender.send(version_of(&binary)));
-                Self::Asked(receiver)
+                Self::DialectHint(receiver)
             }
         }
     }
@@ -193,8 +181,8 @@ impl Version {
     fn dialect(self) -> Dialect {
         match self {
             Self::Known(dialect) => dialect,
-            Self::Asked(receiver) => {
-                let output = receiver.recv_timeout(VERSION_LIMIT).unwrap_or_default();
+            Self::DialectHint(receiver) => {
+                let output = receiver.recv_timeout(VERSION_TIMEOUT).unwrap_or_default();
                 bootstrap::dialect_of_version(&output)
             }
         }
@@ -212,10 +200,10 @@ fn version_of(binary: &Path) -> String {
     let Ok(mut child) = spawned else {
         return String::new();
     };
-    let mut words = String::new();
+    let mut output = String::new();
     if let Some(stdout) = child.stdout.take() {
-        let _ = stdout.take(MAX_WORDS).read_to_string(&mut words);
+        let _ = stdout.take(MAX_OUTPUT).read_to_string(&mut output);
     }
     let _ = child.wait();
-    words
+    output
 }

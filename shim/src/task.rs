@@ -1,4 +1,4 @@
-//! The Task service: parse, call the pod, tell the event, reply.
+//! The Task service: parse, call the pod, push the event, reply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::service::Service;
 
 /// How long a Delete waits for the exit event of its container, which comes
 /// before its own.
-const EXIT_EVENT_LIMIT: Duration = Duration::from_secs(2);
+const EXIT_EVENT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The calls of containerd, both as Task v2 and as v3: their messages are the
 /// same on the wire.
@@ -136,16 +136,16 @@ impl TaskService {
         let exit = pod.delete(&process).await.map_err(|error| of_runtime(&error))?;
         if process.exec.is_none() {
             let event = Event::deleted(id, pid, exit);
-            self.service.ledger().deleted(id, event, EXIT_EVENT_LIMIT).await;
+            self.service.ledger().deleted(id, event, EXIT_EVENT_TIMEOUT).await;
         }
         Ok((pid, exit))
     }
 }
 
 /// Runs a call to its end even if its client goes away: containerd may stop at
-/// any time, and the next one must find a container made or not made, and the
-/// events of what happened.
-async fn to_its_end<T: Send + 'static>(
+/// any time, and the next one must find the container created or not, and its
+/// events.
+async fn run_to_end<T: Send + 'static>(
     call: impl Future<Output = ttrpc::Result<T>> + Send + 'static,
 ) -> ttrpc::Result<T> {
     let done = tokio::spawn(call.in_current_span()).await;
@@ -214,7 +214,7 @@ impl Task for TaskService {
                 "io.sandbox.v1 does not restore containers from checkpoints",
             ));
         }
-        let pid = to_its_end(self.clone().create_container(request)).await?;
+        let pid = run_to_end(self.clone().create_container(request)).await?;
         Ok(api::CreateTaskResponse { pid, ..Default::default() })
     }
 
@@ -226,7 +226,7 @@ impl Task for TaskService {
     ) -> ttrpc::Result<api::StartResponse> {
         info!("start");
         let process = ProcessRef::named(request.id, request.exec_id);
-        let pid = to_its_end(self.clone().start_process(process)).await?;
+        let pid = run_to_end(self.clone().start_process(process)).await?;
         Ok(api::StartResponse { pid, ..Default::default() })
     }
 
@@ -289,7 +289,7 @@ impl Task for TaskService {
     ) -> ttrpc::Result<api::DeleteResponse> {
         info!("delete");
         let process = ProcessRef::named(request.id, request.exec_id);
-        let (pid, exit) = to_its_end(self.clone().delete_process(process)).await?;
+        let (pid, exit) = run_to_end(self.clone().delete_process(process)).await?;
         Ok(api::DeleteResponse {
             pid,
             exit_status: exit.status,
@@ -373,9 +373,9 @@ impl Task for TaskService {
         request: api::ShutdownRequest,
     ) -> ttrpc::Result<api::Empty> {
         info!(container = request.id, "shutdown");
-        // containerd asks after each container; the shim ends with its last,
-        // unless it has a sandbox, which has an end of its own.
-        if !self.service.sandbox().is_asked_for() {
+        // containerd calls it after each container. The shim ends with its last one,
+        // or with its sandbox.
+        if !self.service.sandbox().exists() {
             self.service.end_if_empty().await;
         }
         Ok(api::Empty::default())
@@ -388,7 +388,7 @@ impl Task for TaskService {
         request: api::ExecProcessRequest,
     ) -> ttrpc::Result<api::Empty> {
         info!("exec");
-        to_its_end(self.clone().add_exec(request)).await?;
+        run_to_end(self.clone().add_exec(request)).await?;
         Ok(api::Empty::default())
     }
 
@@ -399,7 +399,7 @@ impl Task for TaskService {
         request: api::PauseRequest,
     ) -> ttrpc::Result<api::Empty> {
         info!("pause");
-        to_its_end(self.clone().pause_container(request.id)).await?;
+        run_to_end(self.clone().pause_container(request.id)).await?;
         Ok(api::Empty::default())
     }
 
@@ -410,7 +410,7 @@ impl Task for TaskService {
         request: api::ResumeRequest,
     ) -> ttrpc::Result<api::Empty> {
         info!("resume");
-        to_its_end(self.clone().resume_container(request.id)).await?;
+        run_to_end(self.clone().resume_container(request.id)).await?;
         Ok(api::Empty::default())
     }
 
@@ -429,7 +429,7 @@ impl Task for TaskService {
         request: api::UpdateTaskRequest,
     ) -> ttrpc::Result<api::Empty> {
         info!("update");
-        to_its_end(self.clone().update_container(request)).await?;
+        run_to_end(self.clone().update_container(request)).await?;
         Ok(api::Empty::default())
     }
 

@@ -50,7 +50,7 @@ fn bytes(message: &impl Message) -> Vec<u8> {
 #[test]
 fn a_message_for_this_container_is_the_newest_dialect() {
     let request = read(&flags(), &Environment::default(), &bytes(&params())).unwrap();
-    assert_eq!(request.asked, Asked::Certain(Dialect::Message));
+    assert_eq!(request.dialect, DialectHint::Certain(Dialect::Message));
     assert_eq!(request.ttrpc_address, "/run/c/c.sock.ttrpc");
     assert_eq!(request.grpc_address, "/run/c/c.sock");
     assert_eq!(request.binary, PathBuf::from("/opt/containerd"));
@@ -88,20 +88,20 @@ fn a_message_for_another_container_is_refused() {
 fn options_alone_are_the_older_dialects() {
     let stdin = bytes(&options_any("/etc/mine.toml"));
     let request = read(&flags(), &env(), &stdin).unwrap();
-    assert_eq!(request.asked, Asked::ByVersion);
+    assert_eq!(request.dialect, DialectHint::ByVersion);
     assert_eq!(request.options.config_path.as_deref(), Some("/etc/mine.toml"));
     assert_eq!(request.ttrpc_address, "/run/containerd/containerd.sock.ttrpc");
     assert_eq!(request.grpc_address, "/run/containerd/containerd.sock");
 
     let old = Environment { has_max_version: false, ..env() };
     let request = read(&flags(), &old, &stdin).unwrap();
-    assert_eq!(request.asked, Asked::Certain(Dialect::Bare));
+    assert_eq!(request.dialect, DialectHint::Certain(Dialect::Bare));
 }
 
 #[test]
 fn an_empty_stdin_is_an_older_dialect_without_options() {
     let request = read(&flags(), &env(), b"").unwrap();
-    assert_eq!(request.asked, Asked::ByVersion);
+    assert_eq!(request.dialect, DialectHint::ByVersion);
     assert_eq!(request.options, Options::default());
 }
 

@@ -71,10 +71,10 @@ fn what_several_used_is_added_up() {
         ]))
     };
     let all = [one("5\n", "usage_usec 3\nuser_usec 1\n"), one("6", "usage_usec 4"), one("x", "y")];
-    let metrics = of(&together(&all));
+    let metrics = of(&sum(&all));
     assert_eq!((metrics.memory.usage, metrics.memory.usage_limit), (11, u64::MAX));
     assert_eq!((metrics.cpu.usage_usec, metrics.cpu.user_usec), (7, 1));
     let most = one(&u64::MAX.to_string(), "");
-    assert_eq!(of(&together(&[most.clone(), most])).memory.usage, u64::MAX);
-    assert_eq!(of(&together(&[])).memory.usage, 0);
+    assert_eq!(of(&sum(&[most.clone(), most])).memory.usage, u64::MAX);
+    assert_eq!(of(&sum(&[])).memory.usage, 0);
 }

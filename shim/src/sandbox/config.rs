@@ -1,4 +1,4 @@
-//! What a CreateSandbox asks for.
+//! The pod that a CreateSandbox describes.
 
 use std::fs;
 use std::io;
@@ -19,29 +19,19 @@ mod tests;
 /// containerd's name for the CRI's description of a sandbox.
 const POD_SANDBOX_CONFIG: &str = "runtime.v1.PodSandboxConfig";
 
-/// A sandbox that cannot be made as it was asked for.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// Options of another type.
-    #[error("options of type {0:?}: {POD_SANDBOX_CONFIG} is known, or none")]
+    #[error("invalid options of type {0:?}: give {POD_SANDBOX_CONFIG}, or none")]
     Unknown(String),
-    /// Options that are none.
-    #[error("the options are no {POD_SANDBOX_CONFIG}")]
+    #[error("cannot decode the options as {POD_SANDBOX_CONFIG}")]
     Undecodable(#[source] protobuf::Error),
-    /// The bundle's spec cannot be used.
     #[error(transparent)]
     Spec(#[from] BundleError),
-    /// Servers cannot be written down.
     #[error("cannot write {path}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
-/// The pod that is asked for. With a spec in its bundle that is the ground.
+/// The pod of the request, based on the bundle's spec if it has one.
 pub fn pod_spec(
     request: &CreateSandboxRequest,
     bundle: &Path,
@@ -107,7 +97,7 @@ fn cgroup(parent: &str, id: &str) -> Option<String> {
     })
 }
 
-/// `resolv.conf(5)`; none if there is nothing to say.
+/// The text of `resolv.conf(5)`; none without DNS settings.
 fn servers(dns: &DNSConfig) -> Option<String> {
     let line = |word: &str, values: &[String]| {
         if values.is_empty() { String::new() } else { format!("{word} {}\n", values.join(" ")) }
