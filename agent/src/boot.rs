@@ -38,23 +38,23 @@ const FAREWELL: Duration = Duration::from_millis(200);
 /// A boot that failed.
 #[derive(Debug, thiserror::Error)]
 enum BootError {
-    #[error("starting the runtime: {0}")]
+    #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
-    #[error("listening on vsock port {0}: {1}; does the guest have a vsock device?")]
+    #[error("cannot listen on vsock port {0}: {1}; does the guest have a vsock device?")]
     Listen(u32, io::Error),
-    #[error("connecting to vsock port {AGENT_PORT} of the host: {0}")]
+    #[error("cannot connect to vsock port {AGENT_PORT} of the host: {0}")]
     Connect(io::Error),
     #[error(transparent)]
     Mount(#[from] mounts::MountError),
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
-    #[error("bringing the loopback interface up: {0}")]
+    #[error("cannot bring the loopback interface up: {0}")]
     Loopback(io::Error),
-    #[error("raising resource limits: {0}")]
+    #[error("cannot raise resource limits: {0}")]
     Limits(io::Error),
-    #[error("serving: {0}")]
+    #[error("cannot serve: {0}")]
     Serve(#[from] ttrpc::Error),
-    #[error("no handshake within {HANDSHAKE_TIMEOUT:?}")]
+    #[error("the host made no handshake within {HANDSHAKE_TIMEOUT:?}")]
     NoHandshake,
 }
 
@@ -151,7 +151,7 @@ async fn end(
     Ok("shut down")
 }
 
-/// The connection to the host, which tells when it has ended.
+/// The connection to the host, which reports its end.
 struct Watched {
     connection: VsockStream,
     gone: Option<oneshot::Sender<()>>,

@@ -16,7 +16,7 @@ use crate::signal;
 pub const ROOT: &str = "/sys/fs/cgroup";
 
 /// How long the kernel may take to end killed processes. Only one that hangs
-/// in the kernel, say on a dead share, takes longer, and Delete says so.
+/// in the kernel, as on a dead share, takes longer, and Delete reports it.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long processes may take to stop. One that hangs in the kernel does not.
@@ -31,24 +31,13 @@ const MAX_DEPTH: usize = 64;
 pub enum CgroupError {
     /// A file of it.
     #[error("cgroup {path}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// What happened.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     /// It does not stop.
     #[error("processes in cgroup {path} did not stop within {FREEZE_TIMEOUT:?}")]
-    NotFrozen {
-        /// Which cgroup.
-        path: PathBuf,
-    },
+    NotFrozen { path: PathBuf },
     /// It still has processes.
     #[error("processes in cgroup {path} did not end within {KILL_TIMEOUT:?} of SIGKILL")]
-    Busy {
-        /// Which cgroup.
-        path: PathBuf,
-    },
+    Busy { path: PathBuf },
 }
 
 /// A cgroup of a container. Dropping it leaves the cgroup there.
@@ -81,7 +70,7 @@ impl Cgroup {
         }
     }
 
-    /// The cgroup in this folder.
+    /// The cgroup in this directory.
     #[cfg(test)]
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }

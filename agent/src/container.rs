@@ -26,7 +26,6 @@ pub const MAX_EXECS: usize = 256;
 pub enum Phase {
     /// Its first process waits to be started.
     Created,
-    /// It was started.
     Running,
     /// None of its processes runs, until it is resumed.
     Paused,
@@ -48,13 +47,12 @@ impl Phase {
     }
 }
 
-/// See the module.
 pub struct Container {
     id: String,
     cgroup: Cgroup,
     init: Arc<Process>,
     template: ExecTemplate,
-    /// Its root file system, if it was put together here.
+    /// Its root file system, if the agent assembled it.
     rootfs: tokio::sync::Mutex<Option<Rootfs>>,
     phase: Mutex<Phase>,
     /// Held by pause and resume, one at a time.
@@ -62,7 +60,7 @@ pub struct Container {
     /// Kept here when the cgroup that knows it goes.
     oom_killed: AtomicBool,
     /// Processes that were run in it later, by exec id; none yet behind an id
-    /// whose process is being made.
+    /// of a process that is being made.
     execs: Mutex<HashMap<String, Option<Arc<Process>>>>,
 }
 
@@ -90,12 +88,10 @@ impl Container {
         &self.template
     }
 
-    /// Its cgroup.
     pub fn cgroup(&self) -> &Cgroup {
         &self.cgroup
     }
 
-    /// Its first process.
     pub fn init(&self) -> &Process {
         &self.init
     }
@@ -165,7 +161,7 @@ impl Container {
             Phase::Created => {}
             other => return Err(self.wrong_phase("start", other)),
         }
-        self.notify().map_err(CallError::io("starting the container"))?;
+        self.notify().map_err(CallError::io("start the container"))?;
         *phase = Phase::Running;
         Ok(())
     }
@@ -176,7 +172,6 @@ impl Container {
             .map_err(io::Error::other)
     }
 
-    /// Stops every process.
     pub async fn pause(&self) -> Result<(), CallError> {
         let _turn = self.pausing.lock().await;
         match self.phase() {
@@ -206,7 +201,6 @@ impl Container {
         Ok(())
     }
 
-    /// Changes its limits.
     pub fn update(&self, json: &[u8]) -> Result<(), CallError> {
         match self.phase() {
             Phase::Created | Phase::Running | Phase::Paused => {}
@@ -258,7 +252,7 @@ impl Container {
         if let Some(rootfs) = &mut *self.rootfs.lock().await {
             rootfs.remove().await?;
         }
-        paths::remove(&self.id).map_err(CallError::io("removing the container's files"))
+        paths::remove(&self.id).map_err(CallError::io("remove the container's files"))
     }
 
     fn phase_of(&self, stored: &Phase) -> Phase {
@@ -303,7 +297,7 @@ impl Drop for Reserved {
     }
 }
 
-/// A container without a pid namespace of its own outlives its first process
+/// A container without its own pid namespace outlives its first process
 /// in the kernel's eyes, but not in containerd's.
 async fn end_with_init(init: Arc<Process>, cgroup: Cgroup) {
     exit_of(init.exit()).await;

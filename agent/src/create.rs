@@ -45,14 +45,8 @@ pub const COMMAND: &str = "create";
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// Something that the agent does itself.
-    #[error("{what}: {source}")]
-    Io {
-        /// What.
-        what: String,
-        /// How it failed.
-        source: io::Error,
-    },
-    /// Its cgroup.
+    #[error("cannot {what}: {source}")]
+    Io { what: String, source: io::Error },
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
     /// Its root file system.
@@ -64,7 +58,6 @@ pub enum CreateError {
     /// The creating child ended without a word.
     #[error("the process that sets it up ended with status {status}{hint}")]
     Died {
-        /// Its exit status.
         status: u32,
         /// What that may mean.
         hint: &'static str,
@@ -79,9 +72,7 @@ impl CreateError {
 
 /// The parts of a container that was created.
 pub struct Created {
-    /// Its cgroup.
     pub cgroup: Cgroup,
-    /// Its first process.
     pub init: Process,
     /// Its root file system, where the agent assembled it.
     pub rootfs: Option<Rootfs>,
@@ -123,7 +114,7 @@ async fn create_on(
         Ok(process) => Ok((cgroup, process)),
         Err(error) => {
             // What is left after a failed removal could not be reached by an
-            // id anyway; the first error is the one to tell.
+            // id anyway; the first error is the one to report.
             let _ = cgroup.remove().await;
             let _ = paths::remove(id);
             Err(error)
@@ -141,14 +132,14 @@ async fn create_in(
     write_bundle(&bundle, &prepared)?;
     set_guest_sysctls(&prepared.guest_sysctls)?;
     let cwd = prepared.spec.process().as_ref().map(|p| p.cwd().clone()).unwrap_or_default();
-    spec::clear_dev(&prepared.spec).map_err(CreateError::io("preparing /dev of the image"))?;
+    spec::clear_dev(&prepared.spec).map_err(CreateError::io("prepare /dev of the image"))?;
     spec::make_cwd(&prepared.spec)
-        .map_err(CreateError::io(format!("making the working directory {cwd:?}")))?;
+        .map_err(CreateError::io(format!("make the working directory {cwd:?}")))?;
 
     if id_map::is_needed(&prepared.spec) {
-        id_map::provide().map_err(CreateError::io("making what writes user namespaces"))?;
+        id_map::provide().map_err(CreateError::io("provide newuidmap and newgidmap"))?;
     }
-    let failed = || CreateError::io("making the sockets of the bundle");
+    let failed = || CreateError::io("make the sockets of the bundle");
     let report = UnixDatagram::bind(bundle.join(paths::REPORT_SOCKET)).map_err(failed())?;
     let listener = || UnixListener::bind(bundle.join(paths::CONSOLE_SOCKET));
     let console = wanted.terminal.then(listener).transpose().map_err(failed())?;
@@ -166,7 +157,6 @@ async fn create_in(
 
 /// The agent's program, to be started as the child that makes a process.
 pub(crate) struct Launch<'a> {
-    /// Of the program.
     pub arguments: &'a [&'a OsStr],
     /// Descriptors that the child has under the same numbers.
     pub inherited: Vec<OwnedFd>,
@@ -178,7 +168,6 @@ pub(crate) struct Launch<'a> {
     pub console_size: Option<(u16, u16)>,
     /// The owner of the streams.
     pub uid: u32,
-    /// The streams.
     pub wanted: Wanted,
 }
 
@@ -195,15 +184,14 @@ impl Launch<'_> {
     pub async fn run(self, reaper: &Reaper) -> Result<Process, CreateError> {
         let wanted = self.wanted;
         let pipes = if wanted.terminal { Wanted::default() } else { wanted };
-        let (stdio, ends) =
-            Stdio::pipes(pipes, self.uid).map_err(CreateError::io("making pipes"))?;
+        let (stdio, ends) = Stdio::pipes(pipes, self.uid).map_err(CreateError::io("make pipes"))?;
 
         let creation = reaper.creation();
         let pid = run_child(self.arguments, self.inherited, ends, &self.report, reaper).await?;
         let exit = reaper.watch(pid.as_raw_nonzero().get());
         drop(creation);
 
-        let failed = || CreateError::io("taking over the terminal");
+        let failed = || CreateError::io("take over the terminal");
         let stdio = match self.console {
             None => stdio,
             Some(console) => {
@@ -238,7 +226,7 @@ impl Console {
 
 /// Writes what the child reads.
 fn write_bundle(bundle: &Path, prepared: &Prepared) -> Result<(), CreateError> {
-    let failed = || CreateError::io("writing the bundle");
+    let failed = || CreateError::io("write the bundle");
     fs::create_dir_all(paths::STATE_DIR).map_err(failed())?;
     fs::create_dir_all(bundle).map_err(failed())?;
     let json = serde_json::to_vec(&prepared.spec).map_err(io::Error::other).map_err(failed())?;
@@ -248,7 +236,7 @@ fn write_bundle(bundle: &Path, prepared: &Prepared) -> Result<(), CreateError> {
 fn set_guest_sysctls(sysctls: &[(String, String)]) -> Result<(), CreateError> {
     for (key, value) in sysctls {
         let path = Path::new("/proc/sys").join(key.replace('.', "/"));
-        fs::write(path, value).map_err(CreateError::io(format!("setting sysctl {key}={value}")))?;
+        fs::write(path, value).map_err(CreateError::io(format!("set sysctl {key}={value}")))?;
     }
     Ok(())
 }
@@ -265,7 +253,7 @@ async fn run_child(
     // too: the runtime has one thread.
     for fd in &inherited {
         let kept = fcntl_setfd(fd, FdFlags::empty()).map_err(io::Error::from);
-        kept.map_err(CreateError::io("passing descriptors"))?;
+        kept.map_err(CreateError::io("pass descriptors"))?;
     }
     let child = Command::new("/proc/self/exe")
         .args(arguments)
@@ -276,7 +264,7 @@ async fn run_child(
         .stdout(ends.stdout)
         .stderr(ends.stderr)
         .spawn()
-        .map_err(CreateError::io("starting the process that sets it up"))?;
+        .map_err(CreateError::io("start the process that sets it up"))?;
     drop(inherited);
     // The reaper takes its exit, so `child` is never waited on.
     let ended = exit_of(reaper.watch(child.id().cast_signed()));
@@ -286,10 +274,10 @@ async fn run_child(
         tokio::select! {
             biased;
             received = Report::receive(report) => {
-                outcome.add(received.map_err(CreateError::io("hearing of the creation"))?);
+                outcome.add(received.map_err(CreateError::io("receive the reports of the creation"))?);
             }
             exit = &mut ended => {
-                // All was sent before the end, but the runtime may tell the
+                // All was sent before the end, but the runtime may report the
                 // two in any order.
                 while let Some(report) = Report::arrived(report) {
                     outcome.add(report);

@@ -1,6 +1,5 @@
-//! Disks: parts of the one block device that the host makes files of its own
-//! be. Each becomes a partition, without a table that says so, and a link leads
-//! to it.
+//! Disks: parts of the one block device, which the host maps to its files. Each
+//! becomes a partition without a partition table, with a symbolic link to it.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,7 +23,7 @@ const DELETE_PARTITION: i32 = 2;
 
 /// How long a disk may be in use after its last mount is gone: the mount
 /// namespace of a process that has ended goes a moment after it, and the
-/// kernel tells nobody when.
+/// kernel does not report when.
 const IN_USE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -46,7 +45,7 @@ struct Argument {
     data: *const Partition,
 }
 
-/// A disk that cannot be had or given back.
+/// A disk that cannot be attached or detached.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// The block device is not there.
@@ -54,14 +53,7 @@ pub enum DiskError {
     NoDevice(String),
     /// It cannot be used.
     #[error("cannot {what} disk {number}: {source}")]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// Which.
-        number: u32,
-        /// Why not.
-        source: io::Error,
-    },
+    Io { what: &'static str, number: u32, source: io::Error },
 }
 
 /// Disks that were added. They are to be removed again.
@@ -127,8 +119,8 @@ impl Disks {
 fn find(serial: &str) -> Option<PathBuf> {
     let devices = fs::read_dir(BLOCK_DEVICES).ok()?.flatten();
     let mut fitting = devices.filter(|device| {
-        let told = fs::read_to_string(device.path().join("serial"));
-        told.is_ok_and(|told| told.trim_end() == serial)
+        let found = fs::read_to_string(device.path().join("serial"));
+        found.is_ok_and(|found| found.trim_end() == serial)
     });
     Some(Path::new("/dev").join(fitting.next()?.file_name()))
 }
@@ -161,9 +153,9 @@ fn forbid_writing(node: &Path) -> io::Result<()> {
 }
 
 fn link(node: &Path, path: &Path) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-        rustix::fs::chmod(folder, Mode::RWXU)?;
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+        rustix::fs::chmod(dir, Mode::RWXU)?;
     }
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -19,7 +19,6 @@ pub enum CallError {
     /// A call before the handshake.
     #[error("the handshake must come first")]
     NoHandshake,
-    /// A second handshake.
     #[error("the handshake was done before")]
     SecondHandshake,
     /// Host and guest are of different builds.
@@ -42,36 +41,16 @@ pub enum CallError {
     NoContainer(String),
     /// There is no such process.
     #[error("process {exec_id} of container {id} does not exist in the guest")]
-    NoProcess {
-        /// The container.
-        id: String,
-        /// The process.
-        exec_id: String,
-    },
+    NoProcess { id: String, exec_id: String },
     /// The exec id is taken.
     #[error("process {exec_id} of container {id} exists already in the guest")]
-    ProcessExists {
-        /// The container.
-        id: String,
-        /// The process.
-        exec_id: String,
-    },
+    ProcessExists { id: String, exec_id: String },
     /// It has not ended.
     #[error("cannot delete process {exec_id} of container {id}: it is running")]
-    ProcessRuns {
-        /// The container.
-        id: String,
-        /// The process.
-        exec_id: String,
-    },
+    ProcessRuns { id: String, exec_id: String },
     /// Too many processes at once.
     #[error("{most} processes were run in container {id} and not deleted, which is the most")]
-    TooManyProcesses {
-        /// The container.
-        id: String,
-        /// The bound.
-        most: usize,
-    },
+    TooManyProcesses { id: String, most: usize },
     /// The id is taken.
     #[error("container {0} exists already in the guest")]
     Exists(String),
@@ -96,14 +75,11 @@ pub enum CallError {
     /// Not allowed in the container's state.
     #[error("cannot {action} container {id}: it is {phase}")]
     Phase {
-        /// What was asked.
         action: &'static str,
-        /// Of which container.
         id: String,
         /// In which state it is.
         phase: &'static str,
     },
-    /// A signal.
     #[error(transparent)]
     Process(#[from] ProcessError),
     /// The process has no terminal.
@@ -111,26 +87,15 @@ pub enum CallError {
     NoTerminal,
     /// The terminal is too large.
     #[error("a terminal of {width} columns and {height} lines does not exist")]
-    TerminalSize {
-        /// Columns.
-        width: u32,
-        /// Lines.
-        height: u32,
-    },
-    /// A cgroup.
+    TerminalSize { width: u32, height: u32 },
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
     /// The network could not be configured.
     #[error(transparent)]
     Network(#[from] NetworkError),
     /// Something else that the kernel refused.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// How it failed.
-        source: std::io::Error,
-    },
+    #[error("cannot {what}: {source}")]
+    Io { what: String, source: std::io::Error },
 }
 
 impl CallError {

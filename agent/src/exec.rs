@@ -41,7 +41,7 @@ pub async fn exec(
 ) -> Result<Process, CallError> {
     let template = container.template();
     let process = prepare_exec(template, json, wanted)?;
-    let failed = || CallError::io("preparing the process");
+    let failed = || CallError::io("prepare the process");
     let order = serde_json::to_vec(&(container.init().pid(), &process, &template.linux));
     let order = write_order(&order.map_err(io::Error::other).map_err(failed())?);
     let (report, reporter) = datagrams().map_err(failed())?;

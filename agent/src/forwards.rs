@@ -26,7 +26,7 @@ const MAX_CONNECTIONS: usize = 512;
 /// Bytes kept for each direction of a connection.
 const BUFFER: usize = 32 * 1024;
 
-/// How long a connection may take to say where it leads. One that never does
+/// How long a connection may take to send its header. One that never does
 /// would hold a slot for ever.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -37,7 +37,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// not become a busy loop. Nothing waits for it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Why a connection leads nowhere.
+/// Why a connection is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error(transparent)]
@@ -118,7 +118,7 @@ async fn carry(
     Ok(())
 }
 
-/// The host's end, which tells being closed from having ended one way.
+/// The host's end, which distinguishes a close from a half-close.
 struct Client<'a, C>(&'a mut C);
 
 impl<C: Connection> AsyncRead for Client<'_, C> {

@@ -7,7 +7,6 @@ pub const MAX_ID: usize = 76;
 /// An id that is not one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Empty.
     #[error("the id is empty")]
     Empty,
     /// Longer than [`MAX_ID`].
@@ -22,7 +21,7 @@ pub enum IdError {
 }
 
 /// Checks an id by containerd's rule: `[A-Za-z0-9]+([._-][A-Za-z0-9]+)*`.
-/// Nothing that passes can climb out of a folder or be read as an option.
+/// Nothing that passes can climb out of a directory or be read as an option.
 pub fn check(id: &str) -> Result<(), IdError> {
     if id.is_empty() {
         return Err(IdError::Empty);

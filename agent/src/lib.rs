@@ -1,14 +1,17 @@
 //! The agent: process 1 of the guest. It mounts what a Linux userland expects,
-//! reaps every orphan, and creates, starts, signals and ends OCI containers at
-//! the word of the shim, which reaches it over vsock.
+//! reaps every orphan, and creates, starts, signals and ends OCI containers for
+//! the shim, which calls it over vsock.
 //!
 //! A walk through it: [`boot`] connects to the host and hands the connection
 //! to [`service`]; that looks containers up in [`table`]; [`create`] makes one
 //! from its [`spec`] in a child process with libcontainer, and [`exec`] runs
 //! further processes in it; [`streams`] carries the standard streams of a
-//! [`process`]; [`reaper`] learns how it ended.
-//! [`network`] gives the guest its network, [`listeners`] says what listens in
-//! it, and [`forwards`] leads the host to what listens on loopback.
+//! [`process`]; [`reaper`] collects its exit.
+//! [`network`] gives the guest its network, [`listeners`] reports what listens in
+//! it, and [`forwards`] connects the host to what listens on loopback.
+
+// A library for the agent's program, its tests and fuzz targets alone.
+#![allow(missing_docs)]
 
 pub mod boot;
 pub mod cgroup;

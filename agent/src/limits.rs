@@ -11,13 +11,10 @@ pub const MAX_RESOURCES: usize = 64 * 1024;
 /// The kernel's period where none is given, in microseconds.
 const PERIOD: u64 = 100_000;
 
-/// Limits that cannot be set.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// Too long.
     #[error("the resources are {0} bytes long; at most {MAX_RESOURCES} are taken")]
     TooLong(usize),
-    /// Not resources.
     #[error("the resources cannot be read: {0}")]
     Json(String),
     /// More than there is.
@@ -29,7 +26,6 @@ pub enum LimitError {
     Memory {
         /// What was asked for.
         wanted: u64,
-        /// What there is.
         memory: u64,
     },
     /// More than there are.
@@ -39,9 +35,7 @@ pub enum LimitError {
          io.sandbox.vcpus on its sandbox"
     )]
     Cpu {
-        /// Microseconds of CPU.
         quota: u64,
-        /// In so many.
         period: u64,
         /// How many CPUs there are.
         vcpus: u64,
@@ -51,7 +45,6 @@ pub enum LimitError {
     InUse {
         /// What was asked for.
         wanted: u64,
-        /// What is used.
         used: u64,
     },
     /// Not a file of a cgroup.
@@ -62,14 +55,11 @@ pub enum LimitError {
 /// What the guest has.
 #[derive(Clone, Copy, Debug)]
 pub struct Guest {
-    /// Bytes of memory.
     pub memory: u64,
-    /// CPUs.
     pub vcpus: u64,
 }
 
 impl Guest {
-    /// This one.
     pub fn this() -> Self {
         let info = rustix::system::sysinfo();
         let vcpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
@@ -77,7 +67,7 @@ impl Guest {
     }
 }
 
-/// Files of the cgroup and what is to be written to each. What means something
+/// Files of the cgroup with the value of each. Parts that mean something
 /// on the host only (block devices, network priorities) is left out, as it is
 /// when a container is created.
 pub fn of(json: &[u8], cgroup: &Cgroup, guest: Guest) -> Result<Vec<(String, String)>, LimitError> {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// Bytes read at once.
 const PIECE: usize = 256;
 
-/// A line that is none.
+/// A malformed header line.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLine {
     /// It has no end within the bound.
@@ -19,7 +19,7 @@ pub enum BadLine {
     NotText,
 }
 
-/// Reads a line of at most `most` bytes, newline included. Gives it without
+/// Reads a line of at most `most` bytes, newline included. Returns it without
 /// its newline, and the bytes after it that were read already.
 pub async fn read(
     connection: &mut (impl AsyncRead + Unpin),

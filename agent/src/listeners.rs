@@ -37,15 +37,13 @@ const RETRY: Duration = Duration::from_millis(100);
 /// and what comes in a burst is one report.
 const PAUSE: u32 = 2;
 
-/// What listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Report {
-    /// Grows with each change; never 0, which a host says that has none.
+    /// Grows with each change; never 0, which stands for a host that has none.
     generation: u64,
     listening: BTreeSet<Listening>,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub struct Listeners {
     reports: OnceCell<watch::Receiver<Report>>,

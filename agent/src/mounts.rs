@@ -69,7 +69,6 @@ pub fn first() -> Result<(), MountError> {
     remount_root_read_only()
 }
 
-/// Mounts the rest.
 pub fn later() -> Result<(), MountError> {
     LATER.iter().try_for_each(apply)
 }

@@ -1,7 +1,7 @@
-//! The guest's network, as the host says it is: its one interface, addresses,
+//! The guest's network, as the host describes it: its one interface, addresses,
 //! routes, and the names that the guest itself knows.
 //!
-//! Nothing of it is found out by asking on the link. There is nobody there but
+//! Nothing of it is discovered on the link, which has no other end but
 //! the host, which knows.
 
 mod interface;
@@ -33,12 +33,10 @@ pub enum NetworkError {
     /// Two calls at once.
     #[error("network: another call is configuring it")]
     Busy,
-    /// The kernel refused.
     #[error("network: {what}: {source}")]
     Kernel {
         /// What was being done.
         what: String,
-        /// Its answer.
         source: io::Error,
     },
 }
@@ -54,7 +52,6 @@ struct Applied {
     items: Vec<Item>,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct Network {
     /// None while a call is under way.
@@ -68,7 +65,7 @@ impl Default for Network {
 }
 
 impl Network {
-    /// Makes the network what `request` says and nothing else.
+    /// Sets the network to what `request` describes, and removes the rest.
     pub fn configure(&self, request: &ConfigureNetworkRequest) -> Result<(), NetworkError> {
         let plan = Plan::new(request)?;
         let mut applied = self.lock().take().ok_or(NetworkError::Busy)?;
@@ -138,7 +135,7 @@ impl Applied {
 
     fn set(&mut self, kernel: &mut Netlink, index: u32, item: &Item) -> Result<(), NetworkError> {
         let set = match (kernel.done(&message::set(index, item)), item) {
-            // The pod's own route may have said that the gateway is there.
+            // A route of the pod may have made the gateway reachable.
             (Err(error), Item::Route(route)) if route.gateway.is_some() && is_far(&error) => {
                 kernel.done(&message::set_onlink(index, route))
             }
@@ -194,8 +191,8 @@ fn hosts(given: &str) -> String {
 }
 
 fn write(path: &str, text: &str) -> Result<(), NetworkError> {
-    let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
-    fs::create_dir_all(folder)
+    let dir = path.rsplit_once('/').map_or("/", |(dir, _)| dir);
+    fs::create_dir_all(dir)
         .and_then(|()| fs::write(path, text))
         .map_err(refused(format!("writing {path}")))
 }

@@ -12,7 +12,6 @@ pub const STATE_DIR: &str = "/run/sandbox/c";
 /// creating child talks to.
 pub const BUNDLE_DIR: &str = "/run/sandbox/b";
 
-/// The container's bundle.
 pub fn bundle(id: &str) -> PathBuf {
     Path::new(BUNDLE_DIR).join(id)
 }

@@ -12,26 +12,17 @@ use crate::stdio::Stdio;
 /// A process that cannot be signalled.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// It has ended.
     #[error("process already finished")]
     Finished,
     /// No signal has this number.
     #[error("signal {0} does not exist: signals are 1 to {MAX_SIGNAL}")]
     Signal(u32),
-    /// kill(2) failed.
     #[error("cannot send signal {number}: {source}")]
-    Send {
-        /// The signal.
-        number: u32,
-        /// How it failed.
-        source: io::Error,
-    },
+    Send { number: u32, source: io::Error },
 }
 
-/// See the module.
 pub struct Process {
     pid: Pid,
-    /// Its standard streams.
     pub stdio: Stdio,
     exit: ExitWatch,
 }
@@ -58,7 +49,7 @@ impl Process {
     }
 
     /// Sends it a signal. Until the exit is known its number is its own,
-    /// because only the reaper frees numbers, and it tells at once.
+    /// because only the reaper frees numbers, and it publishes the exit at once.
     pub fn signal(&self, number: u32) -> Result<(), ProcessError> {
         if self.exited().is_some() {
             return Err(ProcessError::Finished);

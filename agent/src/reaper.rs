@@ -25,7 +25,6 @@ pub struct Exit {
 /// Yields the exit of one process, now or later, as often as asked.
 pub type ExitWatch = watch::Receiver<Option<Exit>>;
 
-/// See the module.
 #[derive(Clone, Default)]
 pub struct Reaper {
     state: Arc<Mutex<State>>,
@@ -34,7 +33,7 @@ pub struct Reaper {
 #[derive(Default)]
 struct State {
     watched: HashMap<i32, watch::Sender<Option<Exit>>>,
-    /// Exits of processes that nobody asked about yet, kept only while a
+    /// Exits of processes without a watcher yet, kept only while a
     /// creation is under way: its process may end before its number is known.
     unclaimed: HashMap<i32, Exit>,
     creations: usize,
@@ -88,7 +87,7 @@ impl Reaper {
 impl State {
     fn ended(&mut self, pid: i32, exit: Exit) {
         match self.watched.remove(&pid) {
-            // An error says that nobody waits any more.
+            // An error means that the last watcher is gone.
             Some(watch) => drop(watch.send(Some(exit))),
             None if self.creations > 0 => drop(self.unclaimed.insert(pid, exit)),
             None => {}

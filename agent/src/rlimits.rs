@@ -1,4 +1,4 @@
-//! Limits of process 1, which containers inherit where their specs say nothing.
+//! Limits of process 1, which containers inherit unless their specs set others.
 
 use std::io;
 
@@ -8,7 +8,6 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 /// containers under runc. The kernel would give process 1 no more than 4096.
 const OPEN_FILES: u64 = 1024 * 1024;
 
-/// Sets them.
 pub fn raise() -> io::Result<()> {
     let files = Rlimit { current: Some(OPEN_FILES), maximum: Some(OPEN_FILES) };
     setrlimit(Resource::Nofile, files)?;

@@ -1,4 +1,4 @@
-//! A root file system that is put together in the guest, of disks and folders
+//! A root file system that the agent assembles, of disks and directories
 //! of the share.
 
 use std::fs::{self, DirBuilder, Permissions};
@@ -18,43 +18,28 @@ use sandbox_agent_protocol::{rootfs_dir, rootfs_point, shared_dir};
 
 use crate::disk::{DiskError, Disks};
 
-/// Longest line of what the kernel says about a mount that failed.
+/// Longest line of the kernel about a mount that failed.
 const MAX_WORDS: usize = 512;
 
 /// A root file system that cannot be had or given back.
 #[derive(Debug, thiserror::Error)]
 pub enum RootfsError {
-    /// A disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A folder cannot be made.
-    #[error("cannot make the folder {path}: {source}", path = path.display())]
-    Folder {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    /// A directory cannot be made.
+    #[error("cannot make the directory {path}: {source}", path = path.display())]
+    Folder { path: PathBuf, source: io::Error },
     /// A mount cannot be made.
-    #[error("cannot mount {kind} {from} in the guest{said}: {source}")]
+    #[error("cannot mount {kind} {from} in the guest{log}: {source}")]
     Mount {
-        /// Its type.
         kind: String,
-        /// Its source.
         from: String,
-        /// What the kernel says about it.
-        said: String,
-        /// Why not.
+        /// The lines of the kernel about it.
+        log: String,
         source: io::Error,
     },
-    /// A mount stays.
     #[error("cannot unmount {path} in the guest: {source}", path = path.display())]
-    Unmount {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Unmount { path: PathBuf, source: io::Error },
 }
 
 /// What a container's root file system is made of. It is to be removed.
@@ -73,7 +58,7 @@ impl Rootfs {
         match rootfs.add_all(wanted) {
             Ok(()) => Ok(rootfs),
             Err(error) => {
-                // The first error is the one to tell.
+                // The first error is the one to report.
                 let _ = rootfs.remove().await;
                 Err(error)
             }
@@ -137,15 +122,15 @@ fn make_directory(wanted: &Directory) -> Result<(), RootfsError> {
 }
 
 fn mount_at(mount: &Mount, point: &Path) -> Result<(), RootfsError> {
-    let mut said = String::new();
+    let mut log = String::new();
     let done = match mount.type_.as_str() {
         "bind" => bind(mount, point),
-        _ => mount_new(mount, point, &mut said),
+        _ => mount_new(mount, point, &mut log),
     };
     done.map_err(|source| RootfsError::Mount {
         kind: mount.type_.clone(),
         from: mount.source.clone(),
-        said,
+        log,
         source,
     })
 }
@@ -160,13 +145,13 @@ fn bind(mount: &Mount, point: &Path) -> io::Result<()> {
 
 /// By the calls that take options one by one: mount(2) takes a page of them,
 /// which is too little for an overlay of a hundred layers.
-fn mount_new(mount: &Mount, point: &Path, said: &mut String) -> io::Result<()> {
+fn mount_new(mount: &Mount, point: &Path, log: &mut String) -> io::Result<()> {
     let context = fsopen(&mount.type_, FsOpenFlags::FSOPEN_CLOEXEC)?;
     let configured = configure(context.as_fd(), mount).and_then(|attributes| {
         fsconfig_create(context.as_fd())?;
         Ok(attributes)
     });
-    let attributes = configured.inspect_err(|_| *said = words_of(context.as_fd()))?;
+    let attributes = configured.inspect_err(|_| *log = log_of(context.as_fd()))?;
     let made = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
     Ok(move_mount(made, "", CWD, point, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
@@ -209,16 +194,16 @@ fn attribute(word: &str) -> Option<(MountAttrFlags, bool)> {
     })
 }
 
-/// What the kernel has to say about a mount that it does not make, each line
+/// The lines of the kernel about a mount that it refuses, each
 /// with a letter and a space before it.
-fn words_of(context: BorrowedFd) -> String {
-    let mut said = String::new();
+fn log_of(context: BorrowedFd) -> String {
+    let mut log = String::new();
     let mut line = [0; MAX_WORDS];
     while let Ok(len) = rustix::io::read(context, &mut line) {
         let words = String::from_utf8_lossy(&line[..len]);
         let words = words.trim_end();
-        said.push_str(": ");
-        said.push_str(words.get(2..).unwrap_or(words));
+        log.push_str(": ");
+        log.push_str(words.get(2..).unwrap_or(words));
     }
-    said
+    log
 }

@@ -1,4 +1,4 @@
-//! The ttrpc service. A method is: check the request, do it, answer.
+//! The ttrpc service. Each method checks its request, performs it and answers.
 //!
 //! ttrpc bounds a message to 4 MiB and answers malformed ones itself.
 
@@ -38,7 +38,6 @@ use crate::table::Table;
 /// How long file systems may take to be written back at the end.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// See the module.
 pub struct Service {
     table: Arc<Table>,
     reaper: Reaper,
@@ -123,7 +122,7 @@ impl Service {
         let wanted = wanted(&request.stdio);
         match exec::exec(&container, &request.process, wanted, &self.reaper).await {
             Ok(process) => Ok(reserved.fill(process)),
-            // It was ended together with the container, which says more.
+            // The container ended with it, and its error explains more.
             Err(CallError::Create(error)) => {
                 Err(container.still_runs().err().unwrap_or(error.into()))
             }
@@ -145,7 +144,7 @@ impl Service {
         let too_large = |_| CallError::TerminalSize { width, height };
         let columns = u16::try_from(width).map_err(too_large)?;
         let lines = u16::try_from(height).map_err(too_large)?;
-        terminal.resize(columns, lines).map_err(CallError::io("resizing the terminal"))
+        terminal.resize(columns, lines).map_err(CallError::io("resize the terminal"))
     }
 }
 
@@ -164,10 +163,8 @@ fn set_clock(seconds: i64, nanos: i32) -> Result<(), CallError> {
         return Err(CallError::Handshake(why));
     }
     let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanos) };
-    clock_settime(ClockId::Realtime, time).map_err(|errno| CallError::Io {
-        what: "setting the clock".to_owned(),
-        source: errno.into(),
-    })
+    clock_settime(ClockId::Realtime, time)
+        .map_err(|errno| CallError::Io { what: "set the clock".to_owned(), source: errno.into() })
 }
 
 fn set_hostname(hostname: &str) -> Result<(), CallError> {
@@ -245,7 +242,7 @@ impl Agent for Service {
     ) -> ttrpc::Result<ListenersResponse> {
         self.check_handshake()?;
         let listening = self.listeners.other_than(request.generation);
-        Ok(listening.await.map_err(CallError::io("asking the kernel what listens"))?)
+        Ok(listening.await.map_err(CallError::io("list the sockets that listen"))?)
     }
 
     async fn create_container(

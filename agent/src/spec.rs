@@ -20,8 +20,8 @@ pub use cwd::make as make_cwd;
 pub use dev::clear as clear_dev;
 pub use guest::{console_size, guest_uid};
 
-/// Longest spec. It must fit one ttrpc message (4 MiB) anyway; the bound says
-/// so by name, and keeps the parsed form, which is larger, within the memory
+/// Longest spec. It must fit one ttrpc message (4 MiB) anyway; the bound
+/// names the cause, and keeps the parsed form, which is larger, within the memory
 /// of a small guest.
 pub const MAX_SPEC: usize = 3 * 1024 * 1024;
 
@@ -34,10 +34,8 @@ pub const HOME_OF_USER: &str = "HOME=/nonexistent/sandbox-agent-asks-passwd";
 /// A spec that cannot be run in this guest.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    /// Too long.
     #[error("the OCI spec is {0} bytes long; at most {MAX_SPEC} are taken")]
     TooLong(usize),
-    /// Not a spec.
     #[error("the OCI spec cannot be read: {0}")]
     Json(#[from] serde_json::Error),
     /// A part that must be there is missing.
@@ -46,7 +44,6 @@ pub enum SpecError {
     /// A part has a value that cannot be.
     #[error("the OCI spec's {field} {why}")]
     Invalid {
-        /// Which part.
         field: String,
         /// What is wrong with it.
         why: String,
@@ -54,7 +51,6 @@ pub enum SpecError {
     /// A part asks for what a guest does not offer.
     #[error("the OCI spec asks for {what}, which this guest cannot do: {why}")]
     Unsupported {
-        /// Which part.
         what: String,
         /// Why not, and what to do.
         why: &'static str,
@@ -74,7 +70,6 @@ impl SpecError {
 /// A spec that is ready to run.
 #[derive(Debug)]
 pub struct Prepared {
-    /// For libcontainer.
     pub spec: Spec,
     /// Settings of the guest's own network stack and of its shared IPC.
     pub guest_sysctls: Vec<(String, String)>,

@@ -1,4 +1,4 @@
-//! Marks on the guest's console, which say how far a boot came when it fails.
+//! Marks on the guest's console, which show how far a failed boot came.
 
 use std::fmt::Display;
 use std::io::Write;

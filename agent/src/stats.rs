@@ -23,10 +23,9 @@ const FILES: &[&str] = &[
 /// Sizes of huge pages, as files of a cgroup name them.
 const HUGE: &[&str] = &["2MB", "1GB"];
 
-/// What a huge page controller says of one size.
+/// Files of the huge page controller for one size.
 const HUGE_FILES: &[&str] = &["current", "max", "events"];
 
-/// All of them.
 pub fn of(cgroup: &Cgroup) -> Vec<CgroupFile> {
     let huge = HUGE
         .iter()

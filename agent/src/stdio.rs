@@ -1,6 +1,6 @@
 //! The standard streams of a process, from the agent's side: pipes, or a
 //! terminal. Their kernel buffers are all that is ever held back, so a process
-//! whose output nobody fetches blocks, as it would on a full pipe.
+//! without a reader of its output blocks, as on a full pipe.
 
 mod connection;
 mod input;
@@ -46,11 +46,8 @@ pub struct Stdio {
 
 /// The ends of a process that is about to be started.
 pub struct ChildEnds {
-    /// Descriptor 0.
     pub stdin: process::Stdio,
-    /// Descriptor 1.
     pub stdout: process::Stdio,
-    /// Descriptor 2.
     pub stderr: process::Stdio,
 }
 

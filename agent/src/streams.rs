@@ -1,6 +1,6 @@
 //! Serves the standard streams of processes on vsock port
 //! [`STDIO_PORT`](sandbox_agent_protocol::STDIO_PORT), as
-//! [`sandbox_agent_protocol::stream`] says.
+//! [`sandbox_agent_protocol::stream`] describes.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::line::{self, BadLine};
 use crate::stdio::{Connection, FetchError};
 use crate::table::{MAX_CONTAINERS, Table};
 
-/// How long a connection may take to say what it wants. One that never does
+/// How long a connection may take to send its header. One that never does
 /// would hold a slot for ever.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 

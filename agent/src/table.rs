@@ -10,7 +10,6 @@ use crate::error::CallError;
 /// exhaust the guest's memory through the agent.
 pub const MAX_CONTAINERS: usize = 128;
 
-/// See the module.
 #[derive(Default)]
 pub struct Table {
     slots: Mutex<HashMap<String, Slot>>,
@@ -45,12 +44,10 @@ impl Table {
         }
     }
 
-    /// Forgets the container.
     pub fn remove(&self, id: &str) {
         self.lock().remove(id);
     }
 
-    /// Every finished container.
     pub fn all(&self) -> Vec<Arc<Container>> {
         let ready = |slot: &Slot| match slot {
             Slot::Ready(container) => Some(container.clone()),

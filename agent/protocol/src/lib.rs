@@ -1,5 +1,5 @@
 //! What the shim and the agent in the guest agree on: the ttrpc service, the
-//! vsock ports, the names of the guest's folders, and one version for it all.
+//! vsock ports, the names of the guest's directories, and one version for it all.
 
 #[allow(warnings, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod generated {
@@ -50,8 +50,8 @@ pub const KERNEL_DIRS: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// Where the guest mounts the pod's share.
 pub const SHARE_DIR: &str = "/run/sandbox/share";
 
-/// Folder of the paths that lead to disks, and of the mounts that a root file
-/// system is put together of.
+/// Directories of the paths of disks, and of the mounts that a root file system
+/// is assembled from.
 const DISK_DIR: &str = "/run/sandbox/d";
 const ROOTFS_DIR: &str = "/run/sandbox/r";
 

@@ -4,8 +4,8 @@
 //! agent answers `OK\n`, or `ERR <reason>\n` and closes. After that the
 //! connection carries the bytes of the stream alone. The end of stdin is the
 //! host shutting down its sending side; the end of stdout or stderr is the
-//! agent doing so. A stream can be fetched once at a time; a process whose
-//! stream nobody fetches blocks when its pipe is full.
+//! agent doing so. A stream can be fetched once at a time; a process
+//! blocks when its pipe is full and its stream is not fetched.
 
 use std::fmt;
 use std::str::FromStr;

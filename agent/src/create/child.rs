@@ -60,7 +60,7 @@ fn build(bundle: &Path, workload: Workload) -> Result<Option<i32>, LibcontainerE
     Ok(container.pid().map(|pid| pid.as_raw()))
 }
 
-/// An error with its causes, each said once.
+/// An error with its causes, each once.
 pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

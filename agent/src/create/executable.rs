@@ -12,15 +12,14 @@ use nix::unistd::{AccessFlags, faccessat};
 /// Why a program cannot be run.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookError {
-    /// No folder of the path has it.
+    /// No directory of the path has it.
     #[error("exec: {0:?}: executable file not found in $PATH")]
     NotFound(String),
-    /// The path itself leads nowhere.
+    /// The path itself cannot be resolved.
     #[error("exec: {name:?}: stat {name}: {}", words(*.errno))]
     Stat {
         /// As the spec has it.
         name: String,
-        /// Why.
         errno: Errno,
     },
     /// It is there, and cannot be executed.
@@ -28,10 +27,9 @@ pub enum LookError {
     Access {
         /// As the spec has it.
         name: String,
-        /// Why.
         errno: Errno,
     },
-    /// It was found through a relative folder of the path.
+    /// It was found through a relative directory of the path.
     #[error("exec: {0:?}: cannot run executable found relative to current directory")]
     Relative(String),
 }
@@ -45,10 +43,10 @@ pub fn find(name: &str, path: &str) -> Result<PathBuf, LookError> {
             Err(Failure::Access(errno)) => Err(LookError::Access { name: name.to_owned(), errno }),
         };
     }
-    // An empty PATH has no folders, but an empty folder in one is the current.
-    let folders = path.split(':').filter(|_| !path.is_empty() && !name.is_empty());
-    for folder in folders {
-        let file = Path::new(if folder.is_empty() { "." } else { folder }).join(name);
+    // An empty PATH has no directories, but an empty one in it is the current.
+    let dirs = path.split(':').filter(|_| !path.is_empty() && !name.is_empty());
+    for dir in dirs {
+        let file = Path::new(if dir.is_empty() { "." } else { dir }).join(name);
         if check(&file).is_ok() {
             return if file.is_absolute() {
                 Ok(file)

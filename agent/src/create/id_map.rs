@@ -15,7 +15,7 @@ use oci_spec::runtime::{LinuxIdMapping, Spec};
 /// Each tool with the file of a process that it writes.
 const TOOLS: [(&str, &str); 2] = [("newuidmap", "uid_map"), ("newgidmap", "gid_map")];
 
-/// Where they are found: `PATH` of who creates.
+/// Their directory, which is the `PATH` of the creating child.
 pub const DIR: &str = "/run/sandbox/bin";
 
 /// Whether a container needs them: one range the library writes itself.
@@ -56,7 +56,6 @@ fn map(arguments: &[String]) -> Option<(u32, String)> {
     Some((pid.parse().ok()?, lines.collect::<Option<String>>()?))
 }
 
-/// Makes them.
 pub fn provide() -> io::Result<()> {
     fs::create_dir_all(DIR)?;
     let program = std::env::current_exe()?;

@@ -1,4 +1,4 @@
-//! What the creating child and the first process tell the agent: datagrams of
+//! What the creating child and the first process report to the agent: datagrams of
 //! a kind byte and text. All are there when the child has ended.
 
 use std::io;
@@ -20,10 +20,9 @@ const MAX_MESSAGE: usize = 4096;
 /// one line per layer; more would only hide the cause.
 const MAX_LOG: usize = 8;
 
-/// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// Why the container cannot be run, in the words that users know.
+    /// Why the container cannot be run, in the words of runc.
     Refused(String),
     /// A line that libcontainer logged as an error.
     Logged(String),
@@ -66,7 +65,6 @@ impl Report {
         Some(Self::decode(&message[..length]))
     }
 
-    /// The next message.
     pub async fn receive(socket: &UnixDatagram) -> io::Result<Option<Self>> {
         let mut message = [0; MAX_MESSAGE];
         let length = socket.recv(&mut message).await?;
@@ -97,7 +95,7 @@ impl Reporter {
         Ok(Self { socket: self.socket.try_clone()? })
     }
 
-    /// Sends a message. There is nobody to tell when it fails, and the agent
+    /// Sends a message. A failure has no reader, and the agent
     /// notices by the child's end.
     pub fn send(&self, report: &Report) {
         let _ = self.socket.send(&report.encode());
@@ -114,7 +112,6 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Notes a message.
     pub fn add(&mut self, report: Option<Report>) {
         match report {
             Some(Report::Refused(text)) => drop(self.refused.get_or_insert(text)),
@@ -157,7 +154,7 @@ const ECHOES: &[&str] = &[
     "failed to wait for",
 ];
 
-/// libcontainer's errors say what failed and its log says why, from the inside
+/// libcontainer's errors name what failed and its log has the causes, from the inside
 /// to the outside, where it only repeats itself.
 fn explain(failed: &str, log: &[String]) -> String {
     let mut failed = failed;

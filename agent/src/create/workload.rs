@@ -38,12 +38,7 @@ pub enum ProgramError {
     Look(#[from] LookError),
     /// The kernel does not execute it.
     #[error("exec {}: {}", program.display(), words(*errno))]
-    Exec {
-        /// The file.
-        program: PathBuf,
-        /// Why.
-        errno: Errno,
-    },
+    Exec { program: PathBuf, errno: Errno },
 }
 
 /// Finds the program of `process` in the root directory of the caller.

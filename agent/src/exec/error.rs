@@ -24,7 +24,6 @@ pub enum ExecError {
     Call {
         /// The step that failed.
         step: &'static str,
-        /// How.
         source: io::Error,
     },
     /// A function of libcontainer failed.
@@ -32,23 +31,15 @@ pub enum ExecError {
     Library {
         /// The step that failed.
         step: &'static str,
-        /// How.
         source: Box<dyn std::error::Error>,
     },
-    /// A resource limit.
     #[error("cannot set the limit {typ}: {}", with_sources(source.as_ref()))]
-    Rlimit {
-        /// Its name.
-        typ: PosixRlimitType,
-        /// How it failed.
-        source: Box<dyn std::error::Error>,
-    },
+    Rlimit { typ: PosixRlimitType, source: Box<dyn std::error::Error> },
     /// A list of CPUs.
     #[error("cannot run on the CPUs {list:?}: {source}")]
     Cpus {
         /// As the spec has it.
         list: String,
-        /// How it failed.
         source: Box<dyn std::error::Error>,
     },
     /// The working directory, in the words of runc.
@@ -56,13 +47,11 @@ pub enum ExecError {
     Cwd {
         /// As the spec has it.
         cwd: PathBuf,
-        /// Why.
         errno: Errno,
     },
     /// A working directory that a link of the image led to.
     #[error("the working directory is outside of the container")]
     OutsideRoot,
-    /// The program.
     #[error(transparent)]
     Program(#[from] ProgramError),
 }

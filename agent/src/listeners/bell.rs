@@ -39,7 +39,6 @@ pub enum Event {
     Ends(u64),
 }
 
-/// See the module.
 pub struct Bell {
     ring: Option<Ring>,
 }
@@ -120,7 +119,6 @@ fn ring(ring: RawFd) -> [I; RINGING as usize] {
 /// What the kernel takes as nothing said, or as allowed.
 const DONE: [I; 2] = [I::mov(0, 1), I::exit()];
 
-/// Rings for TCP.
 fn tcp(map: RawFd) -> Vec<I> {
     // Of `struct bpf_sock_ops`.
     const OP: i16 = 0;

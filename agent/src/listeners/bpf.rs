@@ -201,7 +201,7 @@ pub fn set(entries: u32) -> io::Result<OwnedFd> {
 fn map(attr: &MapCreate) -> io::Result<OwnedFd> {
     // SAFETY: MapCreate is the start of the command's attributes.
     let map = unsafe { bpf(MAP_CREATE, attr) }?;
-    // SAFETY: the kernel has just opened it for us, and nobody else knows it.
+    // SAFETY: the kernel has just opened it, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(map) })
 }
 
@@ -227,7 +227,7 @@ fn load(hook: Hook, program: &[Instruction]) -> io::Result<OwnedFd> {
         unsafe { bpf(PROG_LOAD, &attr) }
     };
     let loaded = until_uninterrupted(load)?;
-    // SAFETY: the kernel has just opened it for us, and nobody else knows it.
+    // SAFETY: the kernel has just opened it, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(loaded) })
 }
 

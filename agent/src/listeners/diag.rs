@@ -29,7 +29,7 @@ const SKV6ONLY: u16 = 11;
 /// in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listening {
-    /// Whether it is of UDP.
+    /// True for a UDP socket.
     pub udp: bool,
     /// Where it is bound.
     pub port: u16,
@@ -44,9 +44,8 @@ pub struct Listening {
 pub struct Socket {
     /// The kernel's number for it, never used twice.
     pub cookie: u64,
-    /// Whether it is of UDP and takes datagrams of one peer alone.
+    /// True for a UDP socket that takes datagrams of one peer alone.
     pub connected: bool,
-    /// Where.
     pub listening: Listening,
 }
 

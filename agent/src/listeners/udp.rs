@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 
 use super::diag::{Listening, Socket};
 
-/// From where the kernel takes a port for who names none, two numbers.
+/// The range from which the kernel assigns ports, two numbers.
 const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
 /// The kernel's default of it.

@@ -11,12 +11,10 @@ const VIRTIO: &str = "/sys/bus/virtio";
 /// The type of a network device in `VIRTIO/devices/*/device`.
 const NETWORK: &str = "0x0001";
 
-/// A network interface.
 #[derive(Debug)]
 pub struct Interface {
     /// Its number, which stays.
     pub index: u32,
-    /// Its name now.
     pub name: String,
 }
 
@@ -71,9 +69,9 @@ pub fn allow_loopback(name: &str) -> io::Result<()> {
 
 /// Switches off what the kernel would do by itself on interface `name`.
 pub fn make_quiet(name: &str) -> io::Result<()> {
-    let folder = Path::new("/proc/sys/net/ipv6/conf").join(name);
+    let dir = Path::new("/proc/sys/net/ipv6/conf").join(name);
     for (setting, value) in QUIET {
-        match fs::write(folder.join(setting), value) {
+        match fs::write(dir.join(setting), value) {
             // There is no IPv6 in the kernel, or none at so small an MTU.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             written => written?,

@@ -34,7 +34,7 @@ pub fn set(index: u32, item: &Item) -> Vec<u8> {
     route_request(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE)
 }
 
-/// Sets a route whose gateway is on the link, whatever the addresses say.
+/// Sets a route whose gateway is on the link, whatever the addresses are.
 pub fn set_onlink(index: u32, given: &Route) -> Vec<u8> {
     let mut message = route(index, given);
     message.header.flags = RouteFlags::Onlink;
@@ -94,7 +94,7 @@ fn address(index: u32, cidr: Cidr, prefix_route: bool) -> AddressMessage {
     message.header.index = index;
     let mut flags = AddressFlags::empty();
     if cidr.ip.is_ipv6() {
-        // The host has seen to it that the address is nobody else's.
+        // The host guarantees that the address is unique.
         message.header.flags = AddressHeaderFlags::Nodad;
         flags |= AddressFlags::Nodad;
     }

@@ -20,7 +20,6 @@ const MAX_NAME: usize = 15;
 /// Smallest MTU that IPv4 can do with.
 const MIN_MTU: u32 = 68;
 
-/// A request that cannot be.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{subject}: {why}")]
 pub struct PlanError {
@@ -32,7 +31,6 @@ fn wrong(subject: impl Into<String>, why: impl Into<String>) -> PlanError {
     PlanError { subject: subject.into(), why: why.into() }
 }
 
-/// What the guest's network is to be.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// None: the guest has no network but loopback.
@@ -41,10 +39,8 @@ pub struct Plan {
     pub items: Vec<Item>,
 }
 
-/// The interface.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Its name.
     pub name: String,
     /// Its address; none leaves it.
     pub mac: Option<[u8; 6]>,
@@ -65,28 +61,21 @@ pub enum Item {
     },
     /// A neighbour that is never asked for its MAC address.
     Neighbour {
-        /// Its address.
         ip: IpAddr,
-        /// Its MAC address.
         mac: [u8; 6],
     },
-    /// A route.
     Route(Route),
 }
 
 /// An address and how many bits of it are its network's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
-    /// The address.
     pub ip: IpAddr,
-    /// The bits.
     pub prefix: u8,
 }
 
-/// See the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Where it leads.
     pub destination: Cidr,
     /// None: on the link.
     pub gateway: Option<IpAddr>,
@@ -99,7 +88,6 @@ pub struct Route {
 }
 
 impl Plan {
-    /// Checks a request.
     pub fn new(request: &ConfigureNetworkRequest) -> Result<Self, PlanError> {
         check_files(request)?;
         if request.interface.is_empty() {
@@ -236,7 +224,7 @@ impl Route {
     fn check(&self) -> Result<(), &'static str> {
         let v4 = self.destination.ip.is_ipv4();
         if self.kind != RouteKind::UNICAST && self.gateway.is_some() {
-            return Err("it leads nowhere and has a gateway");
+            return Err("it drops packets and has a gateway");
         }
         if self.destination.ip.is_loopback() && (!v4 || self.destination.prefix != 32) {
             return Err("of a loopback it can only be to one IPv4 address");

@@ -11,7 +11,6 @@ use super::SpecError;
 /// Why a part must be gone.
 const OF_THE_HOST: &str = "it is the host's, which must leave it out";
 
-/// Runs every check.
 pub fn all(spec: &Spec) -> Result<(), SpecError> {
     check_version(spec)?;
     process(spec.process().as_ref().ok_or(SpecError::Missing("process"))?)?;

@@ -11,13 +11,13 @@ use rustix::io::Errno;
 
 use super::rootfs;
 
-/// How often a path is resolved anew when the kernel says that a mount or a
+/// How often a path is resolved anew when the kernel reports that a mount or a
 /// rename elsewhere in the guest may have moved a `..` of it. Each of those is
 /// short; a container that renames for ever must not keep the agent here.
 const MAX_RACES: usize = 128;
 
 /// Makes the working directory of `spec` where the container will see it: in
-/// its root, or in what is bound over that. Below any other mount, say a
+/// its root, or in what is bound over that. Below any other mount, such as a
 /// tmpfs, it cannot be made beforehand, and a missing one fails later.
 pub fn make(spec: &Spec) -> io::Result<()> {
     let Some(process) = spec.process() else { return Ok(()) };
@@ -50,7 +50,7 @@ pub(super) fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-/// Makes each missing folder of `path` below `root`. Symbolic links of the
+/// Makes each missing directory of `path` below `root`. Symbolic links of the
 /// image are followed, and never out of it.
 fn make_in(root: &Path, path: &Path) -> io::Result<()> {
     let mut dir = open_in(CWD, root, ResolveFlags::empty())?;

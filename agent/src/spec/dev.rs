@@ -26,7 +26,7 @@ pub fn clear(spec: &Spec) -> io::Result<()> {
     match statat(&root, "dev", AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(()),
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
-        Ok(_) => return Err(io::Error::other("it is not a folder")),
+        Ok(_) => return Err(io::Error::other("not a directory")),
         Err(errno) => return Err(errno.into()),
     }
     let mut mounts = spec.mounts().iter().flatten();

@@ -9,7 +9,6 @@ use super::{ExecTemplate, HOME_OF_USER, Prepared, SpecError};
 use crate::cgroup::Cgroup;
 use crate::stdio::Wanted;
 
-/// See the module.
 pub fn complete(id: &str, mut spec: Spec, stdio: Wanted) -> Result<Prepared, SpecError> {
     let linux = spec.linux_mut().as_mut().ok_or(SpecError::Missing("linux"))?;
     let guest_sysctls = take_guest_sysctls(linux)?;

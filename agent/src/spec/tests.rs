@@ -247,7 +247,7 @@ fn the_images_dev_is_cleared_unless_mounted_over() {
     clear(json!([])).unwrap();
     std::os::unix::fs::symlink("/run", root.join("dev")).unwrap();
     let error = clear(json!([{"destination": "/dev", "type": "tmpfs"}])).unwrap_err();
-    assert_eq!(error.to_string(), "it is not a folder");
+    assert_eq!(error.to_string(), "not a directory");
 }
 
 fn template(first: &Value) -> ExecTemplate {

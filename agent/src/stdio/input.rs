@@ -10,7 +10,6 @@ use super::pending::Pending;
 use super::{Connection, Terminal};
 use crate::reaper::{ExitWatch, exit_of};
 
-/// See the module.
 pub struct Input {
     sink: Sink,
     pending: Pending,
@@ -38,7 +37,7 @@ impl Input {
 
     /// Hands what `connection` sends to the process, beginning with `first`,
     /// until the host ends its side, which ends the process's stdin, or until
-    /// nobody can read it any more. A connection that breaks ends nothing.
+    /// the last reader is gone. A connection that breaks ends nothing.
     pub async fn feed(
         &mut self,
         connection: &mut impl Connection,
@@ -84,7 +83,7 @@ impl Sink {
         }
     }
 
-    /// Returns when nobody can read any more.
+    /// Returns when the last reader is gone.
     async fn abandoned(&self, exit: ExitWatch) {
         match self {
             // The kernel reports an error on a pipe that has no reader.

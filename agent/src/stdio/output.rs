@@ -9,7 +9,6 @@ use tokio::net::unix::pipe::Receiver;
 use super::pending::Pending;
 use super::{Connection, Terminal};
 
-/// See the module.
 pub struct Output {
     source: Source,
     pending: Pending,

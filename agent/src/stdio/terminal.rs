@@ -14,7 +14,6 @@ use tokio::io::unix::AsyncFd;
 
 use crate::readiness;
 
-/// See the module.
 pub struct Terminal {
     master: AsyncFd<OwnedFd>,
 }
@@ -27,15 +26,15 @@ impl Terminal {
         Ok(Self { master: readiness::watch(master, interest)? })
     }
 
-    /// Gives the other side to `uid`, whose programs can then open their own
-    /// terminal anew.
+    /// Makes `uid` the owner of the other side, so that its programs can open
+    /// their terminal anew.
     pub fn give_to(&self, uid: u32) -> io::Result<()> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let slave = ioctl_tiocgptpeer(self.master.get_ref(), flags)?;
         Ok(fchown(slave, Some(Uid::from_raw(uid)), None)?)
     }
 
-    /// Sets the size that programs see, and tells them by SIGWINCH.
+    /// Sets the size that programs see; the kernel sends them SIGWINCH.
     pub fn resize(&self, columns: u16, lines: u16) -> io::Result<()> {
         let size = Winsize { ws_col: columns, ws_row: lines, ws_xpixel: 0, ws_ypixel: 0 };
         Ok(tcsetwinsize(self.master.get_ref(), size)?)
@@ -66,7 +65,7 @@ impl Terminal {
     }
 }
 
-/// EIO says that nobody has the other side open any more, and need not come
+/// EIO means that no process has the other side open any more, and need not come
 /// after the last that was written there: the kernel (`n_tty_read`) waits for
 /// output that was on its way when it began to look, and looks whether the other
 /// side is closed after that. A second read waits for all of it.

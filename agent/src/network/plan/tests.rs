@@ -123,7 +123,7 @@ fn what_cannot_be_is_named() {
         ("route to ::/0: IPv6 has no", |r| r.routes.push(route("::/0", "10.0.0.1"))),
         ("route to 0.0.0.0/0: its source", |r| r.routes[0].source = bytes("::1")),
         ("route to 0.0.0.0/0: gateway: 2 b", |r| r.routes[0].gateway = vec![1; 2]),
-        ("route to 0.0.0.0/0: it leads now", |r| r.routes[0].kind = RouteKind::PROHIBIT.into()),
+        ("route to 0.0.0.0/0: it drops pa", |r| r.routes[0].kind = RouteKind::PROHIBIT.into()),
         ("route to 127.0.0.0/8: of a loop", |r| r.routes.push(route("127.0.0.0/8", ""))),
         ("route to ::1/128: of a loop", |r| r.routes.push(route("::1/128", ""))),
         ("routes: 4097 are too many", |r| r.routes = vec![r.routes[0].clone(); 4097]),
