@@ -23,6 +23,7 @@ use sandbox_agent_protocol::agent::ConfigureNetworkRequest;
 use sandbox_vm_spec::network::{Network as Setting, Request};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
+use tracing::Instrument;
 
 use crate::agent::{Agent, AgentError};
 use crate::end::EndSignal;
@@ -167,7 +168,8 @@ impl Network {
             agent.configure_network(guest).await?;
             if listens {
                 let (agent, socket) = (agent.clone(), self.socket.clone());
-                tokio::spawn(listeners::follow(agent, socket, ended.clone()));
+                let follow = listeners::follow(agent, socket, ended.clone());
+                tokio::spawn(follow.in_current_span());
             }
             Ok(())
         });

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{RwLock, mpsc, watch};
 use tokio::task::spawn_blocking;
+use tracing::Instrument;
 
 use crate::agent::{Agent, AgentError, Pids};
 use crate::config::Config;
@@ -427,8 +428,8 @@ impl Inner {
         let member = Arc::new(Member::new(create, self.pid, streams, side, hooks));
         let (ended, events) = (self.ended.clone(), self.events.clone());
         let of_oom = watch_oom(member.clone(), agent.clone(), ended.clone(), events.clone());
-        tokio::spawn(of_oom);
-        tokio::spawn(watch_exit(Arc::clone(&member), agent, ended, events));
+        tokio::spawn(of_oom.in_current_span());
+        tokio::spawn(watch_exit(Arc::clone(&member), agent, ended, events).in_current_span());
         Ok(member)
     }
 

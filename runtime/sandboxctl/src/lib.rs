@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use sandbox_runtime::doctor::{self, Host};
 use sandbox_runtime::{Config, chain, choose};
+use tracing_subscriber::filter::LevelFilter;
 
 /// Looks at this host and at its sandboxes.
 ///
@@ -50,6 +51,9 @@ struct Output {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    // The library's warnings are shown on request: the command reports its own errors.
+    let level = sandbox_runtime::log_level(LevelFilter::OFF);
+    tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).init();
     let outcome = match Cli::parse().command {
         Command::Doctor(output) => doctor(&output),
         Command::List(output) => list::run(output.json).map(|()| ExitCode::SUCCESS),

@@ -14,6 +14,7 @@ use sandbox_vm_spec::launch::{FsLaunch, IoLaunch, Launch, Report, VmEnd};
 use sandbox_vm_spec::network::NetworkLaunch;
 use tokio::net::UnixListener;
 use tokio::task::spawn_blocking;
+use tracing::Instrument;
 
 use super::Holdings;
 use super::progress::{Progress, Stage};
@@ -191,7 +192,8 @@ pub(crate) async fn launch(
     let (notes, ended) = judge(holdings.processes.clone());
     let pid = started.iter().find(|one| one.role == "io").map_or(0, |io| io.process.id().pid);
     for started in started {
-        tokio::spawn(watch(started, notes.clone(), Arc::clone(&progress)));
+        let watch = watch(started, notes.clone(), Arc::clone(&progress));
+        tokio::spawn(watch.in_current_span());
     }
     Ok(Launched { holdings, pid, network, notes, ended, progress, limit, agent })
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use super::exec::{Exec, watch_exec};
 use super::member::Member;
 use super::{Inner, Pod, SIGKILL};
@@ -82,7 +84,7 @@ impl Inner {
             }
         }
         let (ended, events) = (self.ended.clone(), self.events.clone());
-        tokio::spawn(watch_exec(Arc::clone(exec), agent, ended, events));
+        tokio::spawn(watch_exec(Arc::clone(exec), agent, ended, events).in_current_span());
         Ok(())
     }
 }
