@@ -1,6 +1,7 @@
 //! What a pod's network does, asked of the pod's own process.
 
 mod audit;
+mod counters;
 mod dns;
 mod flows;
 mod listeners;
@@ -28,6 +29,8 @@ pub enum Command {
     Audit(audit::Options),
     /// The names that DNS servers of the pod gave addresses, as name rules know them.
     Dns(Still),
+    /// The counters: what was dropped, refused or lost, and how often.
+    Counters(Still),
     /// The frames on the pod's link, as pcapng for wireshark and tcpdump.
     Pcap(pcap::Options),
 }
@@ -78,6 +81,11 @@ pub fn run(command: &Command) -> Outcome {
         Command::Dns(still) => {
             let mut client = connect(&config, &still.pod)?;
             super::print(&dns::text(&mut client, still.json)?)?;
+            Ok(())
+        }
+        Command::Counters(still) => {
+            let mut client = connect(&config, &still.pod)?;
+            super::print(&counters::text(&mut client, still.json)?)?;
             Ok(())
         }
         Command::Pcap(options) => pcap::run(&mut connect(&config, &options.pod)?, options),

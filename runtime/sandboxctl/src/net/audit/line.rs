@@ -42,7 +42,8 @@ fn shown(line: &Value) -> String {
     let time = field("ts");
     let verdict = field("verdict");
     if line["dst"].is_null() {
-        return format!("{time}  {verdict:<7}  {} lines were too many", field("count"));
+        let what = if verdict == "lost" { "lines are lost so far" } else { "lines were too many" };
+        return format!("{time}  {verdict:<7}  {} {what}", field("count"));
     }
     let ends = format!("{} -> {}", field("src"), field("dst"));
     format!(

@@ -22,7 +22,9 @@ fn lines(texts: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_line_is_for_people() {
-    let shown = text(&lines(&[OPEN, CLOSED, DENIED, LIMITED]), &options(false, false), None);
+    let lost = LIMITED.replace("limited", "lost");
+    let all = lines(&[OPEN, CLOSED, DENIED, LIMITED, &lost]);
+    let shown = text(&all, &options(false, false), None);
     let words = shown.unwrap();
     let words: Vec<String> =
         words.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
@@ -36,6 +38,7 @@ fn a_line_is_for_people() {
             "2026-01-02T03:04:07.000Z deny egress udp 10.244.1.7:40312 -> [2001:db8::1]:53 - \
          system:system:link-local 7 times",
             "2026-01-02T03:04:08.000Z limited 99 lines were too many",
+            "2026-01-02T03:04:08.000Z lost 99 lines are lost so far",
         ]
     );
 }
