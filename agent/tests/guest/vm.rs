@@ -42,10 +42,12 @@ impl Backends {
         let mut backends = Self { processes: Vec::new(), controls: Vec::new() };
         let listen = |name: &str| OwnedFd::from(net::UnixListener::bind(dir.join(name)).unwrap());
         let host = net::UnixListener::bind(sockets.join("vsock.sock")).unwrap();
-        let io = json!({"process": "io", "rng": 4, "vsock": 5, "listener": 6, "cid": 3,
+        let devices = json!([{"kind": "rng", "socket": 4}, {"kind": "vsock", "socket": 5}]);
+        let io = json!({"process": "io", "devices": devices, "listener": 6, "cid": 3,
             "sockets": sockets, "guest_ports": [1024]});
         backends.spawn("io", &io, vec![listen("rng.sock"), listen("vhost.sock"), host.into()]);
-        let fs = json!({"process": "fs", "listener": 4, "tag": SHARE_TAG, "share": share,
+        let devices = json!([{"kind": "fs", "socket": 4}]);
+        let fs = json!({"process": "fs", "devices": devices, "tag": SHARE_TAG, "share": share,
             "config": false});
         backends.spawn("fs", &fs, vec![listen("fs.sock")]);
         backends
