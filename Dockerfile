@@ -1,7 +1,10 @@
-# Builds Sandbox and its guest image, and keeps what an installation needs:
+# An image that copies an installation to a host. It needs BuildKit.
 #   docker build -t sandbox .
 #   docker run --rm -v /usr:/host/usr sandbox     installs below /usr of the host
+# From an installed tree, which `make stage` makes, instead of the sources:
+#   docker build -t sandbox --build-arg FILES=tree -f Dockerfile build/stage
 ARG DEBIAN=bookworm
+ARG FILES=build
 
 FROM rust:1.95-${DEBIAN} AS build
 WORKDIR /src
@@ -10,6 +13,12 @@ RUN deploy/install-deps.sh
 COPY . .
 RUN make install DESTDIR=/out PREFIX=/usr
 
+FROM scratch AS tree
+COPY usr /out/usr
+
+FROM ${FILES} AS files
+
 FROM debian:${DEBIAN}-slim
-COPY --from=build /out/usr /opt/sandbox/usr
-CMD ["cp", "-a", "/opt/sandbox/usr/.", "/host/usr/"]
+COPY --from=files /out/usr /opt/sandbox/usr
+# A program that runs is replaced, never written over.
+CMD ["cp", "-a", "--remove-destination", "/opt/sandbox/usr/.", "/host/usr/"]

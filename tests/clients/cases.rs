@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use sandbox_tests::{Bed, exec, is_ours, tests};
 
 use crate::client::{Client, IMAGE, Kind, with};
+use crate::installer::installer_image;
 
 /// Makes each case a test of Docker and a test of nerdctl.
 macro_rules! cases {
@@ -45,6 +46,7 @@ cases![
     interfaces,
     init,
     another_daemon,
+    installer_image,
 ];
 
 /// Prints `served` to each client of port 80.

@@ -63,11 +63,20 @@ fn isolate() {
     exec(Command::new("ip").args(["link", "set", "lo", "up"]), &[]).ok();
 }
 
-/// The directory of `PATH` that has a program.
+/// The path of a program in a directory of `PATH`.
 fn which(program: &str) -> PathBuf {
+    find(program, |dir| dir.join(program))
+}
+
+/// The path of a plug-in of Docker, which Debian installs beside the programs.
+fn plugin(name: &str) -> PathBuf {
+    find(name, |dir| dir.with_file_name("libexec/docker/cli-plugins").join(name))
+}
+
+fn find(name: &str, file: impl Fn(&Path) -> PathBuf) -> PathBuf {
     let path = std::env::var("PATH").unwrap();
-    let mut files = path.split(':').map(|dir| Path::new(dir).join(program));
-    files.find(|file| file.exists()).unwrap_or_else(|| panic!("{program} is not in {path}"))
+    let mut files = path.split(':').map(|dir| file(Path::new(dir)));
+    files.find(|file| file.exists()).unwrap_or_else(|| panic!("{name} is not in {path}"))
 }
 
 impl Client<'_> {
@@ -86,16 +95,11 @@ impl Client<'_> {
     }
 
     fn set_up_docker(&self) {
-        // Compose is a plug-in, which Debian packages beside the programs.
         let plugins = self.dir("docker-client/cli-plugins");
         fs::create_dir_all(&plugins).unwrap();
-        let path = std::env::var("PATH").unwrap();
-        let compose = path
-            .split(':')
-            .map(|dir| Path::new(dir).join("../libexec/docker/cli-plugins/docker-compose"))
-            .find(|file| file.exists())
-            .expect("docker-compose");
-        symlink(compose, plugins.join("docker-compose")).unwrap();
+        for name in ["docker-buildx", "docker-compose"] {
+            symlink(plugin(name), plugins.join(name)).unwrap();
+        }
         self.start_daemon();
         let root = self.bed.rootfs("image");
         let archive = self.dir("image-root.tar");

@@ -15,13 +15,14 @@
 
 mod cases;
 mod client;
+mod installer;
 
 fn main() -> std::process::ExitCode {
     let suite = std::env::var("CLIENTS_SUITE").unwrap_or_else(|_| "trixie".to_owned());
     // Since Debian 13 the static tini is in the package of the other one.
     let tini = if suite == "trixie" { "tini" } else { "tini-static" };
-    let debian =
-        ["tests/debian", &suite, "containerd", "docker.io", "docker-cli", "docker-compose", tini];
+    let docker = ["docker.io", "docker-cli", "docker-buildx", "docker-compose"];
+    let debian = [&["tests/debian", &suite, "containerd", tini], &docker[..]].concat();
     sandbox_tests::find_programs(&[&debian, &["tests/nerdctl"]]);
     sandbox_tests::main(&[cases::docker::TESTS, cases::nerdctl::TESTS])
 }
