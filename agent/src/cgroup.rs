@@ -29,13 +29,10 @@ const MAX_DEPTH: usize = 64;
 /// A cgroup could not be made, read or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
-    /// A file of it.
     #[error("cgroup {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
-    /// It does not stop.
     #[error("processes in cgroup {path} did not stop within {FREEZE_TIMEOUT:?}")]
     NotFrozen { path: PathBuf },
-    /// It still has processes.
     #[error("processes in cgroup {path} did not end within {KILL_TIMEOUT:?} of SIGKILL")]
     Busy { path: PathBuf },
 }

@@ -44,12 +44,10 @@ pub const COMMAND: &str = "create";
 /// Why a container could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
-    /// Something that the agent does itself.
     #[error("cannot {what}: {source}")]
     Io { what: String, source: io::Error },
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
-    /// Its root file system.
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
     /// The container could not be set up, or its program not be found.
@@ -57,11 +55,7 @@ pub enum CreateError {
     Failed(String),
     /// The creating child ended without a word.
     #[error("the process that sets it up ended with status {status}{hint}")]
-    Died {
-        status: u32,
-        /// What that may mean.
-        hint: &'static str,
-    },
+    Died { status: u32, hint: &'static str },
 }
 
 impl CreateError {

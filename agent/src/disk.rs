@@ -48,10 +48,8 @@ struct Argument {
 /// A disk that cannot be attached or detached.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// The block device is not there.
     #[error("the guest has no block device with the serial number {0:?}")]
     NoDevice(String),
-    /// It cannot be used.
     #[error("cannot {what} disk {number}: {source}")]
     Io { what: &'static str, number: u32, source: io::Error },
 }

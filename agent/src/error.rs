@@ -16,7 +16,6 @@ use crate::spec::SpecError;
 /// An answer other than success.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// A call before the handshake.
     #[error("the handshake must come first")]
     NoHandshake,
     #[error("the handshake was done before")]
@@ -30,70 +29,47 @@ pub enum CallError {
     /// The handshake asks for what cannot be.
     #[error("handshake: {0}")]
     Handshake(String),
-    /// The share could not be mounted.
     #[error(transparent)]
     Mount(#[from] MountError),
-    /// An id that is not one.
     #[error(transparent)]
     Id(#[from] IdError),
-    /// There is no such container.
     #[error("container {0} does not exist in the guest")]
     NoContainer(String),
-    /// There is no such process.
     #[error("process {exec_id} of container {id} does not exist in the guest")]
     NoProcess { id: String, exec_id: String },
-    /// The exec id is taken.
     #[error("process {exec_id} of container {id} exists already in the guest")]
     ProcessExists { id: String, exec_id: String },
-    /// It has not ended.
     #[error("cannot delete process {exec_id} of container {id}: it is running")]
     ProcessRuns { id: String, exec_id: String },
-    /// Too many processes at once.
     #[error("{most} processes were run in container {id} and not deleted, which is the most")]
     TooManyProcesses { id: String, most: usize },
-    /// The id is taken.
     #[error("container {0} exists already in the guest")]
     Exists(String),
-    /// It is not finished yet.
     #[error("container {0} is still being created")]
     Creating(String),
-    /// Too many at once.
     #[error("the guest holds {0} containers, which is the most")]
     TooMany(usize),
-    /// The spec cannot be run here.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// Its limits cannot be these.
     #[error(transparent)]
     Limit(#[from] LimitError),
-    /// It could not be created.
     #[error(transparent)]
     Create(#[from] CreateError),
     /// Its root file system could not be taken apart.
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
-    /// Not allowed in the container's state.
     #[error("cannot {action} container {id}: it is {phase}")]
-    Phase {
-        action: &'static str,
-        id: String,
-        /// In which state it is.
-        phase: &'static str,
-    },
+    Phase { action: &'static str, id: String, phase: &'static str },
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The process has no terminal.
     #[error("the process has no terminal")]
     NoTerminal,
-    /// The terminal is too large.
     #[error("a terminal of {width} columns and {height} lines does not exist")]
     TerminalSize { width: u32, height: u32 },
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
-    /// The network could not be configured.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// Something else that the kernel refused.
     #[error("cannot {what}: {source}")]
     Io { what: String, source: std::io::Error },
 }

@@ -12,7 +12,6 @@ pub enum IdError {
     /// Longer than [`MAX_ID`].
     #[error("the id is {0} bytes long; at most {MAX_ID} are allowed")]
     TooLong(usize),
-    /// Not of containerd's form.
     #[error(
         "the id {0:?} is not letters and digits joined by single '.', '_' or '-' \
          (no leading or trailing one)"

@@ -17,37 +17,21 @@ pub enum LimitError {
     TooLong(usize),
     #[error("the resources cannot be read: {0}")]
     Json(String),
-    /// More than there is.
     #[error(
         "a memory limit of {wanted} bytes is more than the {memory} of the guest, which does not \
          grow: create the container with that limit, or with the annotation \
          io.sandbox.memory_mib on its sandbox"
     )]
-    Memory {
-        /// What was asked for.
-        wanted: u64,
-        memory: u64,
-    },
-    /// More than there are.
+    Memory { wanted: u64, memory: u64 },
     #[error(
         "a quota of {quota} in {period} microseconds is more than the {vcpus} vCPUs of the guest, \
          which does not grow: create the container with that limit, or with the annotation \
          io.sandbox.vcpus on its sandbox"
     )]
-    Cpu {
-        quota: u64,
-        period: u64,
-        /// How many CPUs there are.
-        vcpus: u64,
-    },
+    Cpu { quota: u64, period: u64, vcpus: u64 },
     /// In use already, and asked to be looked at first.
     #[error("the container uses {used} bytes, which is more than a memory limit of {wanted}")]
-    InUse {
-        /// What was asked for.
-        wanted: u64,
-        used: u64,
-    },
-    /// Not a file of a cgroup.
+    InUse { wanted: u64, used: u64 },
     #[error("the resources' unified key {0:?} is not a file of a cgroup")]
     Unified(String),
 }

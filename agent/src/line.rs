@@ -14,7 +14,6 @@ pub enum BadLine {
     /// It has no end within the bound.
     #[error("the header is longer than {0} bytes")]
     TooLong(usize),
-    /// It is not UTF-8.
     #[error("the header is not text")]
     NotText,
 }

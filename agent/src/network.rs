@@ -24,21 +24,14 @@ pub use plan::PlanError;
 /// A network that could not be configured.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// What was asked cannot be.
     #[error("network: {0}")]
     Plan(#[from] PlanError),
-    /// The guest has no network device.
     #[error("network: the guest has no virtio network device to be {0}")]
     NoDevice(String),
-    /// Two calls at once.
     #[error("network: another call is configuring it")]
     Busy,
     #[error("network: {what}: {source}")]
-    Kernel {
-        /// What was being done.
-        what: String,
-        source: io::Error,
-    },
+    Kernel { what: String, source: io::Error },
 }
 
 fn refused(what: impl Into<String>) -> impl FnOnce(io::Error) -> NetworkError {

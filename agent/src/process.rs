@@ -14,7 +14,6 @@ use crate::stdio::Stdio;
 pub enum ProcessError {
     #[error("process already finished")]
     Finished,
-    /// No signal has this number.
     #[error("signal {0} does not exist: signals are 1 to {MAX_SIGNAL}")]
     Signal(u32),
     #[error("cannot send signal {number}: {source}")]

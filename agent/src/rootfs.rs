@@ -26,10 +26,8 @@ const MAX_WORDS: usize = 512;
 pub enum RootfsError {
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A directory cannot be made.
     #[error("cannot make the directory {path}: {source}", path = path.display())]
     Folder { path: PathBuf, source: io::Error },
-    /// A mount cannot be made.
     #[error("cannot mount {kind} {from} in the guest{log}: {source}")]
     Mount {
         kind: String,

@@ -43,18 +43,10 @@ pub enum SpecError {
     Missing(&'static str),
     /// A part has a value that cannot be.
     #[error("the OCI spec's {field} {why}")]
-    Invalid {
-        field: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    Invalid { field: String, why: String },
     /// A part asks for what a guest does not offer.
     #[error("the OCI spec asks for {what}, which this guest cannot do: {why}")]
-    Unsupported {
-        what: String,
-        /// Why not, and what to do.
-        why: &'static str,
-    },
+    Unsupported { what: String, why: &'static str },
 }
 
 impl SpecError {

@@ -54,13 +54,10 @@ pub struct ChildEnds {
 /// Why a stream cannot be fetched.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// The process has none such.
     #[error("the process has no {}", .0.as_str())]
     Absent(StreamName),
-    /// Another connection has it.
     #[error("{} is in use by another connection", .0.as_str())]
     InUse(StreamName),
-    /// Stdin has been ended.
     #[error("stdin is closed")]
     Closed,
 }

@@ -79,6 +79,7 @@ pub enum Admitted {
 }
 
 /// Why a frame goes no further.
+#[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// There are fewer bytes than the header announces or needs.
@@ -87,13 +88,11 @@ pub enum Refusal {
     /// More bytes than [`MAX_FRAME`].
     #[error("the frame has {0} bytes, at most {MAX_FRAME} are taken")]
     TooLong(usize),
-    /// Another MAC address than the link's.
     #[error("the frame comes from {0}, which is not the link's address")]
     SourceMac(EthernetAddress),
     /// A VLAN tag: the link is in no VLAN.
     #[error("the frame has a VLAN tag ({0:#06x})")]
     Tagged(u16),
-    /// Neither ARP nor IP.
     #[error("EtherType {0:#06x} is neither ARP nor IP")]
     EtherType(u16),
     /// A version in the header that the EtherType does not announce.
@@ -125,7 +124,6 @@ pub enum Refusal {
     /// 7.1).
     #[error("neighbour discovery with {0}")]
     Discovery(&'static str),
-    /// What only routers send.
     #[error("ICMPv6 type {0} is for routers to send")]
     RouterMessage(u8),
     /// Neighbour discovery behind extension headers or as a fragment

@@ -42,41 +42,21 @@ const MAX_FILES: usize = 64;
 const MAX_FILE: usize = 64 * 1024;
 
 /// A call to the agent that failed.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// The agent refused the call.
     #[error("{message}")]
-    Refused {
-        /// What kind of failure.
-        kind: ErrorKind,
-        /// As the agent wrote it, shortened.
-        message: String,
-    },
-    /// No answer in time.
+    Refused { kind: ErrorKind, message: String },
     #[error("the agent did not answer {call} within {} s", limit.as_secs())]
-    Timeout {
-        /// The call.
-        call: &'static str,
-        /// The limit.
-        limit: Duration,
-    },
-    /// The connection is gone.
+    Timeout { call: &'static str, limit: Duration },
     #[error("the connection to the agent broke during {call}: {reason}")]
-    Lost {
-        /// The call.
-        call: &'static str,
-        /// The cause.
-        reason: String,
-    },
+    Lost { call: &'static str, reason: String },
     /// The guest image is of another build.
     #[error(
         "the agent in the guest speaks protocol version {theirs}, this shim speaks \
          {PROTOCOL_VERSION}: rebuild the guest image from the same release as the shim"
     )]
-    Version {
-        /// The agent's version.
-        theirs: u32,
-    },
+    Version { theirs: u32 },
 }
 
 impl AgentError {

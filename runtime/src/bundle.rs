@@ -13,32 +13,15 @@ use crate::failure::ErrorKind;
 const MAX_LEN: u64 = 3 * 1024 * 1024;
 
 /// A bundle that cannot be used.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    /// `config.json` cannot be read.
     #[error("cannot read {path}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// It is too large.
+    Read { path: PathBuf, source: io::Error },
     #[error("{path} has {len} bytes, at most {MAX_LEN} are taken", path = path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its length.
-        len: u64,
-    },
-    /// It is no OCI spec.
+    TooLarge { path: PathBuf, len: u64 },
     #[error("{path} is not an OCI runtime spec", path = path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: serde_json::Error,
-    },
+    Parse { path: PathBuf, source: serde_json::Error },
 }
 
 impl BundleError {

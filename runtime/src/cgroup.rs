@@ -33,17 +33,14 @@ const MARK: &str = "trusted.sandbox";
 const MAX_TRIES: usize = 10;
 
 /// Why a cgroup is refused or cannot be used.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
-    /// The path leaves the hierarchy.
     #[error("invalid cgroups path {0:?}: it must have no '..' and no NUL")]
     Path(String),
-    /// The kernel refused.
     #[error("cannot {what} the cgroup {path}: {error}", path = path.display())]
     Fs {
-        /// The verb.
         what: &'static str,
-        /// Below each hierarchy.
         path: PathBuf,
         /// Its text has the cause already, so it is no source.
         error: fs::error::Error,

@@ -12,7 +12,6 @@ pub use network::NetworkConfig;
 
 /// The default path of the configuration.
 const DEFAULT_PATH: &str = "/etc/sandbox/config.toml";
-/// Names another file.
 const PATH_VARIABLE: &str = "SANDBOX_CONFIG";
 /// Longest `state_dir`: sockets below it must fit into the 108 bytes of a
 /// Unix socket's address.
@@ -89,34 +88,21 @@ impl Default for Config {
 }
 
 /// A configuration that cannot be used.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The named file cannot be read.
     #[error("cannot read the configuration {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// The file is not what it should be: unknown key, wrong type, no TOML.
     #[error("{path} is not a valid configuration: {reason}")]
     Parse {
-        /// The file.
         path: PathBuf,
         /// The key and what is wrong with it.
         reason: String,
     },
     /// A value that parses and cannot be used.
     #[error("{path}: {key} {reason}")]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// Which key.
-        key: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
+    Value { path: PathBuf, key: &'static str, reason: String },
 }
 
 impl ConfigError {

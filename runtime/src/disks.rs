@@ -26,53 +26,28 @@ use crate::failure::ErrorKind;
 const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// A file that cannot be a disk.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// It cannot be opened.
     #[error("cannot open {path}, which is to be a disk of the sandbox", path = path.display())]
-    Open {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// It is something else.
+    Open { path: PathBuf, source: io::Error },
     #[error(
         "{path} cannot be a disk of the sandbox: it is neither a file nor a block device",
         path = path.display()
     )]
-    Kind {
-        /// Which.
-        path: PathBuf,
-    },
-    /// It is empty, or too long.
+    Kind { path: PathBuf },
     #[error(
         "{path} cannot be a disk of the sandbox: it has {bytes} bytes, and a disk has {SECTOR} \
          to {SPAN}", path = path.display()
     )]
-    Length {
-        /// Which.
-        path: PathBuf,
-        /// Its length.
-        bytes: u64,
-    },
-    /// No number is free.
+    Length { path: PathBuf, bytes: u64 },
     #[error(
         "{path} cannot be a disk of the sandbox: it has {MAX_DISKS} already, which is the most",
         path = path.display()
     )]
-    TooMany {
-        /// Which.
-        path: PathBuf,
-    },
-    /// `io` does not do it.
+    TooMany { path: PathBuf },
     #[error("cannot make {path} a disk of the sandbox: {why}", path = path.display())]
-    Refused {
-        /// Which.
-        path: PathBuf,
-        /// Its words.
-        why: String,
-    },
+    Refused { path: PathBuf, why: String },
 }
 
 impl DiskError {

@@ -14,87 +14,49 @@ use crate::pod_directory::PodDirectoryError;
 use crate::stdio::StdioError;
 
 /// A failure of this crate.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// An id cannot be used.
     #[error(transparent)]
     Id(#[from] IdError),
     /// The sandbox's processes could not be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    /// The guest did not boot.
     #[error(transparent)]
     Boot(Arc<BootError>),
     /// The pod's directory cannot be made or removed.
     #[error(transparent)]
     Directory(#[from] PodDirectoryError),
-    /// The bundle cannot be used.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// The container's spec cannot be used.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// Its mounts cannot be made.
     #[error(transparent)]
     Mount(#[from] MountError),
-    /// Its streams cannot be used.
     #[error(transparent)]
     Stdio(#[from] StdioError),
-    /// Its network cannot be set.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// One of its hooks failed.
     #[error(transparent)]
     Hook(#[from] HookError),
-    /// The agent refused or failed.
     #[error(transparent)]
     Agent(#[from] AgentError),
-    /// There is no such process.
     #[error("{0}: not found")]
     NotFound(ProcessRef),
-    /// The id is taken.
     #[error("{0} already exists")]
     Exists(ProcessRef),
-    /// The process has another status.
     #[error("{process} is {is}, it must be {must}")]
-    WrongStatus {
-        /// The process.
-        process: ProcessRef,
-        /// Its status.
-        is: &'static str,
-        /// The status that the call needs.
-        must: &'static str,
-    },
-    /// Too many execs.
+    WrongStatus { process: ProcessRef, is: &'static str, must: &'static str },
     #[error("container {container:?} has {most} execs that are not deleted, the limit")]
-    TooManyProcesses {
-        /// The container.
-        container: String,
-        /// The limit.
-        most: usize,
-    },
-    /// Not the process of a spec.
+    TooManyProcesses { container: String, most: usize },
     #[error("the spec of {process} is not the process of an OCI runtime spec")]
-    NoProcessSpec {
-        /// The process.
-        process: ProcessRef,
-        /// The first mistake in it.
-        source: serde_json::Error,
-    },
-    /// The process has ended.
+    NoProcessSpec { process: ProcessRef, source: serde_json::Error },
     #[error("{0} has already ended")]
     Finished(ProcessRef),
-    /// The pod has ended.
     #[error("sandbox {pod} has ended: {reason}")]
-    Ended {
-        /// The pod.
-        pod: String,
-        /// The cause.
-        reason: String,
-    },
+    Ended { pod: String, reason: String },
 }
 
 impl Error {

@@ -21,9 +21,9 @@ use crate::hooks::LIMIT;
 use crate::mounts::{MountError, Options};
 
 /// A spec that has no counterpart in a guest.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    /// A part that must be there.
     #[error("the container's spec has no {0}")]
     Missing(&'static str),
     /// A root that is none or climbs.
@@ -32,23 +32,13 @@ pub enum SpecError {
          with no \"..\" in it"
     )]
     Root(PathBuf),
-    /// A mount.
     #[error(transparent)]
     Mount(#[from] MountError),
-    /// A device of the host.
     #[error(
         "device {path} ({major}:{minor}) of the host cannot be given to a sandbox; \
          remove it from the container", path = path.display()
     )]
-    Device {
-        /// Where in the container.
-        path: PathBuf,
-        /// Its major number.
-        major: i64,
-        /// Its minor number.
-        minor: i64,
-    },
-    /// It cannot be written.
+    Device { path: PathBuf, major: i64, minor: i64 },
     #[error("the container's spec cannot be written as JSON")]
     Write(#[from] serde_json::Error),
 }
@@ -74,7 +64,6 @@ pub(crate) struct HostBind {
     pub options: Options,
 }
 
-/// What came out.
 #[derive(Debug)]
 pub(crate) struct GuestSpec {
     /// For the agent.

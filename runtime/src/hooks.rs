@@ -45,7 +45,6 @@ pub struct HookError {
     words: String,
 }
 
-/// When hooks run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The namespaces are there, and no process of the container.

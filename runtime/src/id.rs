@@ -7,35 +7,18 @@ use sha2::{Digest, Sha256};
 const MAX_LEN: usize = 76;
 
 /// An id that is not taken.
+#[allow(missing_docs)]
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Nothing there.
     #[error("{what} id is empty")]
-    Empty {
-        /// Container, exec, pod or namespace.
-        what: &'static str,
-    },
-    /// Too long.
+    Empty { what: &'static str },
     #[error("{what} id {id:?}... has {len} bytes, at most {MAX_LEN} are taken")]
-    TooLong {
-        /// Container, exec, pod or namespace.
-        what: &'static str,
-        /// How it begins.
-        id: String,
-        /// Its length in bytes.
-        len: usize,
-    },
-    /// Not an identifier.
+    TooLong { what: &'static str, id: String, len: usize },
     #[error(
         "{what} id {id:?} is refused: it may hold ASCII letters, digits, '_', '-' and '.', \
          and begins and ends with a letter or digit"
     )]
-    Malformed {
-        /// Container, exec, pod or namespace.
-        what: &'static str,
-        /// The id.
-        id: String,
-    },
+    Malformed { what: &'static str, id: String },
 }
 
 /// Names a pod on this host.

@@ -19,27 +19,17 @@ use crate::disks::DiskError;
 use crate::failure::ErrorKind;
 
 /// A mount that could not be made.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
-    /// mount(2) failed.
     #[error("cannot mount {kind} {from} on {target}", from = from.display(), target = target.display())]
-    Mount {
-        /// File system type or `bind`.
-        kind: String,
-        /// Source.
-        from: PathBuf,
-        /// Mount point.
-        target: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Mount { kind: String, from: PathBuf, target: PathBuf, source: io::Error },
     /// The source of a bind mount is not there.
     #[error(
         "the source {path} of the mount on {destination}: no such file or directory",
         path = path.display()
     )]
     NoSource {
-        /// The source.
         path: PathBuf,
         /// Where in the container it was to be.
         destination: String,
@@ -50,32 +40,22 @@ pub enum MountError {
          which a sandbox cannot use", path = path.display()
     )]
     Special {
-        /// The source.
         path: PathBuf,
         /// Where in the container it was to be.
         destination: String,
-        /// Socket, FIFO or block device.
         what: &'static str,
     },
     /// A directory or file to mount on cannot be made.
     #[error("cannot make the mount point {path}", path = path.display())]
-    Point {
-        /// Which.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Point { path: PathBuf, source: io::Error },
     /// A target below the rootfs climbs out of it.
     #[error("the mount target {0:?} leaves the root file system")]
     Climbs(String),
-    /// The guest cannot make it.
     #[error("cannot make the mount {kind} {from} in the guest: {why}")]
     Assembly {
         /// Its type, with the transforms before it.
         kind: String,
-        /// Its source.
         from: String,
-        /// Why not.
         why: String,
     },
     /// A writable layer that the guest cannot mark files in.
@@ -84,24 +64,13 @@ pub enum MountError {
          tmpfs was before Linux 6.6: have the snapshotter keep it elsewhere, or in an image \
          (default_size of erofs)", path = path.display()
     )]
-    Upper {
-        /// Its directory.
-        path: PathBuf,
-    },
-    /// A disk.
+    Upper { path: PathBuf },
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The mount table cannot be read.
     #[error("cannot read /proc/thread-self/mountinfo")]
     Table(#[source] io::Error),
-    /// Something stays mounted.
     #[error("cannot unmount {path}", path = path.display())]
-    Unmount {
-        /// Which.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Unmount { path: PathBuf, source: io::Error },
 }
 
 impl MountError {

@@ -43,37 +43,23 @@ pub(crate) use plan::{AUDIT_MAX, Files, Plan, SetUpError};
 const STARTING: Duration = Duration::from_secs(60);
 
 /// A network that a pod cannot have.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// Its namespace.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
-    /// It would be the host's own.
     #[error(
         "the container asks for the host's network{how}; sandboxes get it only where the node's \
          configuration (/etc/sandbox/config.toml) has allow_host = true in its [network] section"
     )]
-    Host {
-        /// How it asks.
-        how: &'static str,
-    },
-    /// Its policy.
+    Host { how: &'static str },
     #[error(transparent)]
     Policy(#[from] PolicyError),
     /// The kernel does not list the interfaces.
     #[error("cannot list the interfaces of the {0}'s network namespace")]
     Scan(&'static str, #[source] io::Error),
-    /// A file.
     #[error("cannot {what} {path}", path = path.display())]
-    File {
-        /// The system call, in words.
-        what: &'static str,
-        /// Its argument.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The `io` process.
+    File { what: &'static str, path: PathBuf, source: io::Error },
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A task of this process panicked or was cancelled.

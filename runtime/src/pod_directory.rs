@@ -50,27 +50,14 @@ const STRAGGLERS: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(5);
 
 /// A pod's directory cannot be made or removed.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum PodDirectoryError {
     /// A system call on a path failed.
     #[error("cannot {what} {path}", path = path.display())]
-    Io {
-        /// The system call, in words.
-        what: &'static str,
-        /// Its argument.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// Another shim runs this pod.
+    Io { what: &'static str, path: PathBuf, source: io::Error },
     #[error("sandbox {pod} is running already: its directory {path} is in use", path = path.display())]
-    InUse {
-        /// The pod.
-        pod: String,
-        /// Its directory.
-        path: PathBuf,
-    },
-    /// Mounts.
+    InUse { pod: String, path: PathBuf },
     #[error(transparent)]
     Mount(#[from] MountError),
 }

@@ -20,26 +20,18 @@ const OVERHEAD_MIB: u64 = 96;
 const MIB: u64 = 1024 * 1024;
 
 /// A guest that cannot be.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum SizeError {
-    /// An annotation is not a number.
     #[error("the annotation {name}={value:?} is not a whole number")]
-    Annotation {
-        /// Which annotation.
-        name: &'static str,
-        /// Its value, shortened.
-        value: String,
-    },
-    /// Out of bounds.
+    Annotation { name: &'static str, value: String },
     #[error("the sandbox's size cannot be: {0}")]
     Bounds(#[from] SpecError),
-    /// The host has not that much.
     #[error(
         "not enough memory: the sandbox needs {asked} MiB (annotation {MEMORY}, the container's \
          memory limit or [vm] memory_mib), this host has {has} MiB"
     )]
     HostMemory {
-        /// What is asked for, in MiB.
         asked: u32,
         /// All of the host's memory, in MiB.
         has: u64,

@@ -32,34 +32,15 @@ use sink::Sink;
 const IDLE: Duration = Duration::from_secs(2);
 
 /// A stream that cannot be used.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum StdioError {
-    /// containerd's end.
     #[error("cannot open {stream} {path}", path = path.display())]
-    Open {
-        /// The stream.
-        stream: &'static str,
-        /// The FIFO, file or program.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// An unknown URI scheme.
+    Open { stream: &'static str, path: PathBuf, source: io::Error },
     #[error("{stream} {uri:?}: only FIFO paths, file://, binary:// and binary-v2:// are known")]
-    Scheme {
-        /// The stream.
-        stream: &'static str,
-        /// The URI.
-        uri: String,
-    },
-    /// The guest's end.
+    Scheme { stream: &'static str, uri: String },
     #[error("cannot connect {stream} to the guest")]
-    Connect {
-        /// The stream.
-        stream: &'static str,
-        /// The cause.
-        source: io::Error,
-    },
+    Connect { stream: &'static str, source: io::Error },
 }
 
 impl StdioError {
@@ -76,7 +57,6 @@ impl StdioError {
     }
 }
 
-/// containerd's ends, open.
 pub(crate) struct HostStreams {
     stdin: Option<(pipe::Receiver, pipe::Sender)>,
     stdout: Option<Sink>,

@@ -61,21 +61,17 @@ pub enum DialectHint {
 pub struct Request {
     /// What is known of the dialect.
     pub dialect: DialectHint,
-    /// containerd's namespace.
     pub namespace: String,
-    /// The container.
     pub id: String,
     /// containerd's gRPC socket; a part of the shim's socket name.
     pub grpc_address: String,
     /// Path of containerd's event socket; empty if the request has none.
     pub ttrpc_address: String,
-    /// containerd's own binary.
     pub binary: PathBuf,
     /// Folder for the shim's socket.
     pub socket_dir: PathBuf,
     /// Whether to log more.
     pub debug: bool,
-    /// The runtime's options.
     pub options: Options,
 }
 

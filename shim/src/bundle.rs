@@ -51,12 +51,7 @@ pub enum BundleError {
         "invalid annotation {RUNC_GROUP}={group:?}: {CRI_SANDBOX} puts the container in the \
          sandbox {sandbox:?}; remove the annotation from the pod"
     )]
-    Group {
-        /// What the runc annotation names.
-        group: String,
-        /// What the CRI's annotation names.
-        sandbox: String,
-    },
+    Group { group: String, sandbox: String },
 }
 
 /// The part of the spec that is read here.

@@ -46,7 +46,6 @@ impl Event {
         Self::new(topics::TASK_CREATE_EVENT_TOPIC, SystemTime::now(), event)
     }
 
-    /// A process runs.
     pub fn started(process: &ProcessRef, pid: u32) -> Self {
         let container_id = process.container.clone();
         let Some(exec) = &process.exec else {
@@ -89,7 +88,6 @@ impl Event {
         Self::new(topics::TASK_PAUSED_EVENT_TOPIC, SystemTime::now(), &event)
     }
 
-    /// They go on.
     pub fn resumed(container: &str) -> Self {
         let event = TaskResumed { container_id: container.to_owned(), ..Default::default() };
         Self::new(topics::TASK_RESUMED_EVENT_TOPIC, SystemTime::now(), &event)

@@ -13,7 +13,6 @@ const TRANSFORMS: [&str; 2] = ["format", "mkdir"];
 /// `-info`.
 pub const ANNOTATION: &str = "containerd.io/runtime-allow-mounts";
 
-/// Its value.
 pub fn annotation() -> String {
     let types = TYPES.map(str::to_owned).into_iter();
     types.chain(TRANSFORMS.map(|transform| format!("{transform}/*"))).collect::<Vec<_>>().join(",")

@@ -35,9 +35,7 @@ pub enum SinkError {
     Refused(String),
 }
 
-/// Takes events.
 pub trait Sink: Send {
-    /// Delivers one event.
     fn send(&mut self, event: &Event) -> impl Future<Output = Result<(), SinkError>> + Send;
 }
 

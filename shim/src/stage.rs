@@ -15,7 +15,6 @@ pub enum Stage {
     #[default]
     None,
     Created,
-    /// When it started.
     Started(SystemTime),
     /// When it started, if it did, and its end.
     Ended(Option<SystemTime>, Exit),

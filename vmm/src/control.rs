@@ -26,16 +26,12 @@ pub enum ControlError {
     NotStartedByShim(#[source] io::Error),
     #[error("cannot set the parent-death signal")]
     DeathSignal(#[source] io::Error),
-    /// Reading the launch message failed.
     #[error("cannot read the launch message from the shim")]
     Read(#[source] io::Error),
-    /// EOF before the launch message.
     #[error("the shim exited before it sent the launch message")]
     Eof,
-    /// No newline within the bound.
     #[error("the launch message is longer than {MAX_LINE} bytes")]
     TooLong,
-    /// Bytes after the launch message.
     #[error("the shim sent {0} bytes after the launch message")]
     Trailing(usize),
     /// The line is not a launch message.
@@ -43,14 +39,7 @@ pub enum ControlError {
     Parse(#[source] serde_json::Error),
     /// A descriptor named in the launch message is not open.
     #[error("file descriptor {fd}, the {what} by the launch message, was not passed")]
-    Descriptor {
-        fd: Fd,
-        /// What it should be.
-        what: &'static str,
-        /// Why it cannot be used.
-        source: io::Error,
-    },
-    /// A report could not be sent.
+    Descriptor { fd: Fd, what: &'static str, source: io::Error },
     #[error("cannot send a report to the shim")]
     Report(#[source] io::Error),
     /// The thread that watches the shim could not be started.

@@ -34,16 +34,12 @@ pub enum Error {
     /// The shim cannot be heard, or did not pass a descriptor.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// The launch message has another device.
     #[error("the launch message has devices that fs cannot serve")]
     Devices,
-    /// The jail could not be entered.
     #[error(transparent)]
     Jail(#[from] JailError),
-    /// The share cannot be served.
     #[error(transparent)]
     Fs(#[from] FsError),
-    /// The device cannot be served.
     #[error(transparent)]
     Backend(#[from] BackendError),
 }

@@ -30,22 +30,17 @@ pub enum Error {
     /// The shim cannot be heard, or did not pass a descriptor.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// The jail could not be entered.
     #[error(transparent)]
     Jail(#[from] JailError),
-    /// The vsock device cannot be made.
     #[error("cannot prepare the vsock device")]
     Vsock(#[source] io::Error),
     /// The launch message has a device and not what it needs.
     #[error("the launch message has a {0} device that io cannot serve")]
     Device(&'static str),
-    /// A device cannot be served.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// The pod's network cannot be served.
     #[error(transparent)]
     Network(#[from] network::Error),
-    /// The pod's disks cannot be served.
     #[error(transparent)]
     Disks(#[from] disks::DisksError),
 }

@@ -66,14 +66,12 @@ pub enum Entry {
 pub enum Network {
     /// A new one without interfaces.
     None,
-    /// An existing one.
     Namespace(Arc<OwnedFd>),
 }
 
 /// How a process is confined.
 #[derive(Clone, Debug)]
 pub struct Jail {
-    /// Its file system.
     pub root: Root,
     pub network: Network,
     /// The capabilities it keeps.

@@ -55,19 +55,16 @@ pub enum Error {
     /// The shim did not pass a descriptor.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// The namespace cannot be entered.
     #[error("cannot enter the pod's network namespace")]
     Namespace(#[source] io::Error),
     /// The host's side of the device cannot be made.
     #[error("cannot prepare the net device")]
     Device(#[source] io::Error),
-    /// The device cannot be served.
     #[error(transparent)]
     Backend(#[from] BackendError),
     /// A right could not be given up.
     #[error(transparent)]
     Jail(#[from] JailError),
-    /// A thread could not be started.
     #[error("cannot start the thread that {0}")]
     Thread(&'static str, #[source] io::Error),
 }
@@ -110,7 +107,6 @@ impl Prepared {
         if self.outside.is_some() { SETTLING } else { self.lasting() }
     }
 
-    /// Its lasting capabilities.
     fn lasting(&self) -> &'static [Capability] {
         if self.pings { LISTENING } else { PINGING }
     }

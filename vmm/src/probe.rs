@@ -34,7 +34,6 @@ const MEMORY: u64 = 1;
 /// The verdict was not printed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// stdout is closed.
     #[error("cannot print the verdict")]
     Print(#[source] io::Error),
 }
@@ -78,7 +77,6 @@ enum Unusable {
     Crashed,
 }
 
-/// The printed verdict.
 #[derive(Debug, Serialize)]
 struct Verdict {
     usable: bool,

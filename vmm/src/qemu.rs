@@ -43,7 +43,6 @@ const FILES: [&str; 4] = ["/etc/ld.so.cache", "/dev/null", "/dev/zero", "/dev/ur
 /// The machine cannot be run in QEMU.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The spec is out of bounds.
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// The shim cannot be heard, or did not pass a descriptor.
@@ -61,31 +60,18 @@ pub enum Error {
     /// The path of QEMU is not absolute.
     #[error("invalid path {} of QEMU: not absolute", .0.display())]
     Path(PathBuf),
-    /// QEMU was not executed.
     #[error("cannot execute {}{printed}", path.display())]
-    Execute {
-        path: PathBuf,
-        /// What it printed.
-        printed: String,
-        source: io::Error,
-    },
-    /// A net device needs a link.
+    Execute { path: PathBuf, printed: String, source: io::Error },
     #[error("invalid launch message: a net device without a link")]
     Link,
     /// QEMU's way to the net device's backend cannot be made.
     #[error("cannot relay between QEMU and the backend of the net device")]
     Relay(#[source] io::Error),
-    /// QEMU's output cannot be read.
     #[error("cannot read the output of QEMU")]
     Follow(#[source] io::Error),
     /// QEMU ended otherwise than by its guest.
     #[error("QEMU ended with {status}{printed}")]
-    Died {
-        /// Exit status or signal.
-        status: String,
-        /// What it printed last.
-        printed: String,
-    },
+    Died { status: String, printed: String },
 }
 
 /// What QEMU inherits.

@@ -15,20 +15,11 @@ pub enum LookError {
     /// No directory of the path has it.
     #[error("exec: {0:?}: executable file not found in $PATH")]
     NotFound(String),
-    /// The path itself cannot be resolved.
     #[error("exec: {name:?}: stat {name}: {}", words(*.errno))]
-    Stat {
-        /// As the spec has it.
-        name: String,
-        errno: Errno,
-    },
+    Stat { name: String, errno: Errno },
     /// It is there, and cannot be executed.
     #[error("exec: {name:?}: {}", words(*.errno))]
-    Access {
-        /// As the spec has it.
-        name: String,
-        errno: Errno,
-    },
+    Access { name: String, errno: Errno },
     /// It was found through a relative directory of the path.
     #[error("exec: {0:?}: cannot run executable found relative to current directory")]
     Relative(String),

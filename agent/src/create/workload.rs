@@ -30,13 +30,10 @@ const EXEC_FAILED: i32 = 255;
 /// A program that cannot be run, in the words of runc.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// No program is named.
     #[error("the spec has no program")]
     Missing,
-    /// It is not there.
     #[error(transparent)]
     Look(#[from] LookError),
-    /// The kernel does not execute it.
     #[error("exec {}: {}", program.display(), words(*errno))]
     Exec { program: PathBuf, errno: Errno },
 }

@@ -19,36 +19,17 @@ pub enum ExecError {
     /// The container's first process is gone, and with it the container.
     #[error("cannot run a process in a container that has stopped")]
     Stopped,
-    /// A system call failed.
     #[error("cannot {step}: {source}")]
-    Call {
-        /// The step that failed.
-        step: &'static str,
-        source: io::Error,
-    },
-    /// A function of libcontainer failed.
+    Call { step: &'static str, source: io::Error },
     #[error("cannot {step}: {}", with_sources(source.as_ref()))]
-    Library {
-        /// The step that failed.
-        step: &'static str,
-        source: Box<dyn std::error::Error>,
-    },
+    Library { step: &'static str, source: Box<dyn std::error::Error> },
     #[error("cannot set the limit {typ}: {}", with_sources(source.as_ref()))]
     Rlimit { typ: PosixRlimitType, source: Box<dyn std::error::Error> },
-    /// A list of CPUs.
     #[error("cannot run on the CPUs {list:?}: {source}")]
-    Cpus {
-        /// As the spec has it.
-        list: String,
-        source: Box<dyn std::error::Error>,
-    },
+    Cpus { list: String, source: Box<dyn std::error::Error> },
     /// The working directory, in the words of runc.
     #[error("chdir to cwd ({cwd:?}) set in config.json failed: {}", words(nix::errno::Errno::from_raw(errno.raw_os_error())))]
-    Cwd {
-        /// As the spec has it.
-        cwd: PathBuf,
-        errno: Errno,
-    },
+    Cwd { cwd: PathBuf, errno: Errno },
     /// A working directory that a link of the image led to.
     #[error("the working directory is outside of the container")]
     OutsideRoot,

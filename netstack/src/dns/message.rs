@@ -25,9 +25,9 @@ pub(super) mod kind {
 pub(super) const IN: u16 = 1;
 
 /// Why a DNS message was rejected.
+#[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// It ends before what it announces.
     #[error("the message ends within its {0}")]
     Truncated(&'static str),
     /// A pointer that does not point backwards, or a label of no known kind.
@@ -36,13 +36,11 @@ pub enum MessageError {
     /// A name longer than any that exists.
     #[error("a name has more than {MAX_WIRE_NAME} bytes")]
     LongName,
-    /// There must be one question.
     #[error("the message has {0} questions, and not one")]
     Questions(u16),
     /// More records than [`MAX_RECORDS`].
     #[error("the message has {0} records, at most {MAX_RECORDS} are read")]
     Records(usize),
-    /// Bytes that belong to no record.
     #[error("{0} bytes follow the last record")]
     Trailing(usize),
     /// Another kind of message than a query or its answer.
@@ -50,7 +48,6 @@ pub enum MessageError {
     Operation(u8),
 }
 
-/// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Question {
     pub name: Name,

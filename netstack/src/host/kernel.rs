@@ -27,7 +27,6 @@ const EVENTS: usize = 256;
 /// Connections that wait to be accepted, per listener.
 const BACKLOG: i32 = 128;
 
-/// Every socket's flags.
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 /// The kernel's network, by one epoll instance.

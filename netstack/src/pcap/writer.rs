@@ -6,13 +6,11 @@ pub const MAX_SNAP: usize = 262_144;
 /// Most bytes of a comment. It is made here, but of a file's words.
 pub const MAX_COMMENT: usize = 1024;
 
-/// Kinds of blocks.
 mod block {
     pub const SECTION: u32 = 0x0a0d_0d0a;
     pub const INTERFACE: u32 = 1;
     pub const PACKET: u32 = 6;
 }
-/// Kinds of options.
 mod option {
     pub const END: u16 = 0;
     pub const COMMENT: u16 = 1;

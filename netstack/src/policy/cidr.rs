@@ -6,27 +6,20 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// Text that is no network.
+#[allow(missing_docs)]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CidrError {
-    /// Not an address and a prefix.
     #[error("`{0}` is not a network; write it as 10.0.0.0/8 or 2001:db8::/32")]
     Syntax(String),
-    /// A prefix longer than the address.
     #[error("`{text}`: the prefix is longer than the address; at most /{width} is one address")]
     Prefix {
-        /// What was written.
         text: String,
         /// Bits of an address of that family.
         width: u8,
     },
     /// Bits behind the prefix: the network that is meant is unknown.
     #[error("`{text}` has bits set behind its prefix; write {network} for the network")]
-    HostBits {
-        /// What was written.
-        text: String,
-        /// The network that it is in.
-        network: Cidr,
-    },
+    HostBits { text: String, network: Cidr },
     /// IPv4 in the clothes of IPv6: addresses are compared in their IPv4 form.
     #[error("`{0}` is an IPv4 network mapped into IPv6; write it as IPv4")]
     Mapped(String),

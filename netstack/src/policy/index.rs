@@ -32,7 +32,6 @@ struct Blind {
     is_full: bool,
 }
 
-/// Rules by network.
 #[derive(Clone, Debug, Default)]
 struct Networks {
     /// The prefixes' lengths that occur.

@@ -12,9 +12,9 @@ pub(crate) const MAX_NAME: usize = 253;
 pub(crate) const MAX_LABEL: usize = 63;
 
 /// Text that is no domain name.
+#[allow(missing_docs)]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing is left.
     #[error("the name is empty; write one like api.example.com")]
     Empty,
     /// Two dots in a row, or one at the start.
@@ -29,7 +29,6 @@ pub enum NameError {
     /// A `*` that is not the whole first label.
     #[error("`{0}`: `*` may only be the whole first label, as in *.example.com")]
     Wildcard(String),
-    /// An address is no name.
     #[error("`{0}` is an address; put it under `cidr`")]
     Address(String),
     /// Characters that no host name has, or an invalid international name.

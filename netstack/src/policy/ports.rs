@@ -4,20 +4,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What is no port and no range of them.
+#[allow(missing_docs)]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortsError {
-    /// Neither a number nor two.
     #[error("`{0}` is neither a port nor a range; write 443 or \"8000-8100\"")]
     Syntax(String),
-    /// The end is before the start.
     #[error("the range {first}-{last} is reversed; write \"{last}-{first}\"")]
-    Reversed {
-        /// What stands first.
-        first: u16,
-        /// What stands last.
-        last: u16,
-    },
-    /// Port 0 is no port.
+    Reversed { first: u16, last: u16 },
     #[error("invalid port 0: the least is 1")]
     Zero,
 }

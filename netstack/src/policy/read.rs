@@ -9,24 +9,14 @@ use super::load::MAX_TEXT;
 use super::{Document, Loaded, Problem};
 
 /// A policy was not read.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It cannot be read.
     #[error("cannot read {path}", path = path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// The file is not a valid policy.
     #[error("{path}: {problem}", path = path.display())]
-    Problem {
-        /// Which file.
-        path: PathBuf,
-        /// Line, key and fix.
-        problem: Problem,
-    },
+    Problem { path: PathBuf, problem: Problem },
 }
 
 impl Document {

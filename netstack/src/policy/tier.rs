@@ -73,7 +73,6 @@ pub(super) enum Compiled {
     Broken,
 }
 
-/// A file, compiled.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub defaults: Defaults,

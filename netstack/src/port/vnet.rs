@@ -12,32 +12,20 @@ const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
 
 /// Why a header cannot be true of its frame.
+#[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Lie {
-    /// Fewer bytes than the header has.
     #[error("the frame is shorter than its offload header")]
     Short,
     /// The checksum would stand outside of the frame.
     #[error("the checksum at {start}+{offset} is outside of the frame's {length} bytes")]
-    Checksum {
-        /// Where its cover starts.
-        start: u16,
-        /// Where it goes from there.
-        offset: u16,
-        /// Bytes of the frame.
-        length: usize,
-    },
+    Checksum { start: u16, offset: u16, length: usize },
     /// A kind of segmentation that was not offered.
     #[error("segmentation of kind {0} was not offered")]
     Kind(u8),
     /// Segments without a size, or without a checksum request.
     #[error("segments of {size} bytes, checksum to be made: {checksum}")]
-    Segments {
-        /// Their size.
-        size: u16,
-        /// Whether the checksum is partial.
-        checksum: bool,
-    },
+    Segments { size: u16, checksum: bool },
 }
 
 /// Reads what is before `frame`. The header's length field is only a hint and

@@ -26,7 +26,6 @@ pub const RST: u8 = 4;
 /// The acknowledgement number counts.
 pub const ACK: u8 = 16;
 
-/// Kinds of options.
 const END: u8 = 0;
 const PAD: u8 = 1;
 const MSS: u8 = 2;

@@ -12,7 +12,6 @@ const SOCKET: &str = "/run/containerd/containerd.sock";
 const OLDEST: (u32, u32) = (1, 6);
 const INSTALL_CONTAINERD: &str = "apt-get install -y containerd";
 
-/// A containerd process.
 struct Running {
     program: PathBuf,
     /// Its `PATH`, where it may be read.

@@ -19,6 +19,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const EACH_VCPU: Duration = Duration::from_secs(3);
 
 /// There is no engine.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// `engine = "kvm"`, and KVM cannot be used.
@@ -32,12 +33,7 @@ pub enum EngineError {
     Qemu(String),
     /// `engine = "auto"`, and neither can be used.
     #[error("no engine can run a sandbox here: kvm: {kvm}; qemu: {qemu}")]
-    None {
-        /// Why KVM cannot be used.
-        kvm: String,
-        /// Why QEMU cannot be used.
-        qemu: String,
-    },
+    None { kvm: String, qemu: String },
 }
 
 /// An engine and why it was chosen.

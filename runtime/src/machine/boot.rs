@@ -17,6 +17,7 @@ use crate::end::EndSignal;
 use crate::failure::ErrorKind;
 
 /// A guest that did not boot.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// The agent did not answer in time.
@@ -24,29 +25,12 @@ pub enum BootError {
         "the guest did not boot within {limit} s (boot_timeout_seconds in the configuration); \
          stage reached: {stage}; {console}"
     )]
-    Timeout {
-        /// In seconds.
-        limit: u64,
-        /// The last step of the boot.
-        stage: String,
-        /// The end of the guest's console.
-        console: String,
-    },
+    Timeout { limit: u64, stage: String, console: String },
     /// The sandbox ended before the agent answered.
     #[error(
         "the guest did not boot: {reason}; stage reached: {stage}, after {millis} ms; {console}"
     )]
-    Ended {
-        /// The cause.
-        reason: String,
-        /// The last step of the boot.
-        stage: String,
-        /// How long it took.
-        millis: u128,
-        /// The end of the guest's console.
-        console: String,
-    },
-    /// The agent refused the handshake.
+    Ended { reason: String, stage: String, millis: u128, console: String },
     #[error(transparent)]
     Agent(#[from] AgentError),
 }

@@ -37,54 +37,28 @@ use crate::size::{self, SizeError};
 use crate::state::{Description, Member, State};
 
 /// A sandbox whose processes could not be started.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    /// Its size.
     #[error(transparent)]
     Size(#[from] SizeError),
-    /// Its engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// A file of the installation.
     #[error(
         "cannot open the guest's {what} {path}: install it there, or set `{what}` in the \
          configuration", path = path.display()
     )]
-    Image {
-        /// `kernel` or `initramfs`.
-        what: &'static str,
-        /// Where it should be.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// Its directory.
+    Image { what: &'static str, path: PathBuf, source: io::Error },
     #[error(transparent)]
     Directory(#[from] PodDirectoryError),
-    /// Its network.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// Its cgroup's path.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
-    /// A process.
     #[error("cannot start `{program} {process}`", program = program.display())]
-    Process {
-        /// The binary.
-        program: PathBuf,
-        /// The process.
-        process: &'static str,
-        /// The cause.
-        source: io::Error,
-    },
-    /// Its state.
+    Process { program: PathBuf, process: &'static str, source: io::Error },
     #[error("cannot write {path}", path = path.display())]
-    State {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    State { path: PathBuf, source: io::Error },
     /// A task of this process panicked or was cancelled.
     #[error("cannot start the sandbox: the task was cancelled")]
     Cut(#[source] io::Error),

@@ -40,7 +40,6 @@ impl Rank {
     }
 }
 
-/// Receives the reasons.
 #[derive(Clone, Debug)]
 pub(crate) struct Notes(mpsc::Sender<(Rank, String)>);
 

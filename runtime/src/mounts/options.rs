@@ -2,7 +2,6 @@
 
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
-/// Options taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     /// Those that mount(2) takes as flags.

@@ -16,28 +16,16 @@ use crate::pod_directory::network_in;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request that was not answered as it should be.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No process listens at the socket.
     #[error("cannot connect to {path}: is the sandbox running?", path = path.display())]
-    Connect {
-        /// Which socket.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Connect { path: PathBuf, source: io::Error },
     /// The question did not come through, or no answer came.
     #[error("the network process of the sandbox does not answer on {path}", path = path.display())]
-    Silent {
-        /// Which socket.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// It cannot do it.
+    Silent { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Failed(String),
-    /// It answers something else.
     #[error("the network process of the sandbox answers with something else than was asked")]
     Odd,
 }

@@ -18,28 +18,18 @@ const OWN: &str = "/proc/thread-self/ns/net";
 const HOST: &str = "/proc/self/ns/net";
 
 /// A namespace that cannot be used.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
     /// The path of the spec leads nowhere.
     #[error(
         "cannot open the network namespace {path} that the container's spec names", path = path.display()
     )]
-    Open {
-        /// Which path.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It leads to something else.
+    Open { path: PathBuf, source: io::Error },
     #[error("{path} in the container's spec is not a network namespace", path = path.display())]
-    NotOne {
-        /// Which path.
-        path: PathBuf,
-    },
-    /// A new one.
+    NotOne { path: PathBuf },
     #[error("cannot make a network namespace")]
     Make(#[source] io::Error),
-    /// The host's own.
     #[error("cannot open the network namespace of the host")]
     Host(#[source] io::Error),
 }

@@ -61,7 +61,6 @@ impl Mode {
     }
 }
 
-/// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     mode: Mode,

@@ -18,40 +18,24 @@ const MAX_NAME: usize = 64;
 const MAX_LISTED: usize = 20;
 
 /// A policy that cannot be used.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
-    /// The node's file.
     #[error("the node's network policy cannot be used, so no sandbox gets a network")]
     Node(#[source] ReadError),
-    /// A file that a pod names.
     #[error("the network policy {name:?} cannot be used")]
-    Named {
-        /// As in the annotation.
-        name: String,
-        /// The cause.
-        source: ReadError,
-    },
-    /// There is no such file.
+    Named { name: String, source: ReadError },
     #[error(
         "there is no network policy {name:?}: {path} does not exist; there {is}", path = path.display(),
         is = known(.names)
     )]
-    Unknown {
-        /// As in the annotation.
-        name: String,
-        /// Where it would be.
-        path: PathBuf,
-        /// Those that are there.
-        names: Vec<String>,
-    },
-    /// The name is none.
+    Unknown { name: String, path: PathBuf, names: Vec<String> },
     #[error(
         "{0:?} is not the name of a network policy: a name has ASCII letters, digits, '.', '_' and \
          '-', begins with a letter or digit and is at most {MAX_NAME} bytes long; a policy itself \
          begins with '{{' or has a line such as version = 1"
     )]
     Name(String),
-    /// The text is not a policy.
     #[error("the network policy that was given is not valid: {0}")]
     Inline(Problem),
 }

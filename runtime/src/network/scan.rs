@@ -24,7 +24,6 @@ pub(crate) struct Scan {
     pub routes: Vec<Route>,
 }
 
-/// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
     pub index: u32,
@@ -51,7 +50,6 @@ pub(crate) enum RouteKind {
     Prohibit,
 }
 
-/// A route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub kind: RouteKind,

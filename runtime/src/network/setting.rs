@@ -15,22 +15,15 @@ use crate::id::PodId;
 use crate::pod_directory::{network_in, policies_in};
 
 /// A policy that was not put in force: the old one holds on.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum SetError {
-    /// It cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// The pod does not take it.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The pod's directory.
     #[error("cannot use {path}: is the sandbox running?", path = path.display())]
-    PodDirectory {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    PodDirectory { path: PathBuf, source: io::Error },
 }
 
 /// What putting it in force did.

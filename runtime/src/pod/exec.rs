@@ -31,7 +31,6 @@ const NOT_STARTED: u32 = 127;
 /// the agent has killed by then. Less than a Delete waits for it.
 const EXITS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// See the module.
 pub(super) struct Exec {
     pub life: Lifecycle,
     pub spec: Vec<u8>,

@@ -12,7 +12,6 @@ use super::StdioError;
 use super::logger;
 use crate::container::Stdio;
 
-/// An open output.
 pub(super) enum Sink {
     /// A FIFO, or the pipe of a logging program.
     Pipe(pipe::Sender),

@@ -42,15 +42,13 @@ enum Command {
 }
 
 /// A disk was not attached or detached.
+#[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DiskError {
-    /// Another disk has this number.
     #[error("disk {0} is attached already")]
     Attached(u16),
-    /// No disk has this number.
     #[error("disk {0} is not attached")]
     Missing(u16),
-    /// The device's thread did not reply.
     #[error("the block device does not reply")]
     Mailbox(#[from] MailboxError),
 }

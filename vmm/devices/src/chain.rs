@@ -16,16 +16,12 @@ const INLINE: usize = 20;
 const DESCRIPTOR: u32 = size_of::<Descriptor>() as u32;
 
 /// A chain that breaks the rules of section 2.7.5.
+#[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
     /// A head or `next` beyond the table.
     #[error("descriptor index {index} in a table of {len}")]
-    Index {
-        /// The index.
-        index: u16,
-        /// Length of the table.
-        len: u16,
-    },
+    Index { index: u16, len: u16 },
     /// More descriptors than the queue has: a loop, if nothing else.
     #[error("the chain loops or has more than the queue's {0} descriptors")]
     TooLong(u16),
@@ -34,12 +30,7 @@ pub enum ChainError {
     Table(u64),
     /// A buffer that does not lie in guest memory.
     #[error("buffer of {len} bytes at {addr:#x} is outside guest memory")]
-    Buffer {
-        /// Guest physical address.
-        addr: u64,
-        /// Length in bytes.
-        len: u32,
-    },
+    Buffer { addr: u64, len: u32 },
     /// More than 2^32 - 1 bytes in the readable or the writable part.
     #[error("the chain holds more than 4 GiB")]
     Bytes,
@@ -49,7 +40,6 @@ pub enum ChainError {
     /// An indirect table within an indirect table.
     #[error("indirect table within an indirect table")]
     IndirectNested,
-    /// INDIRECT and NEXT on one descriptor.
     #[error("indirect descriptor with a next one")]
     IndirectNext,
     /// A device-readable descriptor after a device-writable one.

@@ -41,32 +41,18 @@ impl Signals {
 
 /// The device cannot go on: the driver sees DEVICE_NEEDS_RESET (virtio 1.2
 /// section 2.1.1) or a queue that stays silent, until it resets the device.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The ring or a descriptor chain breaks the rules.
     #[error("queue {queue}")]
-    Ring {
-        /// Index of the queue.
-        queue: usize,
-        /// Which rule.
-        source: RingError,
-    },
+    Ring { queue: usize, source: RingError },
     /// A request that the device cannot answer, even with an error.
     #[error("queue {queue}: {reason}")]
-    Request {
-        /// Index of the queue.
-        queue: usize,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+    Request { queue: usize, reason: &'static str },
     /// The host's side of the device failed.
     #[error("{what}")]
-    Host {
-        /// What was being done.
-        what: &'static str,
-        /// Why it failed.
-        source: std::io::Error,
-    },
+    Host { what: &'static str, source: std::io::Error },
 }
 
 /// Device logic: rings and guest memory only.

@@ -37,6 +37,7 @@ const OPCODE: usize = 4;
 const WITHOUT_REPLY: [u32; 4] = [2, 36, 38, 42];
 
 /// The file system cannot be served.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum FsError {
     /// The tag does not fit the config space.
@@ -45,7 +46,6 @@ pub enum FsError {
     /// The limit of open files is too low to serve anything.
     #[error("{0} open files are too few to serve a file system")]
     Files(u64),
-    /// virtiofsd does not start.
     #[error("cannot serve the share")]
     Start(#[source] io::Error),
 }

@@ -10,12 +10,11 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 
 /// A command that was not delivered, or that got no reply.
+#[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MailboxError {
-    /// The receiver was dropped.
     #[error("its thread has ended")]
     Closed,
-    /// The queue is full.
     #[error("its queue is full")]
     Full,
     /// The receiver did not reply in time.

@@ -380,7 +380,6 @@ fn host(what: &'static str) -> impl FnOnce(io::Error) -> DeviceError {
     move |source| DeviceError::Host { what, source }
 }
 
-/// An unpredictable number.
 fn seed() -> io::Result<u64> {
     let mut bytes = [0; 8];
     crate::rng::random(&mut bytes)?;

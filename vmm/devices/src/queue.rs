@@ -17,9 +17,9 @@ const USED_INDEX: u64 = 2;
 const AVAILABLE_HEADER: u64 = 4;
 
 /// A ring that breaks the rules of virtio 1.2 section 2.7.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum RingError {
-    /// A bad descriptor chain.
     #[error("bad descriptor chain")]
     Chain(#[from] ChainError),
     /// An available or used ring outside guest memory, or an available index

@@ -24,15 +24,13 @@ pub struct VmSpec {
 }
 
 /// A [`VmSpec`] that no engine could run.
+#[allow(missing_docs)]
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// vcpus is out of range.
     #[error("invalid number of vCPUs: {0} vCPUs, not 1 to {MAX_VCPUS}")]
     Vcpus(u8),
-    /// memory_mib is out of range.
     #[error("invalid memory size: {0} MiB, not {MIN_MEMORY_MIB} to {MAX_MEMORY_MIB} MiB")]
     Memory(u32),
-    /// cmdline is too long.
     #[error("invalid kernel command line: {0} bytes, more than {MAX_CMDLINE}")]
     CmdlineLength(usize),
     /// cmdline holds something other than printable ASCII.

@@ -26,7 +26,6 @@ const STACK: usize = 128 * 1024;
 #[derive(Debug)]
 pub struct Clock {
     timer: TimerFd,
-    /// Device and message.
     waiting_for: Mutex<(&'static str, &'static str)>,
 }
 
@@ -69,7 +68,6 @@ impl AsFd for Clock {
 pub struct Worker {
     /// In the order of their slots.
     pub backends: Vec<Backend>,
-    /// The guest's memory.
     pub memory: GuestMemoryMmap,
     /// Watched by the main thread.
     pub clock: Arc<Clock>,

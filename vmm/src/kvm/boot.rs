@@ -17,31 +17,17 @@ use super::{layout, mp_table};
 pub enum Error {
     /// The kernel is no ELF file for this machine, or is cut short.
     #[error("the kernel is not an uncompressed x86-64 vmlinux, or does not fit in {mib} MiB")]
-    Kernel {
-        /// Size of the guest.
-        mib: u64,
-        /// What the loader says.
-        source: linux_loader::loader::Error,
-    },
-    /// The initramfs cannot be read.
+    Kernel { mib: u64, source: linux_loader::loader::Error },
     #[error("cannot read the initramfs")]
     Initramfs(#[source] io::Error),
-    /// The initramfs cannot be placed.
     #[error(
         "an initramfs of {size} bytes and the kernel do not fit in {mib} MiB of memory; give the guest more"
     )]
-    InitramfsRoom {
-        size: u64,
-        /// Size of the guest.
-        mib: u64,
-    },
-    /// The initramfs ended early.
+    InitramfsRoom { size: u64, mib: u64 },
     #[error("cannot read the initramfs into the guest's memory")]
     InitramfsRead(#[source] vm_memory::GuestMemoryError),
-    /// The command line is too long.
     #[error("the kernel's command line has {0} bytes, Linux reads less than {max}", max = layout::CMDLINE_SIZE)]
     Cmdline(usize),
-    /// A table could not be written.
     #[error("cannot write the {what} into the guest's memory")]
     Write { what: &'static str, source: vm_memory::GuestMemoryError },
 }

@@ -11,7 +11,6 @@ use kvm_ioctls::{Cap, Kvm};
 pub enum Error {
     #[error("KVM_GET_SUPPORTED_CPUID failed")]
     Supported(#[source] kvm_ioctls::Error),
-    /// More leaves than KVM takes.
     #[error("the guest's CPUID has {0} leaves; KVM takes at most {KVM_MAX_CPUID_ENTRIES}")]
     TooMany(usize),
 }

@@ -23,7 +23,6 @@ pub enum Event {
     Ended(VmEnd),
 }
 
-/// The threads' end.
 #[derive(Clone, Debug)]
 pub struct EventSender(Mailbox<Event>);
 
@@ -35,7 +34,6 @@ impl EventSender {
     }
 }
 
-/// Returns both ends.
 pub fn channel() -> io::Result<(EventSender, Inbox<Event>)> {
     let (mailbox, inbox) = mailbox(MAX_EVENTS)?;
     Ok((EventSender(mailbox), inbox))

@@ -40,7 +40,6 @@ pub const STACK_TOP: u64 = 0x8ff0;
 pub const PML4: u64 = 0x9000;
 pub const PDPT: u64 = 0xA000;
 pub const PD: u64 = 0xB000;
-/// Kernel command line.
 pub const CMDLINE: u64 = 0x2_0000;
 /// Bytes that x86 Linux reads of it, the final zero included (COMMAND_LINE_SIZE).
 pub const CMDLINE_SIZE: usize = 2048;

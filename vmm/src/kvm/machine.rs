@@ -23,7 +23,6 @@ const STACK: usize = 32 * 1024;
 /// The machine cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An ioctl failed.
     #[error("{what} failed")]
     Make { what: &'static str, source: kvm_ioctls::Error },
     #[error(transparent)]
@@ -53,7 +52,6 @@ pub struct Machine {
 pub struct PendingVm(JoinHandle<Result<(Kvm, VmFd), kvm_ioctls::Error>>);
 
 impl PendingVm {
-    /// Starts the thread.
     pub fn start(kvm: Kvm) -> Result<Self, Error> {
         let make = move || kvm.create_vm().map(|vm| (kvm, vm));
         let builder = thread::Builder::new().name("make".into()).stack_size(STACK);

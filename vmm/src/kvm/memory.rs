@@ -18,25 +18,12 @@ use super::layout;
 pub enum Error {
     /// The memory file could not be made.
     #[error("cannot allocate {mib} MiB of guest memory")]
-    Make {
-        /// Size asked for.
-        mib: u64,
-        source: io::Error,
-    },
+    Make { mib: u64, source: io::Error },
     /// The memory file could not be mapped.
     #[error("cannot map {mib} MiB of guest memory; try a smaller size")]
-    Map {
-        /// Size asked for.
-        mib: u64,
-        source: vm_memory::mmap::FromRangesError,
-    },
-    /// KVM did not take it.
+    Map { mib: u64, source: vm_memory::mmap::FromRangesError },
     #[error("KVM_SET_USER_MEMORY_REGION failed for guest memory at {address:#x}")]
-    Register {
-        /// Guest physical address.
-        address: u64,
-        source: kvm_ioctls::Error,
-    },
+    Register { address: u64, source: kvm_ioctls::Error },
 }
 
 /// Makes `mib` MiB of guest memory. Nothing of it is touched.

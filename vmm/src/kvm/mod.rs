@@ -50,7 +50,6 @@ use crate::jail::{Jail, JailError, Network, Root};
 /// The kvm engine cannot run the machine.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The spec is out of bounds.
     #[error(transparent)]
     Spec(#[from] SpecError),
     #[error(transparent)]

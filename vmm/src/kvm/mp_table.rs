@@ -8,7 +8,6 @@ const SPEC_REVISION: u8 = 4;
 const APIC_VERSION: u8 = 0x14;
 const IO_APIC_PINS: u8 = 24;
 const ISA_BUS: u8 = 0;
-/// "All local APICs".
 const EVERY_APIC: u8 = 0xff;
 
 /// Type of an interrupt entry, section 4.3.4.

@@ -13,7 +13,6 @@ use crate::console::Console;
 
 /// First port of the serial console, an 8250 (COM1).
 const SERIAL: u16 = 0x3f8;
-/// Its last port.
 const SERIAL_END: u16 = 0x3ff;
 /// Command and status port of the keyboard controller.
 const KEYBOARD: u16 = 0x64;

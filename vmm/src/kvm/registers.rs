@@ -13,10 +13,8 @@ use super::layout;
 pub enum Error {
     #[error("{what} failed")]
     Kvm { what: &'static str, source: kvm_ioctls::Error },
-    /// A model-specific register was refused.
     #[error("KVM_SET_MSRS failed at MSR {0:#x}")]
     Msr(u32),
-    /// The tables could not be written.
     #[error("cannot write the initial page tables into guest memory")]
     Tables(#[from] GuestMemoryError),
 }

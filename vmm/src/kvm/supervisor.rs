@@ -22,19 +22,13 @@ pub enum Error {
     Poll(#[source] io::Error),
     #[error(transparent)]
     Backend(#[from] frontend::Error),
-    /// A backend has hung up.
     #[error("the backend of the {0} device has exited; its own log line says why")]
     BackendGone(&'static str),
-    /// A backend does not answer.
     #[error(
         "the backend of the {device} device has not answered {message} for {seconds} seconds",
         seconds = TIMEOUT.as_secs()
     )]
-    BackendHangs {
-        device: &'static str,
-        /// The vhost-user message under way.
-        message: &'static str,
-    },
+    BackendHangs { device: &'static str, message: &'static str },
     #[error(transparent)]
     Control(#[from] ControlError),
 }

@@ -42,7 +42,6 @@ pub struct Running {
 /// What a vCPU does next.
 enum State {
     Running,
-    /// Stopped from outside.
     Stopped,
     /// The machine has ended.
     Ended(VmEnd),
@@ -72,7 +71,6 @@ pub fn install_kick() -> io::Result<()> {
 }
 
 impl Vcpu {
-    /// Starts the thread.
     pub fn start(mut self) -> io::Result<Running> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
@@ -164,7 +162,6 @@ enum Handled {
     InternalError,
 }
 
-/// Answers an exit.
 fn handle(exit: VcpuExit, bus: &Bus) -> Handled {
     match exit {
         VcpuExit::IoIn(port, data) => bus.port_read(port, data),

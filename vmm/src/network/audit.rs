@@ -38,7 +38,6 @@ impl Shared {
     }
 }
 
-/// The stack's end.
 #[derive(Clone, Default)]
 pub struct AuditQueue(Arc<Shared>);
 
@@ -58,7 +57,6 @@ impl Sink for AuditQueue {
     }
 }
 
-/// The thread.
 pub struct Writer {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,

@@ -16,7 +16,6 @@ struct Waiting {
     lost: u64,
 }
 
-/// A client's capture.
 pub struct Tap {
     waiting: Mutex<Waiting>,
     filled: Condvar,
@@ -50,7 +49,6 @@ impl Tap {
 
 type Open = Arc<Mutex<Vec<Arc<Tap>>>>;
 
-/// The open captures.
 pub struct Taps {
     open: Open,
     /// Time since 1970 at the stack's zero.
@@ -78,7 +76,6 @@ impl Taps {
         Some(tap)
     }
 
-    /// Closes a capture.
     pub fn close(&self, tap: &Tap) {
         lock(&self.open).retain(|other| !std::ptr::eq(&**other, tap));
     }

@@ -15,7 +15,6 @@ use super::settings::{Settings, Tier, Tiers};
 
 const UNCONFIGURED: &str = "the pod's network is not configured yet; configure it first";
 
-/// Answers requests.
 pub struct Control {
     link: LinkSpec,
     device: Handle,
@@ -64,7 +63,6 @@ impl Control {
         Ok(tap)
     }
 
-    /// Ends a capture.
     pub fn end_capture(&self, tap: &Tap) {
         self.taps.close(tap);
         // An error means that the device has ended.

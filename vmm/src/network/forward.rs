@@ -37,7 +37,6 @@ pub fn open(socket: PathBuf, port: u32) -> io::Result<(Mailbox<Forward>, Carrier
     Ok((mailbox, Carrier::new(socket, port, inbox)?))
 }
 
-/// All connections.
 pub struct Carrier {
     socket: PathBuf,
     port: u32,
@@ -58,7 +57,6 @@ impl Carrier {
         Ok(Self { socket, port, inbox, epoll, connections, next: 0, block })
     }
 
-    /// Starts the thread.
     pub fn start(mut self) -> io::Result<()> {
         let carry = move || {
             if let Err(error) = self.run() {
@@ -158,7 +156,6 @@ impl Carrier {
         }
     }
 
-    /// Ends a connection.
     fn remove(&mut self, id: u32, how: Option<io::Result<()>>) {
         if let Some(connection) = self.connections.remove(&id) {
             connection.end(how);

@@ -47,9 +47,7 @@ fn parse(source: &PolicySource) -> Result<Layer, String> {
 
 /// Both tiers that a client can set.
 pub struct Tiers {
-    /// The node's policy.
     pub node: Tier,
-    /// The pod's.
     pub pod: Tier,
 }
 
@@ -92,7 +90,6 @@ impl Settings {
         of(self) == of(other)
     }
 
-    /// Compiles the policies.
     pub fn policy(&self, tiers: &Tiers, generation: u64) -> Arc<Policy> {
         let Tiers { node, pod } = tiers;
         Policy::new(&node.layer, &pod.layer, self.place.clone(), generation).into()

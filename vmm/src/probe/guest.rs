@@ -116,7 +116,6 @@ unsafe extern "C" {
     static probe_guest_end: u8;
 }
 
-/// The guest's bytes.
 pub fn code() -> &'static [u8] {
     let begin = &raw const probe_guest_begin;
     let len = (&raw const probe_guest_end) as usize - begin as usize;

@@ -8,7 +8,6 @@ use sandbox_vm_spec::network::LinkSpec;
 
 use super::{Error, OWN_FDS};
 
-/// QEMU's command line.
 pub struct Arguments<'a> {
     pub vm: &'a VmSpec,
     /// What runs its CPUs.
@@ -19,7 +18,6 @@ pub struct Arguments<'a> {
     pub kernel: String,
     /// Path of the initramfs.
     pub initramfs: String,
-    /// Connected vhost-user sockets.
     pub devices: Vec<(DeviceKind, RawFd)>,
     /// Tag of the share.
     pub tag: &'a str,

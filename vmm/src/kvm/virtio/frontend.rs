@@ -24,24 +24,13 @@ const FORWARDED: u64 = 0xff_ffff | 1 << 28 | 1 << 29 | VERSION_1;
 /// A backend cannot be used any more.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An exchange failed.
     #[error("{message} to the backend of the {device} device failed")]
-    Exchange {
-        device: &'static str,
-        /// Name of the vhost-user message.
-        message: &'static str,
-        /// What went wrong.
-        source: vhost::Error,
-    },
+    Exchange { device: &'static str, message: &'static str, source: vhost::Error },
     /// It is not a backend that this frontend can drive.
     #[error(
         "the backend of the {device} device does not offer {feature}; install shim and sandbox-vmm of one version"
     )]
-    Lacks {
-        device: &'static str,
-        /// What is missing.
-        feature: &'static str,
-    },
+    Lacks { device: &'static str, feature: &'static str },
 }
 
 /// The backend of one device.

@@ -30,7 +30,6 @@ const VERSION_1: u64 = 1 << 32;
 pub struct Shape {
     /// Device type (section 5).
     pub id: u32,
-    /// Feature bits offered.
     pub features: u64,
     /// Largest size of each queue.
     pub queue_sizes: Vec<u16>,

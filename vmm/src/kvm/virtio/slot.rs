@@ -20,13 +20,10 @@ const QUEUE_NOTIFY: u64 = 0x50;
 pub enum Error {
     #[error("cannot create an eventfd for the {device} device")]
     EventFd { device: &'static str, source: std::io::Error },
-    /// KVM refuses the interrupt.
     #[error("KVM_IRQFD failed for interrupt {irq} of the {device} device")]
     Interrupt { device: &'static str, irq: u32, source: kvm_ioctls::Error },
-    /// KVM refuses the notification.
     #[error("KVM_IOEVENTFD failed for the {device} device")]
     Notify { device: &'static str, source: kvm_ioctls::Error },
-    /// Too many devices.
     #[error("{0} devices requested; a machine has at most {max}", max = layout::MAX_SLOTS)]
     TooMany(usize),
 }

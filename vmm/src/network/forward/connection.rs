@@ -22,9 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// An end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The client.
     Client = 0,
-    /// Vsock.
     Guest = 1,
 }
 
@@ -32,7 +30,6 @@ pub enum Side {
 pub enum Turn {
     /// It waits for one of its ends.
     Waits,
-    /// It is over.
     Over(io::Result<()>),
 }
 
@@ -76,12 +73,10 @@ impl Connection {
         Ok(Self { client, guest, meter, phase, watched: [EventSet::empty(); 2] })
     }
 
-    /// Has not begun.
     pub fn is_greeting(&self) -> bool {
         matches!(self.phase, Phase::Greeting { .. })
     }
 
-    /// Should have begun.
     pub fn is_late(&self, now: Instant) -> bool {
         matches!(self.phase, Phase::Greeting { deadline, .. } if deadline <= now)
     }

@@ -8,7 +8,6 @@ const BLOCKS: usize = 8;
 
 /// An end of a pipe.
 pub trait End: Read + Write {
-    /// Sends nothing more.
     fn finish(&self) -> io::Result<()>;
 }
 
@@ -35,7 +34,6 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Everything has arrived.
     pub fn is_done(&self) -> bool {
         self.finished
     }
