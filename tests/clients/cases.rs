@@ -278,8 +278,9 @@ volumes: {{data: {{}}}}
     let client = format!("{id}-client-1");
     c.until("the client's line", 20, || c.text(&["logs", &client]).contains("served"));
     assert_eq!(c.text(&["logs", &client]), "got served");
-    let running = compose(&["ps", "--services", "--status", "running"]).ok().text();
-    assert_eq!(running, "server");
+    // The line comes before the exit of the client.
+    let running = ["ps", "--services", "--status", "running"];
+    c.until("only the server runs", 10, || compose(&running).ok().text() == "server");
     match c.kind {
         Kind::Docker => compose(&["down", "-v", "--timeout", "1"]).ok(),
         Kind::Nerdctl => compose(&["down", "-v"]).ok(),
