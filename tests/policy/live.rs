@@ -83,8 +83,8 @@ fn the_policy_of_a_pod_is_shown_and_explained(bed: &Bed) {
     shell.end();
 }
 
-/// The policy that is in force and what DNS taught, and not a file: what is
-/// told is what then happens.
+/// `explain` asks the policy in force with the names that DNS answers gave, so
+/// its verdict is the one that a connection then gets.
 fn a_pod_that_runs_is_asked_what_it_would_reach(bed: &Bed) {
     configure(bed, None);
     bed.network().dns.set_addresses("api.world.test", &SERVER.each());
@@ -94,7 +94,7 @@ fn a_pod_that_runs_is_asked_what_it_would_reach(bed: &Bed) {
     let unknown = explain(&address);
     assert!(unknown.contains("is denied") && unknown.contains("pinned server"), "{unknown}");
     let unknown = explain("api.world.test:443");
-    assert!(unknown.contains("rule `api`") && unknown.contains("not been told"), "{unknown}");
+    assert!(unknown.contains("rule `api`") && unknown.contains("has not resolved"), "{unknown}");
 
     assert_eq!(shell.line("toolbox tcp-name api.world.test 443 line"), HELLO);
     let known = explain(&address);

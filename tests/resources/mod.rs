@@ -47,9 +47,11 @@ fn status(error: ttrpc::Error) -> Code {
 fn a_paused_container_stands_still(bed: &Bed) {
     let line = "while :; do echo x >>/tmp/grows; done";
     let id = bed.run("a").detached(&["sh", "-c", line]);
+    // The first exec may run before the loop has made the file.
+    let stat = "touch /tmp/grows; stat -c %s /tmp/grows";
     let size = || {
         let mut command = bed.ctr_command();
-        command.args(["task", "exec", "--exec-id", "x", &id, "stat", "-c", "%s", "/tmp/grows"]);
+        command.args(["task", "exec", "--exec-id", "x", &id, "sh", "-c", stat]);
         exec(&mut command, &[]).ok().text().parse::<u64>().unwrap()
     };
     until("it grows", Duration::from_secs(20), || (size() > 0).then_some(()));
