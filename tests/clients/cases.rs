@@ -111,7 +111,7 @@ fn cp(c: &Client) {
     c.start(&c.id, &[IMAGE, "sh", "-c", "echo inside >/tmp/a; sleep 1000"]);
     c.until("the file", 10, || c.call(&["exec", &c.id, "test", "-s", "/tmp/a"]).code == 0);
     let (from, to) = (c.bed.dir().join("from"), c.bed.dir().join("to"));
-    if is_ours() && c.lacks(Kind::Nerdctl, "cp of a running container: docs/decisions/006") {
+    if is_ours() && c.lacks(Kind::Nerdctl, "cp of a running container: docs/decisions/008") {
         // It fails, and no copy arrives where the container does not see it.
         let from = from.to_str().unwrap();
         c.call(&["cp", &format!("{}:/tmp/a", c.id), from]).fails_with(&["no such file"]);

@@ -1,6 +1,6 @@
 //! Settings of glibc's allocator for programs that run the network stack: the
 //! memory of closed connections goes back to the host
-//! (`docs/decisions/006-memory-of-the-stack.md`).
+//! (`docs/decisions/007-memory-of-the-stack.md`).
 
 /// Blocks from this size on are mappings of their own: most rings.
 const MAPPED: libc::c_int = 16 << 10;
