@@ -1,4 +1,4 @@
-//! Each test target is in a part of `make test` or `make test-all`.
+//! Each test target, and each program with tests, is in a part of `make test` or `make test-all`.
 
 use std::fs;
 use std::process::Command;
@@ -21,10 +21,17 @@ fn the_makefile_names_each_test_target() {
     let meta: Value = serde_json::from_slice(&out.stdout).unwrap();
     let makefile = fs::read_to_string(tree().join("Makefile")).unwrap();
     let packages = meta["packages"].as_array().unwrap().iter();
-    let targets = packages.flat_map(|package| package["targets"].as_array().unwrap());
-    let tests = targets.filter(|target| target["kind"][0] == "test");
-    let names = tests.map(|target| target["name"].as_str().unwrap());
-    let missing = names
-        .filter(|name| !BY_SCRIPTS.contains(name) && !makefile.contains(&format!("--test {name}")));
-    none(missing.map(str::to_owned).collect(), "no target of the Makefile runs");
+    let targets: Vec<&Value> =
+        packages.flat_map(|package| package["targets"].as_array().unwrap()).collect();
+    let names = |targets: Vec<&&Value>| -> Vec<String> {
+        targets.iter().map(|target| target["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let of = |kind: &str| targets.iter().filter(|target| target["kind"][0] == kind);
+    let mut missing = names(of("test").collect());
+    missing.retain(|name| {
+        !BY_SCRIPTS.contains(&name.as_str()) && !makefile.contains(&format!("--test {name}"))
+    });
+    let mut untested = names(of("bin").filter(|target| target["test"] == true).collect());
+    untested.retain(|name| !makefile.split_whitespace().any(|word| word == name));
+    none([missing, untested].concat(), "no target of the Makefile runs");
 }
