@@ -21,17 +21,18 @@ fn the_makefile_names_each_test_target() {
     let meta: Value = serde_json::from_slice(&out.stdout).unwrap();
     let makefile = fs::read_to_string(tree().join("Makefile")).unwrap();
     let packages = meta["packages"].as_array().unwrap().iter();
-    let targets: Vec<&Value> =
-        packages.flat_map(|package| package["targets"].as_array().unwrap()).collect();
-    let names = |targets: Vec<&&Value>| -> Vec<String> {
-        targets.iter().map(|target| target["name"].as_str().unwrap().to_owned()).collect()
-    };
-    let of = |kind: &str| targets.iter().filter(|target| target["kind"][0] == kind);
-    let mut missing = names(of("test").collect());
-    missing.retain(|name| {
-        !BY_SCRIPTS.contains(&name.as_str()) && !makefile.contains(&format!("--test {name}"))
-    });
-    let mut untested = names(of("bin").filter(|target| target["test"] == true).collect());
-    untested.retain(|name| !makefile.split_whitespace().any(|word| word == name));
-    none([missing, untested].concat(), "no target of the Makefile runs");
+    let targets = packages.flat_map(|package| package["targets"].as_array().unwrap());
+    let mut missing = vec![];
+    for target in targets {
+        let name = target["name"].as_str().unwrap();
+        let runs = match target["kind"][0].as_str().unwrap() {
+            "test" => BY_SCRIPTS.contains(&name) || makefile.contains(&format!("--test {name}")),
+            "bin" if target["test"] == true => makefile.split_whitespace().any(|w| w == name),
+            _ => true,
+        };
+        if !runs {
+            missing.push(name.to_owned());
+        }
+    }
+    none(missing, "no target of the Makefile runs");
 }
